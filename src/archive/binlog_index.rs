@@ -1,0 +1,128 @@
+//! What the archive says of binlog files: a [`SegmentMeta`] ends each segment object, a [`FileIndex`] describes a closed file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CommitTime, Flavor, Gtid, GtidSet};
+
+/// Which immutable file some bytes belong to. The name alone is never enough: resets and restores reuse names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FileId {
+    /// The writing server: its `server_uuid` on MySQL, `mariadb-<server_id>` on MariaDB. The `<incarnation>` part of keys
+    /// is this name.
+    pub server: String,
+    /// Name as the server spells it, for example `binlog.000042`.
+    pub name: String,
+    /// Seconds since 1970 from the header of the file's own format description event.
+    pub created_unix: u32,
+}
+
+/// What is known of a binlog file from its first byte up to `boundary`: enough to resume and to compute the window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSummary {
+    /// Everything executed before this file (PREVIOUS_GTIDS or GTID_LIST).
+    pub previous_gtids: GtidSet,
+    /// GTIDs of the transactions in this file that end at or before `boundary`.
+    pub gtids: GtidSet,
+    /// Offset where the last whole transaction (or the head of the file) ends.
+    pub boundary: u64,
+    /// Whole transactions up to `boundary`, with or without a GTID.
+    pub transactions: u64,
+    /// Commit time of the first whole transaction; none in a file without transactions.
+    pub first_commit: Option<CommitTime>,
+    /// Highest commit time of any transaction up to `boundary`: it never falls, even when the source's clock does.
+    pub last_commit: Option<CommitTime>,
+    /// GTID of the transaction that ends at `boundary`.
+    pub last_gtid: Option<Gtid>,
+    /// Whether events end with a CRC32 (from the format description event).
+    pub crc32: bool,
+}
+
+/// A transaction that has begun but not ended where a segment ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenTransaction {
+    /// Its GTID; none where GTIDs are off.
+    pub gtid: Option<Gtid>,
+    /// Its commit time, from its GTID event.
+    pub commit: Option<CommitTime>,
+}
+
+/// The end of every segment object: a zstd skippable frame that stock `zstd -d` passes over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentMeta {
+    /// Archive format version, [`super::FORMAT`].
+    pub format: u32,
+    /// The file these bytes are from.
+    pub file: FileId,
+    /// The server's flavor.
+    pub flavor: Flavor,
+    /// The server's version as its format event states it, for example `9.7.4`.
+    pub server_version: String,
+    /// First byte of the range.
+    pub start: u64,
+    /// One past its last byte; always between two events.
+    pub end: u64,
+    /// Hex SHA-256 of the raw binlog bytes `start..end`.
+    pub raw_sha256: String,
+    /// The file up to this segment's end.
+    pub summary: FileSummary,
+    /// GTIDs of transactions that end within this segment.
+    pub gtids: GtidSet,
+    /// The transaction this segment ends in the middle of.
+    pub open_transaction: Option<OpenTransaction>,
+}
+
+/// One stored range of a closed file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexedRange {
+    /// First byte of the range.
+    pub start: u64,
+    /// One past its last byte.
+    pub end: u64,
+    /// Size of the stored object in bytes.
+    pub object_bytes: u64,
+    /// Hex SHA-256 of the stored object.
+    pub object_sha256: String,
+    /// [`FileSummary::boundary`] at the range's end.
+    pub boundary: u64,
+    /// [`FileSummary::last_commit`] at the range's end.
+    pub last_commit: Option<CommitTime>,
+    /// GTIDs of transactions that end within the range.
+    pub gtids: GtidSet,
+}
+
+/// How a file ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ending {
+    /// By a ROTATE event that names the next file.
+    Rotate,
+    /// By a STOP event (clean shutdown).
+    Stop,
+    /// By neither: the server died, and began another file when it came back.
+    Crash,
+}
+
+/// `index.json` of a closed file, written once every range is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIndex {
+    /// Archive format version, [`super::FORMAT`].
+    pub format: u32,
+    /// The file.
+    pub file: FileId,
+    /// The server's flavor.
+    pub flavor: Flavor,
+    /// The server's version as its format event states it.
+    pub server_version: String,
+    /// Size of the whole file in bytes.
+    pub size: u64,
+    /// The whole file's summary.
+    pub summary: FileSummary,
+    /// How the file ended.
+    pub ending: Ending,
+    /// The server's next file, where known.
+    pub next_file: Option<String>,
+    /// The ranges that make up the file, in order, without holes or overlaps, starting at 0.
+    pub ranges: Vec<IndexedRange>,
+    /// Trace id of the run that wrote this.
+    pub trace_id: String,
+}

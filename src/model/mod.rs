@@ -1,0 +1,13 @@
+//! Plain values every other module speaks in: GTID sets, positions, times, ids. No I/O.
+
+mod flavor;
+pub mod gtid;
+mod position;
+mod progress;
+mod time;
+
+pub use flavor::Flavor;
+pub use gtid::{Gtid, GtidSet};
+pub use position::BinlogPosition;
+pub use progress::{Progress, ProgressReading};
+pub use time::{CommitTime, ParseTimeError, parse_rfc3339};
