@@ -1,10 +1,20 @@
 //! The on-store format: what objects there are, what they are called and how they are read and written.
 //!
-//! `docs/archive-format.md` describes it for people; [`keys`] alone spells object names.
+//! `docs/archive-format.md` describes it for people; [`keys`] alone spells object names. From the bottom up:
+//! [`store`] (bytes by key) → [`codec`] (zstd) → [`segment`] (a range of a binlog file as one object) → [`index_writer`]
+//! (a closed file) → [`catalog`] (everything there is) → [`timeline`] (what can be restored) and [`reader`] (a file's bytes).
 
 /// The version of the on-store format this binary writes; it reads this one and older ones.
 pub const FORMAT: u32 = 1;
 
 pub mod binlog_index;
+pub mod catalog;
+pub mod codec;
+pub mod identity;
+pub mod index_writer;
 pub mod keys;
 pub mod manifest;
+pub mod reader;
+pub mod segment;
+pub mod store;
+pub mod timeline;

@@ -1,0 +1,161 @@
+use std::io;
+
+use opendal::ErrorKind;
+use snafu::Snafu;
+
+/// What can go wrong between us and a store.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(super)))]
+pub enum StoreError {
+    /// The configuration makes no sense to the store's client.
+    #[snafu(display("cannot set up the store {store}: {}", describe(source)))]
+    Open {
+        /// The store, as a URL without secrets.
+        store: String,
+        /// Cause.
+        source: opendal::Error,
+    },
+    /// The certificate authority given for the endpoint is unusable.
+    #[snafu(display("cannot use the CA certificate given for the store {store}: it must be PEM text"))]
+    Ca {
+        /// The store.
+        store: String,
+        /// Cause.
+        source: reqwest::Error,
+    },
+    /// An object could not be read.
+    #[snafu(display("cannot read {key} in {store}: {}", describe(source)))]
+    Read {
+        /// The object.
+        key: String,
+        /// The store.
+        store: String,
+        /// Cause.
+        source: opendal::Error,
+    },
+    /// An object could not be written.
+    #[snafu(display("cannot write {key} in {store}: {}", describe(source)))]
+    Write {
+        /// The object.
+        key: String,
+        /// The store.
+        store: String,
+        /// Cause.
+        source: opendal::Error,
+    },
+    /// A folder could not be listed.
+    #[snafu(display("cannot list {key} in {store}: {}", describe(source)))]
+    List {
+        /// The prefix.
+        key: String,
+        /// The store.
+        store: String,
+        /// Cause.
+        source: opendal::Error,
+    },
+    /// An object could not be deleted.
+    #[snafu(display("cannot delete {key} in {store}: {}", describe(source)))]
+    Delete {
+        /// The object.
+        key: String,
+        /// The store.
+        store: String,
+        /// Cause.
+        source: opendal::Error,
+    },
+    /// The store took a write and then showed something else.
+    #[snafu(display("the store {store} is not fit for an archive: {problem}"))]
+    Unfit {
+        /// The store.
+        store: String,
+        /// What it did.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody changing the configuration.
+    pub fn is_transient(&self) -> bool {
+        self.cause().is_some_and(|e| {
+            e.is_temporary()
+                || e.is_persistent()
+                || matches!(e.kind(), ErrorKind::RateLimited | ErrorKind::Conflict)
+                || io_cause(e).is_some_and(|io| {
+                    matches!(
+                        io.kind(),
+                        io::ErrorKind::StorageFull
+                            | io::ErrorKind::QuotaExceeded
+                            | io::ErrorKind::TimedOut
+                            | io::ErrorKind::Interrupted
+                            | io::ErrorKind::ResourceBusy
+                            | io::ErrorKind::StaleNetworkFileHandle
+                    )
+                })
+        })
+    }
+
+    /// Whether the object is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, StoreError::Read { source, .. } if source.kind() == ErrorKind::NotFound && !no_bucket(source))
+    }
+
+    fn cause(&self) -> Option<&opendal::Error> {
+        match self {
+            StoreError::Open { source, .. }
+            | StoreError::Read { source, .. }
+            | StoreError::Write { source, .. }
+            | StoreError::List { source, .. }
+            | StoreError::Delete { source, .. } => Some(source),
+            StoreError::Ca { .. } | StoreError::Unfit { .. } => None,
+        }
+    }
+}
+
+/// The cause in a word or two and what to do about it.
+fn describe(e: &opendal::Error) -> String {
+    if let Some(io) = io_cause(e) {
+        let hint = match io.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space or move the archive",
+            io::ErrorKind::PermissionDenied => "; give the user this runs as write access to the folder",
+            io::ErrorKind::ReadOnlyFilesystem => "; mount it read-write, or name another folder",
+            _ => "",
+        };
+        return format!("{io}{hint}");
+    }
+    let text = e.to_string();
+    let has = |code: &str| text.contains(code);
+    let hint = if no_bucket(e) {
+        "the bucket (or container) does not exist; create it, or correct its name or the endpoint"
+    } else if has("InvalidAccessKeyId") || has("SignatureDoesNotMatch") || has("AuthenticationFailed") {
+        "the store refused the credentials; correct the access key and the secret key"
+    } else if e.kind() == ErrorKind::PermissionDenied {
+        "the store denied access; these credentials need to get, put, list and delete objects under the prefix"
+    } else if e.kind() == ErrorKind::NotFound {
+        "no such object"
+    } else if has("send http request") || has("timeout reached") {
+        "the store did not answer; check the endpoint and the network"
+    } else {
+        return format!("{} ({})", e.message(), e.kind());
+    };
+    hint.to_owned()
+}
+
+fn no_bucket(e: &opendal::Error) -> bool {
+    let text = e.to_string();
+    ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"].iter().any(|code| text.contains(code))
+}
+
+fn io_cause(e: &opendal::Error) -> Option<&io::Error> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(e);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        // Only the file system's own errors: below HTTP an io::Error means the network, which `describe` words itself.
+        if cause.is::<reqwest::Error>() {
+            return None;
+        }
+        next = cause.source();
+    }
+    None
+}

@@ -1,0 +1,250 @@
+//! Bytes by key: a folder, S3, Google Cloud Storage or Azure Blob Storage behind one type.
+
+mod config;
+mod error;
+mod fs;
+mod open;
+mod probe;
+mod writer;
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use opendal::{EntryMode, ErrorKind, Operator};
+use snafu::ResultExt;
+use tokio::task::{JoinError, spawn_blocking};
+
+pub use config::{AzblobConfig, GcsConfig, S3Config, StoreConfig};
+pub use error::StoreError;
+use error::{DeleteSnafu, ListSnafu, ReadSnafu, WriteSnafu};
+use fs::Folder;
+pub use writer::StoreWriter;
+
+/// Parts of a [`StoreWriter`] in bytes. At 10,000 parts (S3) an object may have 80 GB.
+const PART_BYTES: usize = 8 << 20;
+
+/// An archive's objects, by key relative to its prefix. Clones share connections.
+///
+/// Every call is retried a few times and bounded in time; what still fails and may pass later says so by
+/// [`StoreError::is_transient`].
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    url: String,
+    operator: Operator,
+    /// Writes of an `fs` store go here.
+    folder: Option<Folder>,
+}
+
+/// When a write may take place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Only if no such object exists: of two writers one wins.
+    IfAbsent,
+    /// Whatever was there is replaced.
+    Overwrite,
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Put {
+    /// The object now is what was written, and durable.
+    Created,
+    /// [`Condition::IfAbsent`] and an object was there: it is untouched. After a retry it may be our own.
+    AlreadyThere,
+}
+
+/// An object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Sets up a client; makes no connection, but makes the folder of an `fs` store.
+    pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        open::open(config)
+    }
+
+    /// Where this is, for people: `s3://bucket/prefix`, `/a/folder`. No secrets.
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// A whole object.
+    pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
+        let read = self.0.operator.read(key).await;
+        Ok(read.context(ReadSnafu { key, store: self.url() })?.to_bytes())
+    }
+
+    /// Bytes `range` of an object; fewer than asked for is an error.
+    pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
+        let wanted = range.end.saturating_sub(range.start);
+        let read = self.0.operator.read_with(key).range(range).await;
+        let bytes = read.context(ReadSnafu { key, store: self.url() })?.to_bytes();
+        if bytes.len() as u64 != wanted {
+            let e = io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("it ends {} bytes early", wanted - bytes.len() as u64),
+            );
+            return Err(from_io(e)).context(ReadSnafu { key, store: self.url() });
+        }
+        Ok(bytes)
+    }
+
+    /// Bytes `range` of an object as they arrive; a stream that ends without an error had them all.
+    pub async fn read_stream(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
+        fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
+        let (key, store) = (key.to_owned(), self.url().to_owned());
+        let wanted = range.end.saturating_sub(range.start);
+        let reader = self.0.operator.reader(&key).await.context(ReadSnafu { key: &key, store: &store })?;
+        let stream = reader.into_stream(range).await.context(ReadSnafu { key: &key, store: &store })?;
+        let end = (key.clone(), store.clone());
+        let mut seen = 0u64;
+        Ok(stream
+            .map_ok(|buffer| buffer.to_bytes())
+            .map(move |piece| piece.context(ReadSnafu { key: &key, store: &store }))
+            .map(Some)
+            .chain(futures::stream::iter([None]))
+            .map(move |piece| match piece {
+                Some(piece) => {
+                    seen += piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                    piece
+                }
+                None if seen >= wanted => Ok(Bytes::new()),
+                None => {
+                    let e =
+                        io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends after {seen} of {wanted} bytes"));
+                    Err(from_io(e)).context(ReadSnafu { key: &end.0, store: &end.1 })
+                }
+            })
+            .boxed())
+    }
+
+    /// Writes a whole object: atomic and durable when this returns.
+    pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Put, StoreError> {
+        fail::fail_point!("archive::store::put", |_| Err(injected()).context(WriteSnafu { key, store: self.url() }));
+        let put = match &self.0.folder {
+            Some(folder) => {
+                let (folder, key) = (folder.clone(), key.to_owned());
+                joined(spawn_blocking(move || folder.put(&key, &bytes, condition)).await)
+            }
+            None => {
+                let write = self.0.operator.write_with(key, bytes).if_not_exists(condition == Condition::IfAbsent);
+                match write.await {
+                    Ok(_) => Ok(Put::Created),
+                    Err(e) if e.kind() == ErrorKind::ConditionNotMatch && condition == Condition::IfAbsent => {
+                        Ok(Put::AlreadyThere)
+                    }
+                    Err(e) => Err(e),
+                }
+            }
+        };
+        fail::fail_point!("archive::store::after_put", |_| Err(injected())
+            .context(WriteSnafu { key, store: self.url() }));
+        put.context(WriteSnafu { key, store: self.url() })
+    }
+
+    /// Begins an object that is written piece by piece, for what is larger than memory.
+    pub async fn writer(&self, key: &str, condition: Condition) -> Result<StoreWriter, StoreError> {
+        fail::fail_point!("archive::store::writer", |_| Err(injected()).context(WriteSnafu { key, store: self.url() }));
+        if let Some(folder) = self.0.folder.clone() {
+            let temp = joined(spawn_blocking(move || folder.create_temp()).await);
+            let temp = temp.context(WriteSnafu { key, store: self.url() })?;
+            return Ok(StoreWriter::folder(self.clone(), key, condition, temp));
+        }
+        let writer = self.0.operator.writer_with(key).chunk(PART_BYTES).concurrent(2);
+        let writer = writer.if_not_exists(condition == Condition::IfAbsent).await;
+        Ok(StoreWriter::remote(self.clone(), key, condition, writer.context(WriteSnafu { key, store: self.url() })?))
+    }
+
+    /// Every object below `prefix` (a folder: ends with `/`), at any depth, by key. A missing folder is an empty one.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+        fail::fail_point!("archive::store::list", |_| Err(injected())
+            .context(ListSnafu { key: prefix, store: self.url() }));
+        let entries = self.0.operator.list_with(prefix).recursive(true).await;
+        let mut objects: Vec<_> = entries
+            .context(ListSnafu { key: prefix, store: self.url() })?
+            .into_iter()
+            .filter(|entry| entry.metadata().mode() == EntryMode::FILE)
+            .map(|entry| Object { bytes: entry.metadata().content_length(), key: entry.into_parts().0 })
+            .collect();
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
+    /// The folders right below `prefix` (which ends with `/`), each ending with `/`, by name.
+    pub async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        fail::fail_point!("archive::store::list", |_| Err(injected())
+            .context(ListSnafu { key: prefix, store: self.url() }));
+        let entries = self.0.operator.list(prefix).await.context(ListSnafu { key: prefix, store: self.url() })?;
+        let mut dirs: Vec<_> = entries
+            .into_iter()
+            .map(|e| e.into_parts().0)
+            .filter(|path| path.ends_with('/') && path != prefix)
+            .collect();
+        dirs.sort();
+        Ok(dirs)
+    }
+
+    /// Size of an object in bytes; none if there is no such object.
+    pub async fn stat(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        match self.0.operator.stat(key).await.context(ReadSnafu { key, store: self.url() }) {
+            Ok(meta) => Ok(Some(meta.content_length())),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        fail::fail_point!("archive::store::delete", |_| Err(injected())
+            .context(DeleteSnafu { key, store: self.url() }));
+        self.0.operator.delete(key).await.context(DeleteSnafu { key, store: self.url() })
+    }
+
+    /// Proves that objects can be written (atomically), read, listed and deleted here, or says what stands in the way.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        probe::probe(self).await
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.0.url).finish()
+    }
+}
+
+/// The outcome of blocking file work as the error every other store gives.
+fn joined<T>(outcome: Result<io::Result<T>, JoinError>) -> Result<T, opendal::Error> {
+    outcome.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(from_io)
+}
+
+fn from_io(e: io::Error) -> opendal::Error {
+    let kind = match e.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        _ => ErrorKind::Unexpected,
+    };
+    opendal::Error::new(kind, e.to_string()).set_source(e)
+}
+
+/// What a failpoint's `return` makes a store call end in.
+fn injected() -> opendal::Error {
+    opendal::Error::new(ErrorKind::Unexpected, "injected by a failpoint").set_temporary()
+}

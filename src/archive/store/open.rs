@@ -1,0 +1,107 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use opendal::layers::{RetryLayer, TimeoutLayer};
+use opendal::services::{Azblob, Fs, Gcs, S3};
+use opendal::{Builder, HttpTransporter, Operator};
+use opendal_http_transport_reqwest::ReqwestTransport;
+use secrecy::ExposeSecret;
+use snafu::ResultExt;
+
+use super::config::{AzblobConfig, GcsConfig, S3Config};
+use super::error::{CaSnafu, OpenSnafu};
+use super::fs::Folder;
+use super::{Inner, Store, StoreConfig, StoreError, from_io};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// One call, or one part of a long one. A part of 8 MiB in this time needs 280 kB/s.
+const IO_TIMEOUT: Duration = Duration::from_secs(30);
+const RETRIES: usize = 4;
+
+pub(super) fn open(config: &StoreConfig) -> Result<Store, StoreError> {
+    let url = url(config);
+    let (operator, folder) = match config {
+        StoreConfig::Fs { root } => {
+            std::fs::create_dir_all(root).map_err(from_io).context(OpenSnafu { store: &url })?;
+            let root = root.canonicalize().map_err(from_io).context(OpenSnafu { store: &url })?;
+            let operator =
+                Operator::new(Fs::default().root(&root.to_string_lossy())).context(OpenSnafu { store: &url })?;
+            (operator, Some(Folder::new(root)))
+        }
+        StoreConfig::S3(config) => (remote(s3(config), &url, config.ca_pem.as_deref())?, None),
+        StoreConfig::Gcs(config) => (remote(gcs(config), &url, None)?, None),
+        StoreConfig::Azblob(config) => (remote(azblob(config), &url, None)?, None),
+    };
+    // The time-out belongs inside the retries: dropping a retry half-way loses the body's state.
+    let operator = operator
+        .layer(TimeoutLayer::default().with_timeout(IO_TIMEOUT).with_io_timeout(IO_TIMEOUT))
+        .layer(RetryLayer::default().with_max_times(RETRIES).with_min_delay(Duration::from_millis(200)).with_jitter());
+    Ok(Store(Arc::new(Inner { url, operator, folder })))
+}
+
+fn url(config: &StoreConfig) -> String {
+    let join = |scheme: &str, bucket: &str, prefix: &str| match prefix.trim_matches('/') {
+        "" => format!("{scheme}://{bucket}"),
+        prefix => format!("{scheme}://{bucket}/{prefix}"),
+    };
+    match config {
+        StoreConfig::Fs { root } => root.display().to_string(),
+        StoreConfig::S3(c) => join("s3", &c.bucket, &c.prefix),
+        StoreConfig::Gcs(c) => join("gs", &c.bucket, &c.prefix),
+        StoreConfig::Azblob(c) => join("azblob", &c.container, &c.prefix),
+    }
+}
+
+fn remote(builder: impl Builder, url: &str, ca_pem: Option<&str>) -> Result<Operator, StoreError> {
+    let mut client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+    if let Some(pem) = ca_pem {
+        for certificate in reqwest::Certificate::from_pem_bundle(pem.as_bytes()).context(CaSnafu { store: url })? {
+            client = client.add_root_certificate(certificate);
+        }
+    }
+    let client = client.build().context(CaSnafu { store: url })?;
+    let operator = Operator::new(builder).context(OpenSnafu { store: url })?;
+    let context = operator.base_context().with_http_transport(HttpTransporter::new(ReqwestTransport::new(client)));
+    Ok(operator.with_context(context))
+}
+
+fn s3(config: &S3Config) -> S3 {
+    let mut s3 = S3::default().bucket(&config.bucket).root(&config.prefix).region(&config.region);
+    if let Some(endpoint) = &config.endpoint {
+        s3 = s3.endpoint(endpoint);
+    }
+    if let (Some(id), Some(secret)) = (&config.access_key, &config.secret_key) {
+        // Never fall back to whatever the machine happens to offer.
+        s3 =
+            s3.access_key_id(id).secret_access_key(secret.expose_secret()).disable_config_load().disable_ec2_metadata();
+        if let Some(token) = &config.session_token {
+            s3 = s3.session_token(token.expose_secret());
+        }
+    }
+    if config.virtual_host_style { s3.enable_virtual_host_style() } else { s3 }
+}
+
+fn gcs(config: &GcsConfig) -> Gcs {
+    let mut gcs = Gcs::default().bucket(&config.bucket).root(&config.prefix);
+    if let Some(endpoint) = &config.endpoint {
+        gcs = gcs.endpoint(endpoint);
+    }
+    if let Some(json) = &config.service_account_json {
+        // The client wants the key's JSON in Base64.
+        gcs = gcs.credential(&BASE64_STANDARD.encode(json.expose_secret())).disable_config_load().disable_vm_metadata();
+    }
+    gcs
+}
+
+fn azblob(config: &AzblobConfig) -> Azblob {
+    let mut azblob = Azblob::default().endpoint(&config.endpoint).container(&config.container).root(&config.prefix);
+    if let Some(account) = &config.account {
+        azblob = azblob.account_name(account);
+    }
+    if let Some(key) = &config.account_key {
+        azblob = azblob.account_key(key.expose_secret());
+    }
+    azblob
+}

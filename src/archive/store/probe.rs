@@ -1,0 +1,32 @@
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+use super::{Condition, Put, Store, StoreError};
+use crate::archive::keys;
+
+pub(super) async fn probe(store: &Store) -> Result<(), StoreError> {
+    let unfit = |problem: &str| StoreError::Unfit { store: store.url().to_owned(), problem: problem.to_owned() };
+    let nonce = Uuid::new_v4().simple().to_string();
+    let key = keys::probe(&nonce);
+    let bytes = Bytes::from(nonce);
+
+    let _ = store.put(&key, bytes.clone(), Condition::Overwrite).await?;
+    if store.put(&key, Bytes::from_static(b"other"), Condition::IfAbsent).await? != Put::AlreadyThere {
+        return Err(unfit(
+            "it replaced an object although told not to (conditional writes, If-None-Match, are required)",
+        ));
+    }
+    if store.get(&key).await? != bytes {
+        return Err(unfit("it returned other bytes than were written"));
+    }
+    if !store.list(keys::PROBES).await?.iter().any(|object| object.key == key) {
+        return Err(unfit("it does not list an object that was just written (consistent listings are required)"));
+    }
+    store.delete(&key).await?;
+    if let Some(folder) = store.0.folder.clone() {
+        // Only room is at stake, so a failure waits for the next time.
+        let _ = spawn_blocking(move || folder.remove_stale_temps()).await;
+    }
+    Ok(())
+}
