@@ -1,6 +1,18 @@
 //! Compression of objects. Every stored object is a sequence of zstd frames, whatever the setting, so that there is one way
 //! to read an archive: `zstd -d`.
 
+use std::io::{self, Write};
+
+use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
+use zstd::stream::write::Encoder as ZstdEncoder;
+
+/// Largest window a frame may ask for, as a power of two: what level 19 uses. It bounds a reader's memory.
+const WINDOW_LOG_MAX: u32 = 23;
+/// Largest block of a frame (RFC 8878, 3.1.1.2.4).
+const BLOCK_BYTES: usize = 128 << 10;
+/// Pieces a [`Decoder`] hands out.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// How objects are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -16,5 +28,207 @@ pub enum Compression {
 impl Default for Compression {
     fn default() -> Self {
         Self::Zstd { level: 3 }
+    }
+}
+
+/// Makes one zstd frame of the bytes written to it.
+pub struct Encoder(Kind);
+
+enum Kind {
+    Raw(RawFrame),
+    Zstd(ZstdEncoder<'static, Vec<u8>>),
+}
+
+impl Encoder {
+    /// Begins a frame. Fails if zstd cannot have the memory.
+    pub fn new(compression: Compression) -> io::Result<Self> {
+        Ok(Self(match compression {
+            Compression::None => Kind::Raw(RawFrame::new()),
+            Compression::Zstd { level } => {
+                let mut encoder = ZstdEncoder::new(Vec::new(), level.clamp(1, 19))?;
+                encoder.include_checksum(true)?;
+                Kind::Zstd(encoder)
+            }
+        }))
+    }
+
+    /// Adds raw bytes.
+    pub fn write(&mut self, raw: &[u8]) -> io::Result<()> {
+        match &mut self.0 {
+            Kind::Raw(frame) => frame.write(raw),
+            Kind::Zstd(encoder) => return encoder.write_all(raw),
+        }
+        Ok(())
+    }
+
+    /// Frame bytes made so far and not yet taken.
+    pub fn pending_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Raw(frame) => frame.out.len(),
+            Kind::Zstd(encoder) => encoder.get_ref().len(),
+        }
+    }
+
+    /// Takes the frame bytes made so far.
+    pub fn take(&mut self) -> Vec<u8> {
+        match &mut self.0 {
+            Kind::Raw(frame) => std::mem::take(&mut frame.out),
+            Kind::Zstd(encoder) => std::mem::take(encoder.get_mut()),
+        }
+    }
+
+    /// Ends the frame and returns what was not yet taken.
+    pub fn finish(self) -> io::Result<Vec<u8>> {
+        match self.0 {
+            Kind::Raw(frame) => Ok(frame.finish()),
+            Kind::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// A zstd frame (RFC 8878) of raw blocks. It copies at the speed of memory, which no compression level does.
+struct RawFrame {
+    out: Vec<u8>,
+    block: Vec<u8>,
+}
+
+impl RawFrame {
+    fn new() -> Self {
+        let magic = 0xFD2F_B528u32.to_le_bytes();
+        // Descriptor: no content size, no checksum, no dictionary. Window: 2^(10+7) = 128 KiB, the largest block.
+        let header = [0x00, 7 << 3];
+        Self { out: [&magic[..], &header[..]].concat(), block: Vec::new() }
+    }
+
+    fn write(&mut self, mut raw: &[u8]) {
+        while !raw.is_empty() {
+            // A full block goes out only when more follows: the last one carries a flag.
+            if self.block.len() == BLOCK_BYTES {
+                self.end_block(false);
+            }
+            let (now, later) = raw.split_at(raw.len().min(BLOCK_BYTES - self.block.len()));
+            self.block.extend_from_slice(now);
+            raw = later;
+        }
+    }
+
+    fn end_block(&mut self, last: bool) {
+        // 24 bits: last flag, type 0 (raw) in two bits, size. The length is at most BLOCK_BYTES.
+        let header = (self.block.len() as u32) << 3 | u32::from(last);
+        self.out.extend_from_slice(&header.to_le_bytes()[..3]);
+        self.out.append(&mut self.block);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.end_block(true);
+        self.out
+    }
+}
+
+/// Decodes a sequence of zstd frames piece by piece in bounded memory; skippable frames yield nothing.
+pub struct Decoder {
+    raw: zstd::stream::raw::Decoder<'static>,
+    /// Whether the input so far ends between two frames.
+    between_frames: bool,
+}
+
+impl Decoder {
+    /// Begins. Fails if zstd cannot have the memory.
+    pub fn new() -> io::Result<Self> {
+        let mut raw = zstd::stream::raw::Decoder::new()?;
+        raw.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+        Ok(Self { raw, between_frames: true })
+    }
+
+    /// Decodes from the front of `input`, which it shortens by what it used up, and returns at most 256 KiB of raw bytes. Nothing
+    /// comes back only when all of `input` is used up and more is needed.
+    pub fn decode(&mut self, input: &mut &[u8]) -> io::Result<Vec<u8>> {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        loop {
+            let mut from = InBuffer::around(input);
+            let (hint, made) = {
+                let mut to = OutBuffer::around(&mut piece);
+                let hint = self.raw.run(&mut from, &mut to)?;
+                (hint, to.pos())
+            };
+            let used = from.pos();
+            *input = input.get(used..).unwrap_or_default();
+            if used > 0 || made > 0 {
+                self.between_frames = hint == 0;
+            }
+            if made > 0 || (used == 0 || input.is_empty()) {
+                return Ok(piece);
+            }
+        }
+    }
+
+    /// Whether the input so far is whole.
+    pub fn is_whole(&self) -> bool {
+        self.between_frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(compression: Compression, pieces: &[Vec<u8>]) -> Vec<u8> {
+        let mut encoder = Encoder::new(compression).unwrap();
+        let mut out = Vec::new();
+        for piece in pieces {
+            encoder.write(piece).unwrap();
+            out.extend(encoder.take());
+        }
+        out.extend(encoder.finish().unwrap());
+        out
+    }
+
+    fn decode(bytes: &[u8], step: usize) -> io::Result<Vec<u8>> {
+        let mut decoder = Decoder::new()?;
+        let mut out = Vec::new();
+        for mut input in bytes.chunks(step) {
+            loop {
+                let piece = decoder.decode(&mut input)?;
+                assert!(piece.len() <= PIECE_BYTES);
+                if piece.is_empty() {
+                    break;
+                }
+                out.extend(piece);
+            }
+        }
+        if decoder.is_whole() { Ok(out) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn bytes_come_back_whatever_the_pieces(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..70_000), 0..8), step in 1usize..100_000
+        ) {
+            let raw = pieces.concat();
+            for compression in [Compression::None, Compression::Zstd { level: 1 }] {
+                let object = encode(compression, &pieces);
+                prop_assert_eq!(&decode(&object, step).unwrap(), &raw);
+                prop_assert!(decode(&object[..object.len() - 1], step).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_expands_enormously_is_handed_out_in_small_pieces() {
+        let zeros = vec![vec![0u8; 64 << 20]];
+        let object = encode(Compression::default(), &zeros);
+        assert!(object.len() < 64 << 10);
+        assert_eq!(decode(&object, object.len()).unwrap().len(), 64 << 20);
+    }
+
+    #[test]
+    fn raw_frames_end_right_at_block_borders() {
+        for len in [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES] {
+            let object = encode(Compression::None, &[vec![7; len]]);
+            assert_eq!(zstd::decode_all(&object[..]).unwrap(), vec![7; len], "{len}");
+        }
     }
 }

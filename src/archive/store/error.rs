@@ -13,7 +13,8 @@ pub enum StoreError {
         /// The store, as a URL without secrets.
         store: String,
         /// Cause.
-        source: opendal::Error,
+        #[snafu(source(from(opendal::Error, Box::new)))]
+        source: Box<opendal::Error>,
     },
     /// The certificate authority given for the endpoint is unusable.
     #[snafu(display("cannot use the CA certificate given for the store {store}: it must be PEM text"))]
@@ -31,7 +32,8 @@ pub enum StoreError {
         /// The store.
         store: String,
         /// Cause.
-        source: opendal::Error,
+        #[snafu(source(from(opendal::Error, Box::new)))]
+        source: Box<opendal::Error>,
     },
     /// An object could not be written.
     #[snafu(display("cannot write {key} in {store}: {}", describe(source)))]
@@ -41,7 +43,8 @@ pub enum StoreError {
         /// The store.
         store: String,
         /// Cause.
-        source: opendal::Error,
+        #[snafu(source(from(opendal::Error, Box::new)))]
+        source: Box<opendal::Error>,
     },
     /// A folder could not be listed.
     #[snafu(display("cannot list {key} in {store}: {}", describe(source)))]
@@ -51,7 +54,8 @@ pub enum StoreError {
         /// The store.
         store: String,
         /// Cause.
-        source: opendal::Error,
+        #[snafu(source(from(opendal::Error, Box::new)))]
+        source: Box<opendal::Error>,
     },
     /// An object could not be deleted.
     #[snafu(display("cannot delete {key} in {store}: {}", describe(source)))]
@@ -61,7 +65,8 @@ pub enum StoreError {
         /// The store.
         store: String,
         /// Cause.
-        source: opendal::Error,
+        #[snafu(source(from(opendal::Error, Box::new)))]
+        source: Box<opendal::Error>,
     },
     /// The store took a write and then showed something else.
     #[snafu(display("the store {store} is not fit for an archive: {problem}"))]

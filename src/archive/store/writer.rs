@@ -74,7 +74,7 @@ impl StoreWriter {
     }
 
     fn failed(&self, source: opendal::Error) -> StoreError {
-        StoreError::Write { key: self.key.clone(), store: self.store.url().to_owned(), source }
+        StoreError::Write { key: self.key.clone(), store: self.store.url().to_owned(), source: Box::new(source) }
     }
 }
 

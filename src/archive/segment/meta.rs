@@ -1,0 +1,88 @@
+//! The skippable frame at a segment object's end:
+//! `[u32 0x184D2A54][u32 size of what follows][SegmentMeta as JSON][u32 size of the JSON]["TDMKSEG1"]`, little-endian.
+
+use serde::Deserialize;
+use snafu::ResultExt;
+
+use super::{DescribeSnafu, SegmentError, SegmentObject};
+use crate::archive::FORMAT;
+use crate::archive::binlog_index::SegmentMeta;
+use crate::archive::store::Store;
+
+const FRAME_MAGIC: u32 = 0x184D_2A54;
+const MAGIC: &[u8; 8] = b"TDMKSEG1";
+/// Frame magic, frame size, JSON size, magic.
+const AROUND_BYTES: u64 = 4 + 4 + 4 + 8;
+/// What one request fetches; a longer meta (a server with thousands of GTID intervals) takes a second one.
+const GUESS_BYTES: u64 = 16 << 10;
+const JSON_BYTES_MAX: u64 = 32 << 20;
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+/// Reads a segment's meta by range requests from the object's end.
+pub async fn read_meta(store: &Store, object: &SegmentObject) -> Result<SegmentMeta, SegmentError> {
+    let key = object.key();
+    let guess = object.bytes.min(GUESS_BYTES);
+    let mut tail = store.get_range(&key, object.bytes - guess..object.bytes).await?;
+    let needed = frame_bytes(object, &tail)?;
+    if needed > tail.len() as u64 {
+        tail = store.get_range(&key, object.bytes - needed..object.bytes).await?;
+    }
+    parse(object, &tail)
+}
+
+/// The frame that holds `meta`.
+pub(super) fn frame(key: &str, meta: &SegmentMeta) -> Result<Vec<u8>, SegmentError> {
+    let json = serde_json::to_vec(meta).context(DescribeSnafu { key })?;
+    let json_bytes = json.len() as u32;
+    let frame_bytes = json_bytes + 4 + 8;
+    Ok([&FRAME_MAGIC.to_le_bytes()[..], &frame_bytes.to_le_bytes(), &json, &json_bytes.to_le_bytes(), MAGIC].concat())
+}
+
+/// Size of the whole frame that ends `tail`; never more than the object.
+pub(super) fn frame_bytes(object: &SegmentObject, tail: &[u8]) -> Result<u64, SegmentError> {
+    let damaged = |problem| SegmentError::damaged(object, problem);
+    let rest =
+        tail.strip_suffix(MAGIC).ok_or_else(|| damaged("it does not end like a segment: truncated or overwritten"))?;
+    let (_, size) = rest.split_last_chunk::<4>().ok_or_else(|| damaged("it is too short"))?;
+    let json_bytes = u64::from(u32::from_le_bytes(*size));
+    let bytes = json_bytes + AROUND_BYTES;
+    if json_bytes > JSON_BYTES_MAX || bytes > object.bytes {
+        return Err(damaged("its meta has an impossible size"));
+    }
+    Ok(bytes)
+}
+
+/// Takes the meta out of an object's end and checks that it speaks of this very object.
+pub(super) fn parse(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, SegmentError> {
+    let damaged = |problem: &str| SegmentError::damaged(object, problem);
+    let bytes = frame_bytes(object, tail)?;
+    let frame =
+        usize::try_from(bytes).ok().and_then(|bytes| tail.len().checked_sub(bytes)).and_then(|at| tail.get(at..));
+    let frame = frame.ok_or_else(|| damaged("its meta is cut off"))?;
+    let (head, rest) = frame.split_first_chunk::<8>().ok_or_else(|| damaged("its meta is cut off"))?;
+    let expected = (u64::from(FRAME_MAGIC) | (bytes - 8) << 32).to_le_bytes();
+    let json = rest.get(..rest.len().saturating_sub(12)).unwrap_or_default();
+    if *head != expected {
+        return Err(damaged("its meta is not framed as it should be"));
+    }
+    let unreadable = |e: serde_json::Error| SegmentError::damaged(object, format!("its meta cannot be read: {e}"));
+    let FormatOnly { format } = serde_json::from_slice(json).map_err(unreadable)?;
+    if format > FORMAT {
+        return Err(SegmentError::Newer { key: object.key(), found: format });
+    }
+    let meta: SegmentMeta = serde_json::from_slice(json).map_err(unreadable)?;
+    if meta.file != object.file || meta.start != object.start || meta.end != object.end {
+        return Err(SegmentError::damaged(
+            object,
+            format!(
+                "it holds bytes {}..{} of {}@{} instead",
+                meta.start, meta.end, meta.file.name, meta.file.created_unix
+            ),
+        ));
+    }
+    Ok(meta)
+}

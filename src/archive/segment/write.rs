@@ -1,0 +1,157 @@
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use snafu::ResultExt;
+
+use super::{CompressSnafu, SegmentError, SegmentObject, StoredSegment, meta, verify};
+use crate::archive::binlog_index::{FileId, SegmentMeta};
+use crate::archive::codec::{Compression, Encoder};
+use crate::archive::keys;
+use crate::archive::store::{Condition, Put, Store, StoreWriter};
+
+/// Sent to a streaming upload at a time.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Makes a segment object of raw binlog bytes as they come. CPU only: give big writes to a thread that may block.
+pub struct SegmentWriter {
+    encoder: Encoder,
+    raw: Context,
+    raw_bytes: u64,
+    object: Context,
+    object_bytes: u64,
+}
+
+/// A whole segment object, ready to be stored.
+#[derive(Clone, Debug)]
+pub struct EncodedSegment {
+    /// The complete meta.
+    pub meta: SegmentMeta,
+    /// The part of the object that was not taken before: all of it, unless [`SegmentWriter::take`] was used.
+    pub object: Bytes,
+    /// Size of the whole object in bytes.
+    pub object_bytes: u64,
+    /// Hex SHA-256 of the whole object.
+    pub object_sha256: String,
+}
+
+impl SegmentWriter {
+    /// Begins an object.
+    pub fn new(compression: Compression) -> Result<Self, SegmentError> {
+        let encoder = Encoder::new(compression).context(CompressSnafu)?;
+        Ok(Self { encoder, raw: Context::new(&SHA256), raw_bytes: 0, object: Context::new(&SHA256), object_bytes: 0 })
+    }
+
+    /// Adds raw bytes of the file.
+    pub fn write(&mut self, raw: &[u8]) -> Result<(), SegmentError> {
+        self.raw.update(raw);
+        self.raw_bytes += raw.len() as u64;
+        self.encoder.write(raw).context(CompressSnafu)
+    }
+
+    /// Raw bytes written so far.
+    pub fn raw_bytes(&self) -> u64 {
+        self.raw_bytes
+    }
+
+    /// Object bytes that wait in memory (besides what zstd holds back, at most a few hundred KiB).
+    pub fn pending_bytes(&self) -> usize {
+        self.encoder.pending_bytes()
+    }
+
+    /// Takes the object bytes made so far, for an object larger than memory.
+    pub fn take(&mut self) -> Bytes {
+        let bytes = self.encoder.take();
+        self.object.update(&bytes);
+        self.object_bytes += bytes.len() as u64;
+        bytes.into()
+    }
+
+    /// Ends the object. `meta` comes complete but for its format and `raw_sha256`, which are filled in; its range must be as long as what was
+    /// written.
+    pub fn finish(self, mut meta: SegmentMeta) -> Result<EncodedSegment, SegmentError> {
+        let key = keys::segment(&meta.file, meta.start, meta.end);
+        if meta.start.checked_add(self.raw_bytes) != Some(meta.end) || self.raw_bytes == 0 {
+            return Err(SegmentError::Length { key, raw_bytes: self.raw_bytes });
+        }
+        meta.format = crate::archive::FORMAT;
+        meta.raw_sha256 = hex::encode(self.raw.finish());
+        let mut rest = self.encoder.finish().context(CompressSnafu)?;
+        rest.extend(meta::frame(&key, &meta)?);
+        let mut object = self.object;
+        object.update(&rest);
+        Ok(EncodedSegment {
+            meta,
+            object_bytes: self.object_bytes + rest.len() as u64,
+            object: rest.into(),
+            object_sha256: hex::encode(object.finish()),
+        })
+    }
+}
+
+/// Stores a segment made in memory. If one is there already, its bytes are compared: equal ones are a success, others
+/// [`SegmentError::Diverged`]. Durable when this returns.
+pub async fn put(store: &Store, segment: EncodedSegment) -> Result<StoredSegment, SegmentError> {
+    let EncodedSegment { meta, object, object_bytes, object_sha256 } = segment;
+    let key = keys::segment(&meta.file, meta.start, meta.end);
+    let put = store.put(&key, object, Condition::IfAbsent).await?;
+    settle(store, put, StoredSegment { meta, object_bytes, object_sha256 }).await
+}
+
+/// A segment that goes to the store while it is made: for one huge event, whose end is known before its bytes have come.
+pub struct SegmentUpload {
+    store: Store,
+    upload: StoreWriter,
+    writer: SegmentWriter,
+}
+
+impl SegmentUpload {
+    /// Begins the object for bytes `start..end` of `file`.
+    pub async fn begin(
+        store: &Store,
+        file: &FileId,
+        start: u64,
+        end: u64,
+        compression: Compression,
+    ) -> Result<Self, SegmentError> {
+        let upload = store.writer(&keys::segment(file, start, end), Condition::IfAbsent).await?;
+        Ok(Self { store: store.clone(), upload, writer: SegmentWriter::new(compression)? })
+    }
+
+    /// Adds raw bytes. After an error the upload is lost and leaves nothing behind.
+    pub async fn write(&mut self, raw: &[u8]) -> Result<(), SegmentError> {
+        for piece in raw.chunks(PIECE_BYTES) {
+            self.writer.write(piece)?;
+            if self.writer.pending_bytes() >= PIECE_BYTES {
+                self.upload.write(self.writer.take()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends and publishes the object; see [`SegmentWriter::finish`] and [`put`].
+    pub async fn finish(mut self, meta: SegmentMeta) -> Result<StoredSegment, SegmentError> {
+        let EncodedSegment { meta, object, object_bytes, object_sha256 } = self.writer.finish(meta)?;
+        self.upload.write(object).await?;
+        let put = self.upload.finish().await?;
+        settle(&self.store, put, StoredSegment { meta, object_bytes, object_sha256 }).await
+    }
+}
+
+/// An object that was there already must hold the same bytes: invariant 5.
+async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSegment, SegmentError> {
+    if put == Put::Created {
+        return Ok(ours);
+    }
+    let (file, start, end) = (ours.meta.file.clone(), ours.meta.start, ours.meta.end);
+    let key = keys::segment(&file, start, end);
+    // Gone again would be a deletion under way: the next attempt writes it anew.
+    let bytes = store.stat(&key).await?.unwrap_or_default();
+    let theirs = verify(store, &SegmentObject { file, start, end, bytes, sha256: None }).await?;
+    if theirs.meta.raw_sha256 != ours.meta.raw_sha256 {
+        return Err(SegmentError::Diverged {
+            key,
+            stored_sha256: theirs.meta.raw_sha256,
+            offered_sha256: ours.meta.raw_sha256,
+        });
+    }
+    Ok(theirs)
+}
