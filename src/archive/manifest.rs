@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::logical::LogicalContent;
 use crate::model::{BinlogPosition, Flavor, GtidSet};
 
 /// One full backup.
@@ -60,7 +61,3 @@ pub enum Content {
     /// Definitions and rows, read over SQL.
     Logical(LogicalContent),
 }
-
-/// Placeholder: the logical format's owner defines it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogicalContent {}

@@ -1,1 +1,3 @@
-//! (owner: see docs/architecture.md)
+//! Full backups, one folder a method: [`logical`] reads definitions and rows over SQL.
+
+pub mod logical;

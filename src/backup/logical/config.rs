@@ -1,0 +1,39 @@
+use std::time::Duration;
+
+use crate::archive::codec::Compression;
+
+/// How a logical full is taken.
+#[derive(Clone, Debug)]
+pub struct LogicalConfig {
+    /// Connections that read tables at the same time.
+    pub connections: usize,
+    /// How chunks are compressed.
+    pub compression: Compression,
+    /// Rows are cut into objects of about this size before compression.
+    pub object_bytes: u64,
+    /// A key range aims at this size; only larger tables are read by several connections.
+    pub range_bytes: u64,
+    /// Longest wait for the lock that aligns the snapshots; others wait behind it meanwhile.
+    pub lock_wait: Duration,
+    /// Attempts to get that lock, or a snapshot without DDL during the copy, before giving up.
+    pub attempts: u32,
+    /// Largest size of all tables of non-transactional engines together (they are copied while the lock is held).
+    pub max_locked_bytes: u64,
+    /// Trace id of this run, for the manifest.
+    pub trace_id: String,
+}
+
+impl Default for LogicalConfig {
+    fn default() -> Self {
+        Self {
+            connections: 2,
+            compression: Compression::Zstd { level: 1 },
+            object_bytes: 64 << 20,
+            range_bytes: 256 << 20,
+            lock_wait: Duration::from_secs(5),
+            attempts: 5,
+            max_locked_bytes: 256 << 20,
+            trace_id: String::new(),
+        }
+    }
+}
