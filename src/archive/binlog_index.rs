@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::OpenTransaction;
 use crate::model::{CommitTime, Flavor, Gtid, GtidSet};
 
 /// Which immutable file some bytes belong to. The name alone is never enough: resets and restores reuse names.
@@ -35,15 +36,6 @@ pub struct FileSummary {
     pub last_gtid: Option<Gtid>,
     /// Whether events end with a CRC32 (from the format description event).
     pub crc32: bool,
-}
-
-/// A transaction that has begun but not ended where a segment ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenTransaction {
-    /// Its GTID; none where GTIDs are off.
-    pub gtid: Option<Gtid>,
-    /// Its commit time, from its GTID event.
-    pub commit: Option<CommitTime>,
 }
 
 /// The end of every segment object: a zstd skippable frame that stock `zstd -d` passes over.

@@ -5,9 +5,11 @@ pub mod gtid;
 mod position;
 mod progress;
 mod time;
+mod transaction;
 
 pub use flavor::Flavor;
 pub use gtid::{Gtid, GtidSet};
 pub use position::BinlogPosition;
 pub use progress::{Progress, ProgressReading};
 pub use time::{CommitTime, ParseTimeError, parse_rfc3339};
+pub use transaction::{EndsBy, OpenTransaction};

@@ -1,1 +1,3 @@
-//! (owner: see docs/architecture.md)
+//! Everything spoken with a MySQL or MariaDB server.
+
+pub mod event;
