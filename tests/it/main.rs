@@ -1,0 +1,8 @@
+//! The integration tests: one binary, a module a subject, real servers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod servers;

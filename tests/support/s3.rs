@@ -1,0 +1,141 @@
+//! A real S3 server (versitygw over a folder) on a free loopback port, or the user's own.
+
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::process::{Process, Signal};
+use super::server::free_port;
+use super::{tool, wait_for};
+
+/// A running S3 server with credentials and one empty bucket. Dropping it kills it and removes its data.
+pub struct S3Server {
+    endpoint: String,
+    bucket: String,
+    access_key: String,
+    secret_key: String,
+    own: Option<Own>,
+}
+
+struct Own {
+    dir: tempfile::TempDir,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl S3Server {
+    /// Starts a server, or turns to the one that `TIDEMARK_TEST_S3` names, and makes a bucket.
+    pub fn start() -> S3Server {
+        let bucket = format!("tidemark-{:x}", rand::rng().random::<u64>());
+        let server = match std::env::var("TIDEMARK_TEST_S3") {
+            Ok(endpoint) => {
+                let key = |name: &str| {
+                    std::env::var(name).unwrap_or_else(|_| panic!("TIDEMARK_TEST_S3 is set, so set {name}"))
+                };
+                let (access_key, secret_key) = (key("AWS_ACCESS_KEY_ID"), key("AWS_SECRET_ACCESS_KEY"));
+                S3Server { endpoint, bucket, access_key, secret_key, own: None }
+            }
+            Err(_) => {
+                let (dir, port) = (tempfile::Builder::new().prefix("tidemark-s3-").tempdir().unwrap(), free_port());
+                for folder in ["objects", "versions"] {
+                    std::fs::create_dir(dir.path().join(folder)).unwrap();
+                }
+                let mut server = S3Server {
+                    endpoint: format!("http://127.0.0.1:{port}"),
+                    bucket,
+                    access_key: "tidemark-test".into(),
+                    secret_key: "secret-of-the-tests".into(),
+                    own: Some(Own { dir, port, process: None }),
+                };
+                server.launch();
+                server
+            }
+        };
+        server.create_bucket(&server.bucket);
+        server
+    }
+
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    pub fn region(&self) -> &str {
+        "us-east-1"
+    }
+
+    pub fn access_key(&self) -> &str {
+        &self.access_key
+    }
+
+    pub fn secret_key(&self) -> &str {
+        &self.secret_key
+    }
+
+    pub fn create_bucket(&self, bucket: &str) {
+        let (status, body) = self.request("PUT", &format!("/{bucket}"), &[]);
+        assert_eq!(status, 200, "cannot create the bucket {bucket}: {body}");
+    }
+
+    /// Sends a signed request by curl, with more curl arguments (`-H…`, `--data-binary…`); returns its status and body.
+    pub fn request(&self, method: &str, path: &str, args: &[&str]) -> (u16, String) {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--config", "-", "--write-out", "\n%{http_code}"]);
+        match method {
+            "HEAD" => command.arg("--head"),
+            _ => command.args(["--request", method]),
+        };
+        command.args(["--aws-sigv4", &format!("aws:amz:{}:s3", self.region())]).args(args);
+        command.arg(format!("{}{path}", self.endpoint));
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(config.path(), format!("user = \"{}:{}\"\n", self.access_key, self.secret_key)).unwrap();
+        let output = command.stdin(config.reopen().unwrap()).output().expect("curl runs");
+        assert!(output.status.success(), "{method} {path}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        (status.parse().unwrap(), body.to_owned())
+    }
+
+    /// A crash: kill -9. (A user's own server is not ours to kill.)
+    pub fn kill9(&mut self) {
+        self.own().process.take().expect("the server runs").kill9();
+    }
+
+    pub fn restart(&mut self) {
+        if let Some(mut process) = self.own().process.take() {
+            process.signal(Signal::Terminate);
+            process.wait(Duration::from_secs(20));
+        }
+        self.launch();
+    }
+
+    /// Freezes (SIGSTOP) or thaws it: requests hang, as in a stalled network.
+    pub fn freeze(&mut self, frozen: bool) {
+        let signal = if frozen { Signal::Stop } else { Signal::Continue };
+        self.own().process.as_mut().expect("the server runs").signal(signal);
+    }
+
+    fn own(&mut self) -> &mut Own {
+        self.own.as_mut().expect("this test kills the S3 server: run it without TIDEMARK_TEST_S3")
+    }
+
+    fn launch(&mut self) {
+        let mut command = Command::new(tool("versitygw", &["versitygw"]));
+        command.env("ROOT_ACCESS_KEY", &self.access_key).env("ROOT_SECRET_KEY", &self.secret_key);
+        let own = self.own();
+        command.args(["--quiet", "--keep-alive", "--port"]).arg(format!("127.0.0.1:{}", own.port)).arg("posix");
+        command.arg("--versioning-dir").args([own.dir.path().join("versions"), own.dir.path().join("objects")]);
+        let mut process = Process::spawn_in(command, own.dir.path());
+        let port = own.port;
+        wait_for("the S3 server", Duration::from_secs(20), || {
+            assert!(process.try_wait().is_none(), "the S3 server ended\n{}", process.output());
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        own.process = Some(process);
+    }
+}

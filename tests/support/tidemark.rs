@@ -1,0 +1,26 @@
+//! The binary under test.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// `tidemark ARGS…`, built with the tests. Run it with `.output()`, or in the background by `Process::spawn`.
+pub fn tidemark_command<I, S>(args: I) -> Command
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<std::ffi::OsStr>,
+{
+    let mut command = Command::new(binary());
+    command.args(args).env_remove("RUST_LOG").env_remove("FAILPOINTS");
+    command
+}
+
+/// Cargo names the binary to tests and benchmarks; an example finds it beside itself.
+fn binary() -> PathBuf {
+    if let Some(path) = option_env!("CARGO_BIN_EXE_tidemark") {
+        return PathBuf::from(path);
+    }
+    let this = std::env::current_exe().unwrap();
+    let path = this.parent().and_then(|examples| examples.parent()).unwrap().join("tidemark");
+    assert!(path.is_file(), "{} is not built: run `cargo build --features failpoints`", path.display());
+    path
+}
