@@ -90,7 +90,8 @@ impl S3Server {
             "HEAD" => command.arg("--head"),
             _ => command.args(["--request", method]),
         };
-        command.args(["--aws-sigv4", &format!("aws:amz:{}:s3", self.region())]).args(args);
+        command.args(["--aws-sigv4", &format!("aws:amz:{}:s3", self.region())]);
+        command.args(["--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]).args(args);
         command.arg(format!("{}{path}", self.endpoint));
         let config = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(config.path(), format!("user = \"{}:{}\"\n", self.access_key, self.secret_key)).unwrap();

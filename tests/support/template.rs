@@ -22,7 +22,7 @@ pub fn copy_template(flavor: Flavor, tool: &str, mysqld: &Path, init_args: &[Str
 fn template(flavor: Flavor, tool: &str, mysqld: &Path, init_args: &[String]) -> PathBuf {
     let mut hash = Sha256::new();
     let version = Command::new(mysqld).args(["--no-defaults", "--version"]).output().unwrap();
-    for part in [version.stdout, init_args.join("\n").into_bytes(), root_sql().into_bytes()] {
+    for part in [version.stdout, init_args.join("\n").into_bytes(), root_sql().into_bytes(), STRAY_ROOTS.into()] {
         hash.update(part);
         hash.update([0]);
     }
@@ -59,6 +59,10 @@ fn root_sql() -> String {
     )
 }
 
+/// MariaDB's bootstrap makes a root for 127.0.0.1, ::1 and this machine's name, which would shadow `root@%`.
+const STRAY_ROOTS: &str = "DELETE FROM mysql.global_priv WHERE User = 'root' AND Host != 'localhost';\n\
+                           DELETE FROM mysql.proxies_priv WHERE Host != 'localhost';\n";
+
 fn initialize_mysql(mysqld: &Path, init_args: &[String], dir: &Path, datadir: &Path) {
     let sql = dir.join("root.sql");
     fs::write(&sql, root_sql()).unwrap();
@@ -70,7 +74,7 @@ fn initialize_mysql(mysqld: &Path, init_args: &[String], dir: &Path, datadir: &P
 }
 
 fn initialize_mariadb(tool: &str, mysqld: &Path, init_args: &[String], dir: &Path, datadir: &Path) {
-    let mut root = format!("FLUSH PRIVILEGES;\n{}", root_sql());
+    let mut root = format!("{STRAY_ROOTS}FLUSH PRIVILEGES;\n{}", root_sql());
     let unpacked = tool_dir(tool).join("bootstrap.sql");
     if unpacked.is_file() {
         fs::create_dir(datadir).unwrap();
