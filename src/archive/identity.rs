@@ -2,7 +2,11 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use snafu::ResultExt;
 
+use super::error::{DescribeSnafu, parse};
+use super::store::{Condition, Put, Store};
+use super::{ArchiveError, FORMAT, keys};
 use crate::model::Flavor;
 
 /// The content of `archive.json`.
@@ -18,4 +22,42 @@ pub struct ArchiveInfo {
     pub first_server: String,
     /// The `tidemark` version that made it.
     pub tidemark_version: String,
+}
+
+/// What the archive says it is; none where there is no archive yet.
+pub async fn read(store: &Store) -> Result<Option<ArchiveInfo>, ArchiveError> {
+    match store.get(keys::ARCHIVE).await {
+        Ok(json) => parse(keys::ARCHIVE, &json).map(Some),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// For writers: makes the archive's identity if it has none, and refuses a server of another flavor.
+pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<ArchiveInfo, ArchiveError> {
+    let mine = ArchiveInfo {
+        format: FORMAT,
+        created_at: Timestamp::now(),
+        flavor,
+        first_server: server.to_owned(),
+        tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let info = match read(store).await? {
+        Some(info) => info,
+        None => {
+            let json = serde_json::to_vec_pretty(&mine).context(DescribeSnafu { key: keys::ARCHIVE })?;
+            match store.put(keys::ARCHIVE, json.into(), Condition::IfAbsent).await? {
+                Put::Created => mine,
+                Put::AlreadyThere => read(store).await?.unwrap_or(mine),
+            }
+        }
+    };
+    if info.flavor != flavor {
+        return Err(ArchiveError::OtherFlavor {
+            store: store.url().to_owned(),
+            archived: info.flavor,
+            offered: flavor,
+        });
+    }
+    Ok(info)
 }

@@ -123,6 +123,11 @@ pub fn parse(key: &str) -> Option<Key> {
     (start < end).then_some(Key::Segment { file, start, end })
 }
 
+/// Takes [`full_dir`] apart.
+pub fn parse_full_dir(dir: &str) -> Option<String> {
+    unescape(dir.strip_prefix(FULLS)?.strip_suffix('/')?)
+}
+
 /// Takes [`file_dir`] apart.
 pub fn parse_file_dir(dir: &str) -> Option<FileId> {
     let (server, file) = dir.strip_prefix(BINLOGS)?.strip_suffix('/')?.split_once('/')?;

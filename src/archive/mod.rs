@@ -10,13 +10,17 @@ pub const FORMAT: u32 = 1;
 pub mod binlog_index;
 pub mod catalog;
 pub mod codec;
+mod error;
 pub mod identity;
 pub mod index_writer;
 pub mod keys;
 pub mod logical;
 pub mod manifest;
+mod ranges;
 pub mod reader;
 pub mod rows;
 pub mod segment;
 pub mod store;
 pub mod timeline;
+
+pub use error::ArchiveError;

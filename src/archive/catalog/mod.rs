@@ -1,115 +1,95 @@
 //! Everything an archive holds, read from O(binlog files) small objects: never the data, never every segment.
 
-use jiff::Timestamp;
+mod files;
+mod fulls;
 
-use super::binlog_index::{Ending, FileId, FileSummary, OpenTransaction};
-use super::identity::ArchiveInfo;
-use crate::model::{BinlogPosition, CommitTime, Flavor, GtidSet};
+#[cfg(test)]
+mod tests;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+pub use files::{ArchivedFile, ArchivedRange, Closed, load_file, load_ranges};
+pub use fulls::{FullHead, load_manifest};
+
+use super::identity::{self, ArchiveInfo};
+use super::store::Store;
+use super::{ArchiveError, keys};
+
+/// Small objects read at a time.
+const CONCURRENCY: usize = 16;
 
 /// What an archive holds.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     /// `archive.json`.
     pub info: ArchiveInfo,
-    /// Every full with a manifest, oldest first (by id).
+    /// Every full with a readable manifest, oldest first (by id).
     pub fulls: Vec<FullHead>,
     /// Every binlog file, by key.
     pub files: Vec<ArchivedFile>,
-    /// Keys whose names this format does not know; they are left alone.
+    /// Objects whose names this format does not know; they are left alone.
     pub unknown: Vec<String>,
+    /// Damage found on the way, in words; what is damaged is not counted as archived.
+    pub problems: Vec<String>,
 }
 
-/// A full's manifest without its lists, whose length grows with the data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FullHead {
-    /// [`super::manifest::FullManifest::id`].
-    pub id: String,
-    /// [`super::manifest::FullManifest::flavor`].
-    pub flavor: Flavor,
-    /// [`super::manifest::FullManifest::server_version`].
-    pub server_version: String,
-    /// [`super::manifest::FullManifest::server`].
-    pub server: String,
-    /// [`super::manifest::FullManifest::started_at`].
-    pub started_at: Timestamp,
-    /// [`super::manifest::FullManifest::consistent_at`].
-    pub consistent_at: Timestamp,
-    /// [`super::manifest::FullManifest::finished_at`].
-    pub finished_at: Timestamp,
-    /// [`super::manifest::FullManifest::gtids`].
-    pub gtids: GtidSet,
-    /// [`super::manifest::FullManifest::position`].
-    pub position: Option<BinlogPosition>,
-    /// [`super::manifest::FullManifest::position_created_unix`].
-    pub position_created_unix: Option<u32>,
-    /// How it was taken: the tag of [`super::manifest::Content`], for example `logical`.
-    pub method: String,
-    /// Objects it lists.
-    pub objects: u64,
-    /// Their stored size in bytes.
-    pub bytes: u64,
-    /// Their size before compression in bytes.
-    pub raw_bytes: u64,
-    /// [`super::manifest::FullManifest::trace_id`].
-    pub trace_id: String,
-}
+impl Catalog {
+    /// Reads it. An archive of a newer format is refused.
+    pub async fn load(store: &Store) -> Result<Self, ArchiveError> {
+        let info = identity::read(store).await?;
+        let info = info.ok_or_else(|| ArchiveError::Missing { store: store.url().to_owned() })?;
+        let mut catalog =
+            Self { info, fulls: Vec::new(), files: Vec::new(), unknown: Vec::new(), problems: Vec::new() };
+        catalog.load_fulls(store).await?;
+        catalog.load_files(store).await?;
+        Ok(catalog)
+    }
 
-/// A binlog file as far as it is archived without a hole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchivedFile {
-    /// Which file.
-    pub id: FileId,
-    /// The server's flavor.
-    pub flavor: Flavor,
-    /// The server's version.
-    pub server_version: String,
-    /// Bytes `0..size` are archived.
-    pub size: u64,
-    /// The file up to `size`.
-    pub summary: FileSummary,
-    /// The objects that hold `0..size`, in order, without holes or overlaps.
-    pub ranges: Vec<ArchivedRange>,
-    /// The transaction an open file's archived part ends in the middle of.
-    pub open_transaction: Option<OpenTransaction>,
-    /// How the file ended; none while it is open (or its index is not written yet).
-    pub closed: Option<Closed>,
-    /// Where the next stored range begins, if bytes between `size` and it are missing.
-    pub hole_until: Option<u64>,
-}
+    async fn load_fulls(&mut self, store: &Store) -> Result<(), ArchiveError> {
+        let ids = store.list_dirs(keys::FULLS).await?.into_iter().map(|dir| keys::parse_full_dir(&dir).ok_or(dir));
+        let heads: Vec<_> = stream::iter(ids)
+            .map(|id| async move {
+                match id {
+                    Ok(id) => Ok(fulls::load_head(store, &id).await),
+                    Err(unknown) => Err(unknown),
+                }
+            })
+            .buffered(CONCURRENCY)
+            .collect()
+            .await;
+        for head in heads {
+            match head {
+                Ok(Ok(head)) => self.fulls.push(head),
+                // Under way, or given up: without a manifest there is no full.
+                Ok(Err(e)) if e.is_not_found() => {}
+                Ok(Err(e)) if e.is_damage() => self.problems.push(e.to_string()),
+                Ok(Err(e)) => return Err(e),
+                Err(unknown) => self.unknown.push(unknown),
+            }
+        }
+        Ok(())
+    }
 
-/// How a closed file ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// How.
-    pub ending: Ending,
-    /// The server's next file, where known.
-    pub next_file: Option<String>,
-}
-
-/// One object of an [`ArchivedFile`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchivedRange {
-    /// The object.
-    pub key: String,
-    /// First byte of the file it holds.
-    pub start: u64,
-    /// One past the last.
-    pub end: u64,
-    /// Size of the object in bytes.
-    pub object_bytes: u64,
-    /// Hex SHA-256 of the object; known from the index of a closed file.
-    pub object_sha256: Option<String>,
-    /// Known for closed files, and for open ones after [`load_details`].
-    pub detail: Option<RangeDetail>,
-}
-
-/// What is in a range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RangeDetail {
-    /// [`FileSummary::boundary`] at the range's end.
-    pub boundary: u64,
-    /// [`FileSummary::last_commit`] at the range's end.
-    pub last_commit: Option<CommitTime>,
-    /// GTIDs of transactions that end within the range.
-    pub gtids: GtidSet,
+    async fn load_files(&mut self, store: &Store) -> Result<(), ArchiveError> {
+        let servers = store.list_dirs(keys::BINLOGS).await?;
+        let dirs: Vec<Vec<String>> = stream::iter(servers)
+            .map(|server| async move { store.list_dirs(&server).await })
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let mut ids = Vec::new();
+        for dir in dirs.into_iter().flatten() {
+            match keys::parse_file_dir(&dir) {
+                Some(id) => ids.push(id),
+                None => self.unknown.push(dir),
+            }
+        }
+        let mut found = stream::iter(ids).map(|id| async move { files::find(store, id).await }).buffered(CONCURRENCY);
+        while let Some(found) = found.try_next().await? {
+            self.files.extend(found.file);
+            self.unknown.extend(found.unknown);
+            self.problems.extend(found.problems);
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,185 @@
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::CONCURRENCY;
+use crate::archive::binlog_index::{Ending, FileId, FileIndex, FileSummary, OpenTransaction};
+use crate::archive::error::parse;
+use crate::archive::segment::{SegmentObject, read_meta};
+use crate::archive::store::Store;
+use crate::archive::{ArchiveError, keys, ranges};
+use crate::model::{CommitTime, Flavor, GtidSet};
+
+/// A binlog file as far as it is archived without a hole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedFile {
+    /// Which file.
+    pub id: FileId,
+    /// The server's flavor.
+    pub flavor: Flavor,
+    /// The server's version.
+    pub server_version: String,
+    /// Bytes `0..size` are archived.
+    pub size: u64,
+    /// The file up to `size`.
+    pub summary: FileSummary,
+    /// Objects that hold `0..size`.
+    pub objects: u64,
+    /// Their stored size in bytes.
+    pub object_bytes: u64,
+    /// The transaction an open file's archived part ends in the middle of.
+    pub open_transaction: Option<OpenTransaction>,
+    /// How the file ended; none while it is open (or its index is not written yet).
+    pub closed: Option<Closed>,
+    /// Where the next stored range begins, if bytes between `size` and it are missing.
+    pub hole_until: Option<u64>,
+}
+
+/// How a closed file ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// How.
+    pub ending: Ending,
+    /// The server's next file, where known.
+    pub next_file: Option<String>,
+}
+
+/// One object of an [`ArchivedFile`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedRange {
+    /// The object; its checksum is known for closed files.
+    pub object: SegmentObject,
+    /// [`FileSummary::boundary`] at the range's end.
+    pub boundary: u64,
+    /// [`FileSummary::last_commit`] at the range's end.
+    pub last_commit: Option<CommitTime>,
+    /// GTIDs of transactions that end within the range.
+    pub gtids: GtidSet,
+}
+
+/// What was found in a file's folder.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) file: Option<ArchivedFile>,
+    pub(super) unknown: Vec<String>,
+    pub(super) problems: Vec<String>,
+}
+
+/// One file as [`super::Catalog::load`] would show it; none if nothing of it is stored.
+pub async fn load_file(store: &Store, id: &FileId) -> Result<Option<ArchivedFile>, ArchiveError> {
+    Ok(find(store, id.clone()).await?.file)
+}
+
+/// The objects that hold a file, in order, without holes or overlaps. For a file without an index this reads one meta a segment.
+pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<ArchivedRange>, ArchiveError> {
+    if file.closed.is_some() {
+        let index = load_index(store, &file.id).await?;
+        return Ok(index.ranges.into_iter().map(|range| from_index(&file.id, range)).collect());
+    }
+    let mut chain = ranges::list(store, &file.id).await?.chain;
+    // What came since is not part of what the caller has seen.
+    chain.retain(|object| object.end <= file.size);
+    let found = chain.last().map_or(0, |object| object.end);
+    if found != file.size {
+        return Err(ArchiveError::Hole { file: file.id.name.clone(), from: found, to: file.size });
+    }
+    stream::iter(chain)
+        .map(|object| async move {
+            let meta = read_meta(store, &object).await?;
+            let (boundary, last_commit) = (meta.summary.boundary, meta.summary.last_commit);
+            Ok(ArchivedRange { object, boundary, last_commit, gtids: meta.gtids })
+        })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await
+}
+
+pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveError> {
+    let mut found = Found::default();
+    match load_index(store, &id).await {
+        Ok(index) => {
+            found.file = Some(closed(index));
+            return Ok(found);
+        }
+        Err(e) if e.is_not_found() => {}
+        // The segments still say what is in the file.
+        Err(e) if e.is_damage() => found.problems.push(e.to_string()),
+        Err(e) => return Err(e),
+    }
+    let mut listing = ranges::list(store, &id).await?;
+    found.unknown = listing.unknown;
+    while let Some(object) = listing.chain.pop() {
+        match read_meta(store, &object).await.map_err(ArchiveError::from) {
+            Ok(meta) => {
+                let objects = listing.chain.len() as u64 + 1;
+                let object_bytes = object.bytes + listing.chain.iter().map(|o| o.bytes).sum::<u64>();
+                found.file = Some(ArchivedFile {
+                    id,
+                    flavor: meta.flavor,
+                    server_version: meta.server_version,
+                    size: meta.end,
+                    summary: meta.summary,
+                    objects,
+                    object_bytes,
+                    open_transaction: meta.open_transaction,
+                    closed: None,
+                    hole_until: listing.hole_until,
+                });
+                return Ok(found);
+            }
+            Err(e) if e.is_damage() => {
+                found.problems.push(e.to_string());
+                listing.hole_until = Some(object.end);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(found)
+}
+
+async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveError> {
+    let key = keys::index(id);
+    let index: FileIndex = parse(&key, &store.get(&key).await?)?;
+    let mut end = 0;
+    for range in &index.ranges {
+        if range.start != end || range.end <= range.start {
+            end = u64::MAX;
+            break;
+        }
+        end = range.end;
+    }
+    if index.file != *id || end != index.size {
+        use serde::de::Error;
+        let source = serde_json::Error::custom("it describes another file, or its ranges do not make up the file");
+        return Err(ArchiveError::Unreadable { key, source });
+    }
+    Ok(index)
+}
+
+fn closed(index: FileIndex) -> ArchivedFile {
+    ArchivedFile {
+        id: index.file,
+        flavor: index.flavor,
+        server_version: index.server_version,
+        size: index.size,
+        summary: index.summary,
+        objects: index.ranges.len() as u64,
+        object_bytes: index.ranges.iter().map(|range| range.object_bytes).sum(),
+        open_transaction: None,
+        closed: Some(Closed { ending: index.ending, next_file: index.next_file }),
+        hole_until: None,
+    }
+}
+
+fn from_index(file: &FileId, range: crate::archive::binlog_index::IndexedRange) -> ArchivedRange {
+    ArchivedRange {
+        object: SegmentObject {
+            file: file.clone(),
+            start: range.start,
+            end: range.end,
+            bytes: range.object_bytes,
+            sha256: Some(range.object_sha256),
+        },
+        boundary: range.boundary,
+        last_commit: range.last_commit,
+        gtids: range.gtids,
+    }
+}

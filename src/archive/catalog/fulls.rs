@@ -1,0 +1,195 @@
+use std::fmt;
+use std::io::{self, BufReader, Read};
+
+use bytes::{Buf, Bytes};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use crate::archive::error::check_format;
+use crate::archive::manifest::FullManifest;
+use crate::archive::store::{Store, StoreError};
+use crate::archive::{ArchiveError, keys};
+use crate::model::{BinlogPosition, Flavor, GtidSet};
+
+/// A full's manifest without its lists, whose length grows with the data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FullHead {
+    /// [`FullManifest::id`].
+    pub id: String,
+    /// [`FullManifest::flavor`].
+    pub flavor: Flavor,
+    /// [`FullManifest::server_version`].
+    pub server_version: String,
+    /// [`FullManifest::server`].
+    pub server: String,
+    /// [`FullManifest::started_at`].
+    pub started_at: Timestamp,
+    /// [`FullManifest::consistent_at`].
+    pub consistent_at: Timestamp,
+    /// [`FullManifest::finished_at`].
+    pub finished_at: Timestamp,
+    /// [`FullManifest::gtids`].
+    pub gtids: GtidSet,
+    /// [`FullManifest::position`].
+    pub position: Option<BinlogPosition>,
+    /// [`FullManifest::position_created_unix`].
+    pub position_created_unix: Option<u32>,
+    /// How it was taken: the tag of [`crate::archive::manifest::Content`], for example `logical`.
+    pub method: String,
+    /// Objects it lists.
+    pub objects: u64,
+    /// Their stored size in bytes.
+    pub bytes: u64,
+    /// Their size before compression in bytes.
+    pub raw_bytes: u64,
+    /// [`FullManifest::trace_id`].
+    pub trace_id: String,
+}
+
+/// Reads a full's whole manifest.
+pub async fn load_manifest(store: &Store, id: &str) -> Result<FullManifest, ArchiveError> {
+    let manifest: FullManifest = read_json(store, &keys::manifest(id)).await?;
+    Ok(manifest)
+}
+
+/// Reads a full's head: the manifest streams by, in bounded memory.
+pub(super) async fn load_head(store: &Store, id: &str) -> Result<FullHead, ArchiveError> {
+    let head: Head = read_json(store, &keys::manifest(id)).await?;
+    Ok(FullHead {
+        id: head.id,
+        flavor: head.flavor,
+        server_version: head.server_version,
+        server: head.server,
+        started_at: head.started_at,
+        consistent_at: head.consistent_at,
+        finished_at: head.finished_at,
+        gtids: head.gtids,
+        position: head.position,
+        position_created_unix: head.position_created_unix,
+        method: head.content.method,
+        objects: head.objects.count,
+        bytes: head.objects.bytes,
+        raw_bytes: head.objects.raw_bytes,
+        trace_id: head.trace_id,
+    })
+}
+
+#[derive(Deserialize)]
+struct Head {
+    id: String,
+    flavor: Flavor,
+    server_version: String,
+    server: String,
+    started_at: Timestamp,
+    consistent_at: Timestamp,
+    finished_at: Timestamp,
+    gtids: GtidSet,
+    position: Option<BinlogPosition>,
+    position_created_unix: Option<u32>,
+    trace_id: String,
+    objects: ObjectSums,
+    content: ContentHead,
+}
+
+#[derive(Deserialize)]
+struct ContentHead {
+    method: String,
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+/// A manifest's object list, added up as it streams by.
+#[derive(Default)]
+struct ObjectSums {
+    count: u64,
+    bytes: u64,
+    raw_bytes: u64,
+}
+
+impl<'de> Deserialize<'de> for ObjectSums {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Sizes {
+            bytes: u64,
+            raw_bytes: u64,
+        }
+        struct Adder;
+        impl<'de> Visitor<'de> for Adder {
+            type Value = ObjectSums;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of objects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<ObjectSums, A::Error> {
+                let mut sums = ObjectSums::default();
+                while let Some(sizes) = list.next_element::<Sizes>()? {
+                    sums.count += 1;
+                    sums.bytes = sums.bytes.saturating_add(sizes.bytes);
+                    sums.raw_bytes = sums.raw_bytes.saturating_add(sizes.raw_bytes);
+                }
+                Ok(sums)
+            }
+        }
+        deserializer.deserialize_seq(Adder)
+    }
+}
+
+/// Parses a JSON object as it streams in.
+async fn read_json<T: DeserializeOwned + Send + 'static>(store: &Store, key: &str) -> Result<T, ArchiveError> {
+    // The format first: whatever a newer one changed must not pass for damage.
+    let FormatOnly { format } = stream_json(store, key).await?;
+    check_format(key, format)?;
+    stream_json(store, key).await
+}
+
+async fn stream_json<T: DeserializeOwned + Send + 'static>(store: &Store, key: &str) -> Result<T, ArchiveError> {
+    let Some(bytes) = store.stat(key).await? else {
+        // The store words what is missing.
+        store.get(key).await?;
+        return Err(ArchiveError::Missing { store: store.url().to_owned() });
+    };
+    let stream = store.read_stream(key, 0..bytes).await?;
+    let reader =
+        BufReader::with_capacity(64 << 10, Blocking { stream, piece: Bytes::new(), runtime: Handle::current() });
+    let parsed = spawn_blocking(move || serde_json::from_reader(reader)).await;
+    let e = match parsed {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(e)) if !e.is_io() => return Err(ArchiveError::Unreadable { key: key.to_owned(), source: e }),
+        Ok(Err(e)) => io::Error::from(e),
+        Err(e) => io::Error::other(e),
+    };
+    match e.downcast::<StoreError>() {
+        Ok(store_error) => Err(store_error.into()),
+        Err(e) => Err(ArchiveError::Unreadable { key: key.to_owned(), source: serde_json::Error::io(e) }),
+    }
+}
+
+/// A stream as a reader for a thread that may block.
+struct Blocking {
+    stream: BoxStream<'static, Result<Bytes, StoreError>>,
+    piece: Bytes,
+    runtime: Handle,
+}
+
+impl Read for Blocking {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.runtime.block_on(self.stream.next()) {
+                Some(piece) => self.piece = piece.map_err(io::Error::other)?,
+                None => return Ok(0),
+            }
+        }
+        let bytes = self.piece.len().min(to.len());
+        self.piece.copy_to_slice(&mut to[..bytes]);
+        Ok(bytes)
+    }
+}

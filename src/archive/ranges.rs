@@ -1,0 +1,118 @@
+//! Which of a file's stored segments make up the longest prefix without a hole. Two streamers may have cut the same file at
+//! different places, so that ranges overlap; each went on where a prefix ended, so one of the ways through always reaches the end.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::binlog_index::FileId;
+use super::keys::{self, Key};
+use super::segment::SegmentObject;
+use super::store::{Store, StoreError};
+
+/// What a listing of a file's folder says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// Segments from 0 on, each beginning where the one before ends.
+    pub(super) chain: Vec<SegmentObject>,
+    /// Where the next segment after the chain's end begins, if there is one.
+    pub(super) hole_until: Option<u64>,
+    /// Keys that are neither segments nor an index of this file.
+    pub(super) unknown: Vec<String>,
+}
+
+/// Lists a file's folder.
+pub(super) async fn list(store: &Store, file: &FileId) -> Result<Listing, StoreError> {
+    let mut segments = Vec::new();
+    let mut unknown = Vec::new();
+    for object in store.list(&keys::file_dir(file)).await? {
+        match keys::parse(&object.key) {
+            Some(Key::Segment { start, end, .. }) => {
+                segments.push(SegmentObject { file: file.clone(), start, end, bytes: object.bytes, sha256: None });
+            }
+            Some(Key::Index { .. }) => {}
+            _ => unknown.push(object.key),
+        }
+    }
+    let (chain, hole_until) = longest_chain(segments);
+    Ok(Listing { chain, hole_until, unknown })
+}
+
+/// Of all ways from 0 from segment to segment, the one that gets furthest with the fewest.
+fn longest_chain(mut segments: Vec<SegmentObject>) -> (Vec<SegmentObject>, Option<u64>) {
+    segments.sort_by_key(|s| (s.start, s.end));
+    // Offset → (segments needed to get there, the last of them).
+    let mut reached: BTreeMap<u64, (usize, Option<usize>)> = BTreeMap::from([(0, (0, None))]);
+    for (i, segment) in segments.iter().enumerate() {
+        if let Some(&(steps, _)) = reached.get(&segment.start) {
+            let way = (steps + 1, Some(i));
+            let best = reached.entry(segment.end).or_insert(way);
+            if way.0 < best.0 {
+                *best = way;
+            }
+        }
+    }
+    let end = reached.last_key_value().map_or(0, |(&end, _)| end);
+    let mut picked = Vec::new();
+    let mut at = end;
+    while let Some(&(_, Some(i))) = reached.get(&at) {
+        picked.push(i);
+        at = segments[i].start;
+    }
+    let hole_until = segments.iter().map(|s| s.start).filter(|&start| start > end).min();
+    let mut by_index: HashMap<usize, SegmentObject> = segments.into_iter().enumerate().collect();
+    (picked.into_iter().rev().filter_map(|i| by_index.remove(&i)).collect(), hole_until)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn segments(ranges: &[(u64, u64)]) -> Vec<SegmentObject> {
+        let file = FileId { server: "s".into(), name: "b.1".into(), created_unix: 1 };
+        ranges
+            .iter()
+            .map(|&(start, end)| SegmentObject { file: file.clone(), start, end, bytes: 1, sha256: None })
+            .collect()
+    }
+
+    fn chain(ranges: &[(u64, u64)]) -> (Vec<(u64, u64)>, Option<u64>) {
+        let (chain, hole) = longest_chain(segments(ranges));
+        (chain.iter().map(|s| (s.start, s.end)).collect(), hole)
+    }
+
+    #[test]
+    fn two_streamers_that_cut_differently_still_make_one_chain() {
+        let both = [(0, 100), (0, 150), (100, 200), (150, 180), (200, 300), (180, 250)];
+        assert_eq!(chain(&both), (vec![(0, 100), (100, 200), (200, 300)], None));
+        assert_eq!(chain(&[(0, 10), (10, 20), (0, 20)]), (vec![(0, 20)], None));
+    }
+
+    #[test]
+    fn bytes_behind_a_hole_do_not_count() {
+        assert_eq!(chain(&[(0, 10), (20, 30), (30, 40)]), (vec![(0, 10)], Some(20)));
+        assert_eq!(chain(&[(5, 10)]), (vec![], Some(5)));
+        assert_eq!(chain(&[]), (vec![], None));
+    }
+
+    proptest! {
+        #[test]
+        fn a_chain_has_no_hole_no_overlap_and_cannot_be_longer(ranges in prop::collection::vec((0u64..12, 1u64..6), 0..20)) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(start, len)| (start, start + len)).collect();
+            let (chain, _) = chain(&ranges);
+            let mut end = 0;
+            for (from, to) in chain {
+                prop_assert_eq!(from, end);
+                prop_assert!(ranges.contains(&(from, to)));
+                end = to;
+            }
+            // By brute force.
+            let mut can = std::collections::BTreeSet::from([0]);
+            for _ in 0..=ranges.len() {
+                let next: Vec<u64> = ranges.iter().filter(|r| can.contains(&r.0)).map(|r| r.1).collect();
+                can.extend(next);
+            }
+            prop_assert_eq!(end, *can.last().unwrap());
+        }
+    }
+}
