@@ -363,7 +363,7 @@ fn parse_ok(packet: &[u8]) -> Result<Done, Error> {
 }
 
 /// The statement up to its first string: enough to find it, and no password or user data in an error text.
-fn summary(sql: &str) -> String {
+pub(crate) fn summary(sql: &str) -> String {
     const CHARS: usize = 120;
     let mut text: String = sql.chars().take_while(|c| !matches!(c, '\'' | '"')).take(CHARS).collect();
     if text.len() < sql.len() {

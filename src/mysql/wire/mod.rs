@@ -14,7 +14,9 @@ pub mod server;
 mod tls;
 mod transport;
 
+pub(crate) use connection::summary;
 pub use connection::{Connection, Done};
 pub use dump::{Acks, DumpItem, DumpRequest, DumpStream, Piece};
+pub(crate) use error::is_transient_code;
 pub use error::{Error, ServerError};
 pub use rows::{Column, Fields, Row, RowStream};

@@ -4,20 +4,14 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{DumpItem, DumpRequest, Piece, SEMI_SYNC_MAGIC, classify};
 use crate::model::BinlogPosition;
+use crate::mysql::event::{EventHeader, EventType, HEADER_BYTES as HEADER, Heartbeat, Rotate, crc_is_right};
 use crate::mysql::wire::error::{Error, ServerError};
 use crate::mysql::wire::input::{Input, parse_err};
-use crate::mysql::wire::packet::{HEADER_BYTES, MAX_PAYLOAD};
+use crate::mysql::wire::packet::{HEADER_BYTES as PACKET_HEADER, MAX_PAYLOAD};
 
-const EVENT_HEADER_BYTES: usize = 19;
 /// Events up to this size come whole.
 const WHOLE_EVENT_BYTES: usize = 64 * 1024;
 const MAX_PIECE_BYTES: usize = 1024 * 1024;
-
-const ROTATE: u8 = 4;
-const FORMAT_DESCRIPTION: u8 = 15;
-const HEARTBEAT: u8 = 27;
-const HEARTBEAT_V2: u8 = 41;
-const ARTIFICIAL: u16 = 0x20;
 
 #[derive(Debug)]
 pub(super) struct Decoder {
@@ -36,7 +30,7 @@ pub(super) struct Decoder {
 /// An event of which only a part has been handed out.
 #[derive(Debug)]
 struct OpenEvent {
-    event_type: u8,
+    event_type: EventType,
     event_bytes: u32,
     event_left: usize,
     packet_left: usize,
@@ -45,24 +39,6 @@ struct OpenEvent {
     ack_wanted: bool,
     begun: bool,
     wanted: bool,
-}
-
-struct EventHeader {
-    timestamp: u32,
-    event_type: u8,
-    event_bytes: u32,
-    log_pos: u32,
-    flags: u16,
-}
-
-impl EventHeader {
-    fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let mut input = Input::new(bytes);
-        let timestamp = input.u32()?;
-        let event_type = input.u8()?;
-        input.u32()?;
-        Ok(Self { timestamp, event_type, event_bytes: input.u32()?, log_pos: input.u32()?, flags: input.u16()? })
-    }
 }
 
 impl Decoder {
@@ -104,7 +80,7 @@ impl Decoder {
     }
 
     fn begin_packet(&mut self) -> Result<Step, Error> {
-        let Some((header, packet)) = self.buf.split_at_checked(HEADER_BYTES) else { return Ok(Step::More) };
+        let Some((header, packet)) = self.buf.split_at_checked(PACKET_HEADER) else { return Ok(Step::More) };
         let length = (Input::new(header).u32()? & 0xff_ffff) as usize;
         let status = match packet.first() {
             Some(_) if length == 0 => {
@@ -145,18 +121,18 @@ impl Decoder {
         } else if self.semi_sync.is_none() {
             self.semi_sync = Some(false);
         }
-        let in_packet = length.checked_sub(prefix).filter(|n| *n >= EVENT_HEADER_BYTES).ok_or(SHORT)?;
+        let in_packet = length.checked_sub(prefix).filter(|n| *n >= HEADER).ok_or(SHORT)?;
         let event = packet.get(prefix..).unwrap_or_default();
-        if event.len() < EVENT_HEADER_BYTES || event.len() < in_packet.min(WHOLE_EVENT_BYTES) {
+        if event.len() < HEADER || event.len() < in_packet.min(WHOLE_EVENT_BYTES) {
             return Ok(Step::More);
         }
-        let header = EventHeader::parse(event)?;
-        let event_bytes = header.event_bytes as usize;
+        let header = EventHeader::parse(event).map_err(|_| SHORT)?;
+        let event_bytes = header.event_size as usize;
         let continued = length == MAX_PAYLOAD;
-        if event_bytes < EVENT_HEADER_BYTES || event_bytes < in_packet || (event_bytes > in_packet && !continued) {
+        if event_bytes < HEADER || event_bytes < in_packet || (event_bytes > in_packet && !continued) {
             return Err(Error::Malformed { what: "an event whose length is not its packet's" });
         }
-        self.begin_event(&header, HEADER_BYTES + prefix, in_packet, continued, ack_wanted).map(Step::Item)
+        self.begin_event(&header, PACKET_HEADER + prefix, in_packet, continued, ack_wanted).map(Step::Item)
     }
 
     fn begin_event(
@@ -167,12 +143,12 @@ impl Decoder {
         continued: bool,
         ack_wanted: bool,
     ) -> Result<Next, Error> {
-        let expected = (self.offset + u64::from(header.event_bytes)) as u32;
-        let fake = header.flags & ARTIFICIAL != 0 || header.log_pos == 0;
+        let expected = (self.offset + u64::from(header.event_size)) as u32;
+        let fake = header.is_artificial() || header.log_pos == 0;
         let in_file = match header.event_type {
-            ROTATE => !(fake && header.timestamp == 0),
-            FORMAT_DESCRIPTION => self.offset == 4,
-            HEARTBEAT | HEARTBEAT_V2 => false,
+            EventType::ROTATE => !(fake && header.timestamp == 0),
+            EventType::FORMAT_DESCRIPTION => self.offset == 4,
+            EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => false,
             _ => header.log_pos == expected || !fake,
         };
         if !in_file {
@@ -192,18 +168,18 @@ impl Decoder {
             });
         }
         let wanted = self.offset >= self.wanted_from;
-        if !wanted && self.offset + u64::from(header.event_bytes) > self.wanted_from {
+        if !wanted && self.offset + u64::from(header.event_size) > self.wanted_from {
             return Err(Error::Malformed { what: "the start position is in the middle of an event" });
         }
         self.buf.advance(prefix);
-        if !wanted && header.event_type == FORMAT_DESCRIPTION && in_packet <= WHOLE_EVENT_BYTES {
+        if !wanted && header.event_type == EventType::FORMAT_DESCRIPTION && in_packet <= WHOLE_EVENT_BYTES {
             self.offset += in_packet as u64;
             return Ok(Next::Item(DumpItem::Format(self.buf.split_to(in_packet).freeze())));
         }
         self.open = Some(OpenEvent {
             event_type: header.event_type,
-            event_bytes: header.event_bytes,
-            event_left: header.event_bytes as usize,
+            event_bytes: header.event_size,
+            event_left: header.event_size as usize,
             packet_left: in_packet,
             continued,
             ack_wanted,
@@ -215,12 +191,12 @@ impl Decoder {
 
     fn continue_event(&mut self, mut event: OpenEvent) -> Result<Next, Error> {
         if event.packet_left == 0 {
-            let Some(header) = self.buf.get(..HEADER_BYTES) else {
+            let Some(header) = self.buf.get(..PACKET_HEADER) else {
                 self.open = Some(event);
                 return Ok(Next::NeedsBytes);
             };
             let length = (Input::new(header).u32()? & 0xff_ffff) as usize;
-            self.buf.advance(HEADER_BYTES);
+            self.buf.advance(PACKET_HEADER);
             event.continued = length == MAX_PAYLOAD;
             event.packet_left = length;
             if length > event.event_left || (length < event.event_left && !event.continued) {
@@ -266,12 +242,13 @@ impl Decoder {
     }
 
     fn artificial(&mut self, header: &EventHeader, event: Bytes) -> Result<Next, Error> {
-        let body = without_checksum(&event).get(EVENT_HEADER_BYTES..).ok_or(SHORT)?;
+        // Fake events carry a checksum or not by rules that differ between versions; a right checksum is no accident.
+        let checksum_bytes = if crc_is_right(&event) { 4 } else { 0 };
+        let end = event.len().saturating_sub(checksum_bytes);
+        let body = event.get(HEADER..end).ok_or(SHORT)?;
         match header.event_type {
-            ROTATE => {
-                let mut input = Input::new(body);
-                let offset = input.u64()?;
-                let file = file_name(input.rest())?;
+            EventType::ROTATE => {
+                let Rotate { next_file: file, position: offset } = Rotate::parse(body).map_err(|_| BAD_ROTATE)?;
                 if (&file, offset) != (&self.file, self.offset) && self.wanted_from > 0 {
                     if self.offset < self.wanted_from {
                         return Err(self.beyond_end());
@@ -283,21 +260,25 @@ impl Decoder {
                 let position = BinlogPosition { file: self.file.clone(), offset: offset.max(self.wanted_from) };
                 Ok(Next::Item(DumpItem::File(position)))
             }
-            FORMAT_DESCRIPTION => Ok(Next::Item(DumpItem::Format(event))),
-            HEARTBEAT => {
-                // Only the low 32 bits are in the header; the rest is what has been read.
-                let mut offset = (self.offset & !0xffff_ffff) | u64::from(header.log_pos);
-                if offset > self.offset {
-                    offset = offset.checked_sub(1 << 32).unwrap_or(offset);
+            EventType::FORMAT_DESCRIPTION => Ok(Next::Item(DumpItem::Format(event))),
+            EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {
+                let Heartbeat { file, mut offset } = Heartbeat::parse(header, body).map_err(|_| BAD_HEARTBEAT)?;
+                // The first kind has only the low 32 bits; the rest is what has been read.
+                if header.event_type == EventType::HEARTBEAT {
+                    offset |= self.offset & !0xffff_ffff;
+                    if offset > self.offset {
+                        offset = offset.checked_sub(1 << 32).unwrap_or(offset);
+                    }
                 }
-                Ok(Next::Item(DumpItem::Heartbeat(BinlogPosition { file: file_name(body)?, offset })))
+                Ok(Next::Item(DumpItem::Heartbeat(BinlogPosition { file, offset })))
             }
-            HEARTBEAT_V2 => heartbeat_v2(body).map(|p| Next::Item(DumpItem::Heartbeat(p))),
             _ => Ok(Next::Nothing),
         }
     }
 }
 
+const BAD_ROTATE: Error = Error::Malformed { what: "a ROTATE without a file name" };
+const BAD_HEARTBEAT: Error = Error::Malformed { what: "a heartbeat without file or position" };
 const SHORT: Error = Error::Malformed { what: "an event shorter than its header" };
 
 enum Step {
@@ -309,41 +290,4 @@ enum Next {
     Item(DumpItem),
     Nothing,
     NeedsBytes,
-}
-
-/// Fake events carry a checksum or not by rules that differ between versions; a right checksum is no accident.
-fn without_checksum(event: &[u8]) -> &[u8] {
-    match event.split_last_chunk::<4>() {
-        Some((head, crc)) if crc32fast::hash(head) == u32::from_le_bytes(*crc) => head,
-        _ => event,
-    }
-}
-
-fn file_name(bytes: &[u8]) -> Result<String, Error> {
-    match std::str::from_utf8(bytes) {
-        Ok(name) if !name.is_empty() && !name.contains(['\0', '/']) => Ok(name.to_owned()),
-        _ => Err(Error::Malformed { what: "a binary log file's name that is no file name" }),
-    }
-}
-
-/// Fields of type, length and value: 1 is the file name, 2 the position; 0 ends them.
-fn heartbeat_v2(body: &[u8]) -> Result<BinlogPosition, Error> {
-    let mut input = Input::new(body);
-    let (mut file, mut offset) = (None, None);
-    while !input.is_empty() {
-        let kind = input.lenenc_int()?;
-        if kind == 0 {
-            break;
-        }
-        let value = input.lenenc_bytes()?;
-        match kind {
-            1 => file = Some(file_name(value)?),
-            2 => offset = Some(Input::new(value).lenenc_int()?),
-            _ => {}
-        }
-    }
-    match (file, offset) {
-        (Some(file), Some(offset)) => Ok(BinlogPosition { file, offset }),
-        _ => Err(Error::Malformed { what: "a heartbeat without file or position" }),
-    }
 }

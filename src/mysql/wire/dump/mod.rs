@@ -14,6 +14,7 @@ use super::error::{Error, ServerError};
 use super::packet::{lost, read_more, write_packet};
 use super::transport::Transport;
 use crate::model::{BinlogPosition, Flavor};
+use crate::mysql::event::EventType;
 
 const COM_BINLOG_DUMP: u8 = 0x12;
 const COM_REGISTER_REPLICA: u8 = 0x15;
@@ -54,8 +55,8 @@ pub struct Piece {
     pub first: bool,
     /// Whether the event ends with this piece.
     pub last: bool,
-    /// The event's type number.
-    pub event_type: u8,
+    /// The event's type.
+    pub event_type: EventType,
     /// The whole event's length.
     pub event_bytes: u32,
     /// Semi-sync: a commit waits for [`Acks::ack`] of this event's end.
