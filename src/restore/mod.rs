@@ -1,1 +1,3 @@
-//! (owner: see docs/architecture.md)
+//! Restores: a pure plan, the base load, replay by the target's own applier, and the proof.
+
+pub mod plan;
