@@ -8,9 +8,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Shared;
 use super::error::ServeError;
 use super::events::empty_transaction;
-use super::feed::Feed;
 use super::filter::{Filter, Verdict};
-use super::lineage::Part;
+use super::lineage::{Part, tail_ranges};
+use crate::archive::reader::BinlogReader;
 use crate::archive::store::Store;
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{BinlogPosition, Gtid, GtidSet};
@@ -105,22 +105,26 @@ impl<'a> Dump<'a> {
         self.replica.event(&rotate).await?;
         if from <= 4 {
             let (scanner, tracker) = (FileScanner::new(), TransactionTracker::new());
-            return self.range(part, 0, scanner, tracker, false).await;
+            let feed = BinlogReader::open(&self.store, &part.file, 0, part.end).await?;
+            return self.range(part, feed, scanner, tracker, false).await;
         }
         let checksum = self.format(part).await?;
         let (scanner, tracker) = (FileScanner::resume(from, checksum), TransactionTracker::resume(from, None));
-        self.range(part, from, scanner, tracker, true).await
+        let feed = BinlogReader::open(&self.store, &part.file, from, part.end).await?;
+        self.range(part, feed, scanner, tracker, true).await
     }
 
     /// Goes on in the file served last, from `from` to the part's new end.
     pub async fn tail(&mut self, part: &Part, from: u64) -> Result<Onward, ServeError> {
         let scanner = FileScanner::resume(from, self.tail_checksum);
-        self.range(part, from, scanner, TransactionTracker::resume(from, None), true).await
+        let ranges = tail_ranges(&self.store, &part.file, from).await?;
+        let feed = BinlogReader::of_ranges(&self.store, &part.file.id.name, ranges, from, part.end)?;
+        self.range(part, feed, scanner, TransactionTracker::resume(from, None), true).await
     }
 
     /// Sends only the format description of a file that is joined in the middle.
     async fn format(&mut self, part: &Part) -> Result<ChecksumAlgorithm, ServeError> {
-        let mut feed = Feed::new(&self.store, &part.file, 0, part.end);
+        let mut feed = BinlogReader::open(&self.store, &part.file, 0, part.end).await?;
         let mut scanner = FileScanner::new();
         while let Some(piece) = feed.next().await? {
             let mut input = &piece[..];
@@ -137,12 +141,11 @@ impl<'a> Dump<'a> {
     async fn range(
         &mut self,
         part: &Part,
-        from: u64,
+        mut feed: BinlogReader,
         mut scanner: FileScanner,
         mut tracker: TransactionTracker,
         resumed: bool,
     ) -> Result<Onward, ServeError> {
-        let mut feed = Feed::new(&self.store, &part.file, from, part.end);
         let mut verdict = Verdict::Send;
         let mut passing = Passing::No;
         let mut seen_format = resumed;
@@ -264,7 +267,7 @@ impl<'a> Dump<'a> {
 
     /// The feed's next piece. While it does not come, buffered events go out, then heartbeats: not within an event, and
     /// not before the replica knows the file's format.
-    async fn wait(&mut self, feed: &mut Feed, quiet: bool) -> Result<Waited, ServeError> {
+    async fn wait(&mut self, feed: &mut BinlogReader, quiet: bool) -> Result<Waited, ServeError> {
         let next = feed.next();
         pin!(next);
         if let Some(piece) = futures::FutureExt::now_or_never(next.as_mut()) {

@@ -4,7 +4,7 @@ use snafu::Snafu;
 
 use super::filter::FilterError;
 use super::lineage::Part;
-use crate::archive::segment::SegmentError;
+use crate::archive::ArchiveError;
 use crate::model::GtidSet;
 use crate::mysql::event::{ParseEventError, ScanError, TrackError};
 use crate::mysql::wire;
@@ -27,17 +27,19 @@ pub enum ServeError {
         /// Cause.
         source: wire::Error,
     },
-    /// An object of the archive cannot be read.
+    /// The archive cannot be read.
     #[snafu(transparent)]
-    Segment {
+    Archive {
         /// Cause.
-        source: SegmentError,
+        source: ArchiveError,
     },
-    /// What the archive holds cannot be listed.
-    #[snafu(display("cannot read what the archive holds: {message}"))]
-    Catalog {
-        /// Cause, in words.
-        message: String,
+    /// A file that was being served is gone from the archive.
+    #[snafu(display(
+        "the archive no longer has the file {file} that was being served; start the replica from a newer full backup"
+    ))]
+    Gone {
+        /// The file.
+        file: String,
     },
     /// The archived bytes are no binlog file.
     #[snafu(display("archived file {file}: {source}"))]
@@ -106,7 +108,9 @@ pub enum ServeError {
         source: FilterError,
     },
     /// The replica does not understand checksums, which the archived events carry.
-    #[snafu(display("the replica did not say that it understands binlog checksums; use one of MySQL 8.0, MariaDB 10.11 or later"))]
+    #[snafu(display(
+        "the replica did not say that it understands binlog checksums; use one of MySQL 8.0, MariaDB 10.11 or later"
+    ))]
     NoChecksums,
 }
 
@@ -131,8 +135,7 @@ impl ServeError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Replica { source } => source.is_transient(),
-            Self::Segment { source } => source.is_transient(),
-            Self::Catalog { .. } => true,
+            Self::Archive { source } => source.is_transient(),
             _ => false,
         }
     }

@@ -5,7 +5,11 @@ use crate::mysql::event::{ChecksumAlgorithm, EventHead, EventHeader, EventType, 
 
 /// The events of a transaction that has the GTID of the one `gtid_event` begins, and does nothing.
 /// `mariadb` is that GTID where the flavor is MariaDB.
-pub fn empty_transaction(gtid_event: &EventHead<'_>, mariadb: Option<&MariadbGtid>, checksum: ChecksumAlgorithm) -> Vec<Vec<u8>> {
+pub fn empty_transaction(
+    gtid_event: &EventHead<'_>,
+    mariadb: Option<&MariadbGtid>,
+    checksum: ChecksumAlgorithm,
+) -> Vec<Vec<u8>> {
     let header = &gtid_event.header;
     match mariadb {
         Some(gtid) => vec![mariadb_gtid(header, gtid, checksum), query(header, "COMMIT", checksum)],

@@ -1,7 +1,7 @@
 //! The archive as a replication source: stock MySQL and MariaDB replicas read it as if it were the server that was archived.
 //!
 //! ```text
-//! Server::run ─▶ session (login, the replica's questions) ─▶ dump (its events) ◀─ feed (objects) ◀─ lineage (which files)
+//! Server::run ─▶ session (login, the replica's questions) ─▶ dump (its events) ◀─ lineage (which files)
 //! ```
 //! A replica gets whole transactions it does not have, in the order of the log, exactly as archived. At the end of a fixed
 //! scope it is told so by error [`END_OF_SCOPE`]: it stops reading and applies what it has. A server that follows waits
@@ -10,7 +10,6 @@
 mod dump;
 mod error;
 mod events;
-mod feed;
 mod filter;
 mod lineage;
 mod queries;

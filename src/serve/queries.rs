@@ -175,7 +175,8 @@ mod tests {
         assert_eq!(ask("SELECT @@GLOBAL.SERVER_ID"), Answer::Row(vec![("value", "7".into())]));
         assert_eq!(ask("SELECT @@GLOBAL.GTID_MODE"), Answer::Row(vec![("value", "ON".into())]));
         assert_eq!(ask("SET @master_heartbeat_period= 5000000000, @source_heartbeat_period= 5000000000"), Answer::Ok);
-        let sums = "SET @master_binlog_checksum= @@global.binlog_checksum, @source_binlog_checksum= @@global.binlog_checksum";
+        let sums =
+            "SET @master_binlog_checksum= @@global.binlog_checksum, @source_binlog_checksum= @@global.binlog_checksum";
         assert_eq!(ask(sums), Answer::Ok);
         assert_eq!(ask("SET @slave_uuid= 'a-b', @replica_uuid= 'a-b'"), Answer::Ok);
         assert!(matches!(ask("SELECT @@global.rpl_semi_sync_source_enabled"), Answer::Refuse(1193, ..)));

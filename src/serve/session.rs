@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::dump::{Dump, Onward, heartbeat_period};
 use super::error::ServeError;
 use super::filter::Filter;
-use super::lineage::{Part, join_by_gtid, join_by_position, lacking};
+use super::lineage::{Lineage, join_by_gtid, join_by_position, lacking};
 use super::queries::{Answer, ReplicaSettings, answer};
 use super::{END_OF_SCOPE, Scope, Shared, error};
 use crate::model::gtid::{MariadbGtidSet, MysqlGtidSet};
@@ -121,14 +121,14 @@ async fn dump(
         Scope::Everything { follow } => (*follow, None, None),
         Scope::Fixed { only, skip, .. } => (None, only.clone(), skip.clone()),
     };
-    let mut parts = shared.parts().await?;
+    let mut lineage = Lineage::new(&shared.store, &shared.config.scope).await?;
     let (have, mut index, mut from) = match request {
         Request::Gtids(have) => {
-            let index = join_by_gtid(&parts, &have)?;
+            let index = join_by_gtid(lineage.parts(), &have)?;
             (have, index, 4)
         }
         Request::Position(position) => {
-            let (index, from) = join_by_position(&parts, &position)?;
+            let (index, from) = join_by_position(lineage.parts(), &position)?;
             (GtidSet::empty(flavor), index, from)
         }
     };
@@ -143,7 +143,7 @@ async fn dump(
     // The file at hand, and how much of it was read.
     let mut current: Option<(crate::archive::binlog_index::FileId, u64)> = None;
     loop {
-        for part in parts.iter().skip(index) {
+        for part in lineage.parts().iter().skip(index) {
             let onward = match &current {
                 Some((id, read)) if *id == part.file.id => {
                     if *read >= part.end {
@@ -170,17 +170,16 @@ async fn dump(
         if !dump.idle(pause).await? {
             return Ok(None);
         }
-        parts = shared.parts().await?;
+        lineage.refresh().await?;
         index = match &current {
-            Some((id, _)) => parts.iter().position(|p| p.file.id == *id).ok_or_else(|| gone(id))?,
+            Some((id, _)) => lineage.parts().iter().position(|p| p.file.id == *id).ok_or_else(|| gone(id))?,
             None => 0,
         };
     }
 }
 
 fn gone(id: &crate::archive::binlog_index::FileId) -> ServeError {
-    let message = format!("file {} of {} was served and is no longer there", id.name, id.server);
-    ServeError::Catalog { message }
+    ServeError::Gone { file: format!("{} of {}", id.name, id.server) }
 }
 
 fn by_position(settings: &ReplicaSettings, file: String, offset: u64) -> Result<Request, ServeError> {
@@ -223,14 +222,4 @@ fn refusal(code: u16, sqlstate: &str, message: String) -> ServerError {
 
 fn now_unix() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
-}
-
-impl Shared {
-    /// The files to serve, as of now.
-    async fn parts(&self) -> Result<Vec<Part>, ServeError> {
-        match &self.config.scope {
-            Scope::Fixed { parts, .. } => Ok(parts.clone()),
-            Scope::Everything { .. } => super::lineage::live(&self.store).await,
-        }
-    }
 }

@@ -119,7 +119,8 @@ impl Chain {
                 && before.file.server == after.file.server
                 && before.next_file.as_ref().is_none_or(|next| *next == after.file.name);
             if !follows {
-                let gap = format!("the log between {}:{} and {}", before.file.name, before.summary.boundary, after.file.name);
+                let gap =
+                    format!("the log between {}:{} and {}", before.file.name, before.summary.boundary, after.file.name);
                 chain.gap = Some(Gap::Files(gap));
                 break;
             }

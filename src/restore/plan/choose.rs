@@ -2,9 +2,7 @@
 
 use super::chain::{Chain, Gap, closure, joined, shown, windows};
 use super::error::{self, PlanError, at};
-use super::{
-    BasePlan, Coordinates, Facts, FilePart, FullFacts, LogFacts, Plan, Request, Target, Throughput,
-};
+use super::{BasePlan, Coordinates, Facts, FilePart, FullFacts, LogFacts, Plan, Request, Target, Throughput};
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{BinlogPosition, CommitTime, Gtid, GtidSet};
 
@@ -249,7 +247,9 @@ pub fn make(facts: &Facts, request: &Request, cut: Option<&Cut>, speed: Throughp
     let nearest = chain.filter(|_| request.allow_nearest).map(|c| c.reach).filter(|&reach| reach < cut.file);
     if let Some((reach, log)) = nearest.and_then(|reach| facts.files.get(reach).map(|log| (reach, log))) {
         let mut plan = make(facts, request, Some(&whole(reach, log)), speed)?;
-        plan.explanation.push(format!("the target itself cannot be reached: the log misses {gap}; this is the nearest point before it"));
+        plan.explanation.push(format!(
+            "the target itself cannot be reached: the log misses {gap}; this is the nearest point before it"
+        ));
         return Ok(plan);
     }
     error::MissingGtidsSnafu { target: words(request), missing: gap.to_string(), windows: windows(facts) }.fail()
@@ -357,7 +357,10 @@ fn build(
     let base = &plan.base;
     plan.explanation.push(match newer_fulls {
         0 => format!("base: {} is the newest full, and the target contains all of it", base.id),
-        n => format!("base: {} is the newest full that the target contains; {n} newer are not within it or lack log", base.id),
+        n => format!(
+            "base: {} is the newest full that the target contains; {n} newer are not within it or lack log",
+            base.id
+        ),
     });
     plan.explanation.push(match &plan.end {
         None => "nothing to replay: the full is the target".to_owned(),

@@ -9,7 +9,9 @@ use crate::model::{Flavor, GtidSet};
 #[snafu(visibility(pub(super)))]
 pub enum PlanError {
     /// The archive has no full at all.
-    #[snafu(display("the archive holds no complete full backup, so there is nothing to start a restore from: take one with `tidemark backup`"))]
+    #[snafu(display(
+        "the archive holds no complete full backup, so there is nothing to start a restore from: take one with `tidemark backup`"
+    ))]
     NoFull,
 
     /// The target is older than the oldest full.
