@@ -1,1 +1,40 @@
-//! (owner: see docs/architecture.md)
+//! The manifests people write (`tidemark.dev/v1alpha1`): the same types in a file given to the binary and in a cluster.
+//!
+//! Types only: what a field means to this version, and which combinations it refuses, is decided where manifests are
+//! validated. Objects of a newer version may carry fields these types do not know: a cluster must be able to read
+//! them, so the types ignore such fields, and the reader of *files* refuses them (see `cli::manifests`).
+
+mod backup_policy;
+mod full_backup;
+mod restore_request;
+mod source;
+mod status;
+mod storage;
+mod values;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+pub use backup_policy::{
+    Acknowledge, BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, ConcurrencyPolicy, CopySpec, DrillSpec,
+    EncryptionSpec, Method, PurgeProtection, RetentionSpec, ScheduleSpec, SpoolSpec,
+};
+pub use full_backup::{FullBackup, FullBackupSpec, FullBackupStatus};
+pub use restore_request::{
+    ChecksSpec, DecryptionSpec, IntoExistingSpec, IntoSpec, IntoStorageSpec, RestorePlanStatus, RestoreRequest,
+    RestoreRequestSpec, RestoreRequestStatus, TargetSpec,
+};
+pub use source::{FlavorChoice, ObjectRef, SecretKeyRef, ServiceRef, SourceSpec, TlsMode, TlsSpec};
+pub use status::{BackupPolicyStatus, GapStatus, Phase, ProgressStatus, WindowStatus};
+pub use storage::{AzblobSpec, FsSpec, GcsSpec, S3Spec, StorageSpec};
+pub use values::{ParseValueError, Size, Span};
+
+/// The API group of every kind.
+pub const GROUP: &str = "tidemark.dev";
+/// The version of every kind.
+pub const VERSION: &str = "v1alpha1";
+
+/// The definitions of every kind, in the order in which a person meets them.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![BackupPolicy::crd(), FullBackup::crd(), RestoreRequest::crd()]
+}

@@ -1,0 +1,262 @@
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::{BackupPolicyStatus, Size, SourceSpec, Span, StorageSpec};
+
+/// One server, where its archive lives, when fulls are taken and how its binary log is streamed.
+#[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "tidemark.dev",
+    version = "v1alpha1",
+    kind = "BackupPolicy",
+    plural = "backuppolicies",
+    shortname = "bp",
+    category = "tidemark",
+    namespaced,
+    status = "BackupPolicyStatus",
+    derive = "PartialEq",
+    doc = "Protects one MySQL or MariaDB server: full backups by schedule, every binary-log byte archived within about a second.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Recoverable to", type_ = "date", json_path = ".status.latestRestorableTime"),
+    printcolumn(name = "Lag", type_ = "string", json_path = ".status.lag"),
+    printcolumn(name = "Last full", type_ = "date", json_path = ".status.lastFullTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupPolicySpec {
+    /// The server to protect.
+    pub source: SourceSpec,
+    /// When full backups are taken. Without it only `tidemark backup` (or a FullBackup object) takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSpec>,
+    /// How full backups are taken.
+    #[serde(default)]
+    pub method: Method,
+    /// The stream of the binary log.
+    #[serde(default)]
+    pub binlog: BinlogSpec,
+    /// Where the archive lives.
+    pub storage: StorageSpec,
+    /// Further stores that receive everything the first one holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopySpec>,
+    /// How long fulls and binlogs are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionSpec>,
+    /// Encryption of every object before it leaves the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<EncryptionSpec>,
+    /// Compression of every object.
+    #[serde(default)]
+    pub compression: CompressionSpec,
+    /// Regular restores that prove the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillSpec>,
+    /// Pod template of the Jobs that take fulls, prune and plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub job_template: Option<PodTemplateSpec>,
+    /// Pod template of the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub pod_template: Option<PodTemplateSpec>,
+}
+
+/// When full backups are taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleSpec {
+    /// Five fields as in crontab (minute, hour, day of month, month, day of week with 0 or 7 = Sunday), or `@daily` and its kin.
+    #[schemars(length(min = 1))]
+    pub cron: String,
+    /// Name of the IANA time zone the fields are read in, for example `Europe/Berlin`.
+    #[serde(default = "default_time_zone")]
+    pub time_zone: String,
+    /// Take no full by schedule until this is false again.
+    #[serde(default)]
+    pub suspend: bool,
+    /// A run that was missed (the process was down, the last one took too long) is made up for when it is not older than this.
+    /// Absent: always, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub starting_deadline_seconds: Option<u32>,
+    /// What happens when a full is due while one is under way.
+    #[serde(default)]
+    pub concurrency_policy: ConcurrencyPolicy,
+    /// Take a full at once when the archive holds none.
+    #[serde(default = "yes")]
+    pub immediate: bool,
+}
+
+/// What happens when a full is due while one is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConcurrencyPolicy {
+    /// Skip the new one.
+    #[default]
+    Forbid,
+    /// Stop the old one and start the new one.
+    Replace,
+    /// Run both.
+    Allow,
+}
+
+/// How full backups are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Method {
+    /// Consistent and parallel over SQL; any flavor, any version, any service.
+    #[default]
+    Logical,
+    /// A physical copy over MySQL's Clone protocol.
+    Clone,
+}
+
+/// The stream of the binary log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BinlogSpec {
+    /// Archive the binary log. Without it only the moments of full backups can be restored.
+    pub enabled: bool,
+    /// Upload what has come within this time, when anything has.
+    pub flush_interval: Span,
+    /// Upload as soon as this much has come.
+    pub segment_size: Size,
+    /// `ObjectStore`: take part in semi-synchronous replication and acknowledge only what the store holds (RPO 0).
+    pub acknowledge: Acknowledge,
+    /// Where binlogs wait while the store cannot be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<SpoolSpec>,
+    /// What happens before the source purges a file that is not archived yet.
+    pub purge_protection: PurgeProtection,
+}
+
+impl Default for BinlogSpec {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            flush_interval: Span(std::time::Duration::from_secs(1)),
+            segment_size: Size(16 << 20),
+            acknowledge: Acknowledge::default(),
+            spool: None,
+            purge_protection: PurgeProtection::default(),
+        }
+    }
+}
+
+/// When the source's commits return.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Acknowledge {
+    /// At once: the stream follows within about a second.
+    #[default]
+    None,
+    /// Once the transaction is durable in the store (semi-synchronous replication).
+    ObjectStore,
+}
+
+/// Where binlogs wait while the store cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpoolSpec {
+    /// The most the spool may hold; then reading stops and the source keeps its files.
+    pub max_size: Size,
+    /// Folder of the spool, for the binary without a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// What happens before the source purges a file that is not archived yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PurgeProtection {
+    /// Warn.
+    #[default]
+    Warn,
+    /// Hold the source's purging back.
+    Hold,
+}
+
+/// A further store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CopySpec {
+    /// Name of the copy.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// Where it lives.
+    pub storage: StorageSpec,
+}
+
+/// How long fulls and binlogs are kept. A full is kept when any rule keeps it; so is every binlog between the oldest kept full and now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionSpec {
+    /// Every moment of this last stretch of time stays recoverable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
+    /// Keep this many latest fulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<u32>,
+    /// Keep the last full of each of this many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_daily: Option<u32>,
+    /// Keep the last full of each of this many weeks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_weekly: Option<u32>,
+    /// Keep the last full of each of this many months.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_monthly: Option<u32>,
+    /// Keep the last full of each of this many years.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_yearly: Option<u32>,
+}
+
+/// Encryption of every object before it leaves the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EncryptionSpec {
+    /// age public keys; any one of their identities can read the archive.
+    #[schemars(length(min = 1))]
+    pub recipients: Vec<String>,
+}
+
+/// Compression of every object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CompressionSpec {
+    /// zstd level: 1 is fast, 19 is small.
+    #[schemars(range(min = 1, max = 19))]
+    pub level: i32,
+}
+
+impl Default for CompressionSpec {
+    fn default() -> Self {
+        Self { level: 3 }
+    }
+}
+
+/// Regular restores that prove the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrillSpec {
+    /// When, as five crontab fields in the schedule's time zone.
+    #[schemars(length(min = 1))]
+    pub cron: String,
+    /// SQL queries that must each return one row whose first column is true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
+}
+
+/// The schema of an embedded pod template: the API server checks it when the pod is made, and its full schema would
+/// make the CRD too large to apply.
+pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true})
+}
+
+fn default_time_zone() -> String {
+    "UTC".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
