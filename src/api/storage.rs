@@ -82,8 +82,7 @@ pub struct AzblobSpec {
     /// Address of the store; `https://<account>.blob.core.windows.net` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Secret with the key `AZURE_STORAGE_ACCOUNT_KEY` or `AZURE_STORAGE_SAS_TOKEN`. Without it the process's own
-    /// identity is used.
+    /// Secret with the key `AZURE_STORAGE_ACCOUNT_KEY`. Without it the process's own identity is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<ObjectRef>,
 }

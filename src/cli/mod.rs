@@ -1,8 +1,65 @@
 //! Arguments → validated config → one verb a file; exit codes.
+//!
+//! ```text
+//! args ──▶ manifests (files → documents) ──▶ config (documents → what was meant) ──▶ verbs ──▶ exit
+//! ```
+
+pub mod args;
+mod config;
+mod exit;
+mod logging;
+pub mod manifests;
+mod progress;
+mod shutdown;
+mod verbs;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+use clap::Parser;
+use tracing::Instrument;
+
+use args::{Cli, Verb};
+
 /// Runs the verb that the process's arguments ask for.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    logging::init(cli.log_format, cli.verbose);
+    match run(cli.verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let exit = exit::of(&error);
+            tracing::debug!(?error, exit = exit as u8, "failed");
+            eprintln!("error: {}", exit::text(&error));
+            exit.into()
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    if let Verb::Crd = verb {
+        return verbs::crd::run();
+    }
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _failpoints = fail::FailScenario::setup();
+    // Two workers move bytes as fast as one source and one store can; more only cost memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let trace_id = logging::trace_id();
+    let span = tracing::info_span!("run", trace_id);
+    let done = runtime.block_on(verb_of(verb, trace_id).instrument(span));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    done
+}
+
+async fn verb_of(verb: Verb, _trace_id: String) -> anyhow::Result<()> {
+    let _shutdown = shutdown::token().context("cannot listen for signals")?;
+    match verb {
+        Verb::Crd => verbs::crd::run(),
+        _ => anyhow::bail!("not yet"),
+    }
 }

@@ -1,0 +1,283 @@
+//! What can be typed. No argument carries a secret: those come from Secret documents or the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use crate::api::TlsMode;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done (`stream`, `run` and `serve`: stopped by a signal after finishing what was under way)
+  1  failed
+  2  usage, or an invalid manifest
+  3  restore refused: the target is outside what can be restored, or the server to restore into is not fit
+  4  the archive is damaged, or was written by a newer version
+  5  a server or a store cannot be reached or refuses the login
+
+Manifests: FILE holds BackupPolicy, RestoreRequest (tidemark.dev/v1alpha1) and Secret (v1) documents, as one would
+`kubectl apply` them. `-f` may be given several times; `-f -` reads standard input.";
+
+/// Backups, binlog streaming and point-in-time restores with proof, for MySQL and MariaDB.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 120)]
+pub struct Cli {
+    /// Log format; `auto` is human on a terminal and JSON otherwise.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// Log more (-v debug, -vv trace); RUST_LOG overrides it.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Schedule fulls and stream the binary log, for every policy in FILE, until stopped.
+    #[command(after_help = "\
+Examples:
+  tidemark run -f policy.yaml
+  tidemark run -f policies/orders.yaml -f policies/users.yaml -f secrets.yaml
+
+Takes a full at once where the archive holds none, then by schedule; makes up for a missed run within
+startingDeadlineSeconds; restarts a stream that fails, with growing pauses. SIGTERM and SIGINT end it gracefully.")]
+    Run(RunArgs),
+    /// Take one full backup now.
+    #[command(after_help = "\
+Examples:
+  tidemark backup -f policy.yaml
+  tidemark backup -f policies.yaml --policy orders -o json")]
+    Backup(BackupArgs),
+    /// Archive the binary log until stopped.
+    #[command(after_help = "\
+Examples:
+  tidemark stream -f policy.yaml
+
+Resumes where the archive ends; SIGTERM and SIGINT store what was read and end it. One source may be streamed by
+two processes: they can only agree.")]
+    Stream(StreamArgs),
+    /// Show what can be restored: windows, fulls, gaps, lag.
+    #[command(after_help = "\
+Examples:
+  tidemark status -f policy.yaml
+  tidemark status -f policy.yaml -o json | jq '.policies[0].windows'
+
+Reads the archive alone: it works while the source is gone.")]
+    Status(StatusArgs),
+    /// Restore an empty server to a chosen time, transaction or position, and prove it.
+    #[command(
+        group(ArgGroup::new("target").args(["to_time", "to_gtid", "to_position", "latest"])),
+        after_help = "\
+Examples:
+  tidemark restore -f policy.yaml --latest --into 127.0.0.1:3307
+  tidemark restore -f policy.yaml --to-time 2026-11-21T03:04:05.678901Z --into db2.example:3306 --dry-run
+  tidemark restore -f policy.yaml --to-gtid 3e11fa47-71ca-11e1-9e33-c80aa9429562:23 --exclusive --into 127.0.0.1:3307
+  tidemark restore -f policy.yaml -f restore.yaml          (a RestoreRequest with intoExisting)
+
+A GTID set means everything up to and with the last of its transactions; with --exclusive everything before the first.
+The login of the server to restore into comes from --into-secret NAME (a Secret in FILE with the keys username and
+password) or from TIDEMARK_TARGET_USERNAME (root when unset) and TIDEMARK_TARGET_PASSWORD. Never from an argument.
+A restore that was interrupted goes on where it stopped when it is started again.")]
+    Restore(RestoreArgs),
+    /// Offer the archive as a replication source: any replica can follow it.
+    #[command(after_help = "\
+Examples:
+  TIDEMARK_SERVE_PASSWORD=… tidemark serve -f policy.yaml --listen 127.0.0.1:3310 --follow
+
+then, on a MySQL replica:
+  CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=3310, SOURCE_USER='tidemark',
+    SOURCE_PASSWORD='…', SOURCE_AUTO_POSITION=1, SOURCE_SSL=0; START REPLICA;")]
+    Serve(ServeArgs),
+    /// Print the CustomResourceDefinitions.
+    #[command(after_help = "\
+Examples:
+  tidemark crd | kubectl apply --server-side -f -")]
+    Crd,
+}
+
+/// Where manifests come from.
+#[derive(Debug, Args)]
+pub struct ManifestArgs {
+    /// Manifests; `-` is standard input.
+    #[arg(short, long = "file", required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Manifests and one policy of them.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// Where manifests come from.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+    /// The policy meant, when FILE holds several.
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<String>,
+}
+
+/// `tidemark run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where manifests come from.
+    #[command(flatten)]
+    pub manifests: ManifestArgs,
+}
+
+/// `tidemark backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Tables (or parts of large ones) read at the same time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: Option<u16>,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// `tidemark stream`.
+#[derive(Debug, Args)]
+pub struct StreamArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// `tidemark status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// `tidemark restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// The RestoreRequest meant, when FILE holds several and no target is given here.
+    #[arg(long, value_name = "NAME", conflicts_with = "target")]
+    pub request: Option<String>,
+    /// To the last transaction committed at or before this moment: RFC 3339 with a zone, down to microseconds.
+    #[arg(long, value_name = "RFC3339")]
+    pub to_time: Option<String>,
+    /// Up to and with this transaction, or the last of this set.
+    #[arg(long, value_name = "SET")]
+    pub to_gtid: Option<String>,
+    /// Up to this place in the source's binary log.
+    #[arg(long, value_name = "FILE:POS")]
+    pub to_position: Option<String>,
+    /// Everything the archive holds.
+    #[arg(long)]
+    pub latest: bool,
+    /// Stop before the target's transaction instead of after it.
+    #[arg(long, requires = "target")]
+    pub exclusive: bool,
+    /// Leave these transactions out.
+    #[arg(long, value_name = "SET", requires = "target")]
+    pub skip_gtid: Option<String>,
+    /// Restore the nearest earlier moment when the archive cannot reach the target.
+    #[arg(long, requires = "target")]
+    pub allow_nearest: bool,
+    /// The empty server to restore into.
+    #[arg(long, value_name = "HOST:PORT", requires = "target")]
+    pub into: Option<String>,
+    /// Secret in FILE with the login of the server to restore into.
+    #[arg(long, value_name = "NAME", requires = "into")]
+    pub into_secret: Option<String>,
+    /// TLS of the connection to the server to restore into: Disabled, Required, VerifyCA or VerifyIdentity.
+    #[arg(long, value_name = "MODE", value_parser = tls_mode, default_value = "Required")]
+    pub into_tls: TlsMode,
+    /// PEM file with the certificate authority of the server to restore into.
+    #[arg(long, value_name = "FILE", requires = "into")]
+    pub into_ca: Option<PathBuf>,
+    /// Tables loaded at the same time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: Option<u16>,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// `tidemark serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3310")]
+    pub listen: SocketAddr,
+    /// Go on with what the stream archives from now on, instead of ending with what is there.
+    #[arg(long)]
+    pub follow: bool,
+    /// User that replicas log in as; the password comes from TIDEMARK_SERVE_PASSWORD.
+    #[arg(long, value_name = "NAME", default_value = "tidemark")]
+    pub user: String,
+}
+
+/// Format of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// One JSON document.
+    Json,
+}
+
+/// Format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+fn tls_mode(text: &str) -> Result<TlsMode, String> {
+    match text {
+        "Disabled" => Ok(TlsMode::Disabled),
+        "Required" => Ok(TlsMode::Required),
+        "VerifyCA" => Ok(TlsMode::VerifyCA),
+        "VerifyIdentity" => Ok(TlsMode::VerifyIdentity),
+        _ => Err("write Disabled, Required, VerifyCA or VerifyIdentity".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_argument_takes_a_password() {
+        fn walk(command: &clap::Command) {
+            for arg in command.get_arguments() {
+                assert!(!arg.get_id().as_str().contains("password"), "{}: {}", command.get_name(), arg.get_id());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+}

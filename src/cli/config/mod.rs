@@ -1,0 +1,269 @@
+//! Documents → what was meant: references resolved, defaults filled, everything this version cannot do refused by name.
+
+mod reference;
+mod restore;
+mod schedule;
+mod storage;
+
+use std::time::Duration;
+
+pub use reference::Resolver;
+pub use restore::{Restore, RestoreFlags, Target};
+pub use schedule::Schedule;
+
+use super::args::PolicyArgs;
+use super::manifests::{Document, Documents, ManifestError, Problem, load};
+use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, Method, PurgeProtection, SourceSpec, StorageSpec};
+use crate::archive::store::StoreConfig;
+use crate::model::Flavor;
+use crate::mysql::endpoint::Endpoint;
+
+/// Bound on reaching a server and logging in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A policy that can be acted on.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// The source's servers, best first.
+    pub sources: Vec<Endpoint>,
+    /// The flavor the source must have; none: whatever it has.
+    pub flavor: Option<Flavor>,
+    /// When fulls are taken.
+    pub schedule: Option<Schedule>,
+    /// How the binary log is streamed; none: not at all.
+    pub binlog: Option<Binlog>,
+    /// The archive's store.
+    pub store: StoreConfig,
+    /// zstd level of everything that is written.
+    pub compression_level: i32,
+}
+
+/// How the binary log is streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binlog {
+    /// Upload what has come within this time.
+    pub flush_interval: Duration,
+    /// Upload as soon as this much has come.
+    pub segment_bytes: u64,
+    /// Acknowledge commits once they are durable in the store.
+    pub semi_sync: bool,
+}
+
+/// What a restore needs to know of the archive it reads.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// The policy's or request's name.
+    pub name: String,
+    /// The archive's store.
+    pub store: StoreConfig,
+    /// The flavor the source was stated to have.
+    pub flavor: Option<Flavor>,
+}
+
+/// Loads files and validates every policy in them; there is at least one.
+pub fn policies(documents: &Documents) -> Result<Vec<Policy>, ManifestError> {
+    let mut problems = Vec::new();
+    let policies =
+        documents.policies.values().filter_map(|document| policy(document, documents, &mut problems)).collect::<Vec<_>>();
+    finish(policies, problems)
+}
+
+/// The one policy that `args` mean.
+pub fn one_policy(args: &PolicyArgs) -> Result<Policy, ManifestError> {
+    let documents = load(&args.manifests.files)?;
+    let document = choose(&documents, args.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let policy = policy(document, &documents, &mut problems);
+    finish(policy, problems)?.ok_or_else(no_policy)
+}
+
+/// The policies that `args` mean, for verbs that only read the archive: sources need not be reachable or even complete.
+pub fn archives(args: &PolicyArgs) -> Result<Vec<Archive>, ManifestError> {
+    let documents = load(&args.manifests.files)?;
+    let chosen: Vec<_> = match &args.policy {
+        Some(_) => vec![choose(&documents, args.policy.as_deref())?],
+        None if documents.policies.is_empty() => return Err(no_policy()),
+        None => documents.policies.values().collect(),
+    };
+    let mut problems = Vec::new();
+    let archives = chosen.into_iter().filter_map(|document| archive_of(document, &documents, &mut problems)).collect();
+    finish(archives, problems)
+}
+
+/// The document called `name`, or the only one.
+pub fn choose<'a>(
+    documents: &'a Documents,
+    name: Option<&str>,
+) -> Result<&'a Document<BackupPolicy>, ManifestError> {
+    let names = || documents.policies.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match name {
+        Some(name) => documents.policies.get(name).ok_or_else(|| ManifestError::Choice {
+            message: format!("the manifests hold no BackupPolicy {name:?}; there are: {}", names()),
+        }),
+        None => match (documents.policies.values().next(), documents.policies.len()) {
+            (None, _) => Err(no_policy()),
+            (Some(document), 1) => Ok(document),
+            _ => Err(ManifestError::Choice {
+                message: format!("the manifests hold several policies: say which by --policy NAME: {}", names()),
+            }),
+        },
+    }
+}
+
+fn no_policy() -> ManifestError {
+    ManifestError::Choice { message: "the manifests hold no BackupPolicy: add one, see `tidemark --help`".to_owned() }
+}
+
+fn finish<T>(value: T, problems: Vec<Problem>) -> Result<T, ManifestError> {
+    if problems.is_empty() { Ok(value) } else { Err(ManifestError::Invalid { problems }) }
+}
+
+/// Where a policy's archive is.
+pub fn archive_of(
+    document: &Document<BackupPolicy>,
+    documents: &Documents,
+    problems: &mut Vec<Problem>,
+) -> Option<Archive> {
+    let spec = &document.object.spec;
+    refuse_unreadable(document, problems);
+    let store = storage_of(document, "spec.storage", &spec.storage, documents, problems)?;
+    let name = document.object.metadata.name.clone().unwrap_or_default();
+    Some(Archive { name, store, flavor: flavor_of(spec.source.flavor) })
+}
+
+/// Where an archive is, as any kind of document says it.
+pub fn storage_of<T>(
+    document: &Document<T>,
+    field: &str,
+    spec: &StorageSpec,
+    documents: &Documents,
+    problems: &mut Vec<Problem>,
+) -> Option<StoreConfig> {
+    storage::resolve(&mut Resolver::new(document, documents, problems), field, spec)
+}
+
+fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &mut Vec<Problem>) -> Option<Policy> {
+    let spec = &document.object.spec;
+    let before = problems.len();
+    refuse_unreadable(document, problems);
+    refuse_undone(document, problems);
+    let sources = sources_of(&mut Resolver::new(document, documents, problems), &spec.source);
+    let store = storage_of(document, "spec.storage", &spec.storage, documents, problems);
+    let schedule = spec.schedule.as_ref().and_then(|schedule| {
+        Schedule::new(schedule).map_err(|(field, message)| problems.push(document.problem(field, message))).ok()
+    });
+    let level = spec.compression.level;
+    if !(1..=19).contains(&level) {
+        problems.push(document.problem("spec.compression.level", format!("{level} is not a zstd level: write 1 to 19")));
+    }
+    let binlog = spec.binlog.enabled.then_some(Binlog {
+        flush_interval: spec.binlog.flush_interval.0,
+        segment_bytes: spec.binlog.segment_size.0,
+        semi_sync: spec.binlog.acknowledge == Acknowledge::ObjectStore,
+    });
+    if let Some(binlog) = &binlog {
+        if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&binlog.flush_interval) {
+            let message = format!("{} is out of bounds: write 10ms to 1h", spec.binlog.flush_interval);
+            problems.push(document.problem("spec.binlog.flushInterval", message));
+        }
+        if !(64 << 10..=64 << 20).contains(&binlog.segment_bytes) {
+            let message = format!("{} is out of bounds: write 64Ki to 64Mi", spec.binlog.segment_size);
+            problems.push(document.problem("spec.binlog.segmentSize", message));
+        }
+    }
+    if problems.len() > before {
+        return None;
+    }
+    let name = document.object.metadata.name.clone().unwrap_or_default();
+    let flavor = flavor_of(spec.source.flavor);
+    Some(Policy { name, sources: sources?, flavor, schedule, binlog, store: store?, compression_level: level })
+}
+
+/// What an archive can be asked for that this version cannot read or write: silence would be a lie about what is protected.
+fn refuse_unreadable(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) {
+    if document.object.spec.encryption.is_some() {
+        let message = "this version does not encrypt archives yet, and will not write in clear what you want encrypted: remove \
+                       the field, or use the store's own encryption";
+        problems.push(document.problem("spec.encryption", message));
+    }
+}
+
+fn refuse_undone(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) {
+    let spec = &document.object.spec;
+    let mut refuse = |field: &str, message: &str| problems.push(document.problem(field, message));
+    if !spec.copies.is_empty() {
+        refuse("spec.copies", "this version does not keep copies yet: remove the field, or let the store replicate the bucket");
+    }
+    if spec.method != Method::Logical {
+        refuse("spec.method", "this version takes logical fulls only: write logical or remove the field");
+    }
+    if spec.drill.is_some() {
+        refuse("spec.drill", "this version makes no drills yet: remove the field, and restore by hand now and then");
+    }
+    if spec.binlog.spool.is_some() {
+        let message = "this version does not spool yet: remove the field; while the store is down the source keeps its binlogs, so \
+                       keep its binlog_expire_logs_seconds long";
+        refuse("spec.binlog.spool", message);
+    }
+    if spec.binlog.purge_protection == PurgeProtection::Hold {
+        let message = "this version cannot hold the source's purging back yet: write Warn, and keep binlog_expire_logs_seconds long";
+        refuse("spec.binlog.purgeProtection", message);
+    }
+    if spec.source.prefer_replica {
+        refuse("spec.source.preferReplica", "this version reads from the first server it reaches: remove the field");
+    }
+    if spec.retention.is_some() {
+        tracing::warn!(document = %document.origin, "spec.retention: this version deletes nothing yet: the archive only grows");
+    }
+    if spec.job_template.is_some() || spec.pod_template.is_some() {
+        tracing::debug!(document = %document.origin, "jobTemplate and podTemplate have a meaning in a cluster only");
+    }
+}
+
+fn flavor_of(choice: FlavorChoice) -> Option<Flavor> {
+    match choice {
+        FlavorChoice::Auto => None,
+        FlavorChoice::Mysql => Some(Flavor::Mysql),
+        FlavorChoice::Mariadb => Some(Flavor::Mariadb),
+    }
+}
+
+fn sources_of<T>(resolver: &mut Resolver<'_, T>, spec: &SourceSpec) -> Option<Vec<Endpoint>> {
+    let named = [spec.host.is_some(), spec.hosts.is_some(), spec.service_ref.is_some()].iter().filter(|x| **x).count();
+    if named != 1 {
+        resolver.refuse("spec.source", "name the server by exactly one of host, hosts and serviceRef");
+    }
+    if spec.service_ref.is_some() {
+        resolver.refuse("spec.source.serviceRef", "a Service has a meaning in a cluster only: write host or hosts here");
+    }
+    let hosts: Vec<&String> = spec.host.iter().chain(spec.hosts.iter().flatten()).collect();
+    if named == 1 && spec.service_ref.is_none() && hosts.is_empty() {
+        resolver.refuse("spec.source.hosts", "name at least one server");
+    }
+    for host in &hosts {
+        if host.trim().is_empty() || host.contains(['/', '@', ' ']) {
+            resolver.refuse("spec.source.host", &format!("{host:?} is not a name or address: write db.example or 192.0.2.7"));
+        } else if host.matches(':').count() == 1 {
+            let message = format!("{host:?} holds a port: write it as spec.source.port");
+            resolver.refuse("spec.source.host", &message);
+        }
+    }
+    if spec.port == 0 {
+        resolver.refuse("spec.source.port", "0 is not a port: write 1 to 65535");
+    }
+    let login = resolver.login("spec.source.credentialsSecretRef", &spec.credentials_secret_ref.name);
+    let tls = resolver.tls("spec.source.tls", &spec.tls);
+    let (user, password) = login?;
+    let tls = tls?;
+    let endpoint = |host: &&String| Endpoint {
+        host: (*host).clone(),
+        port: spec.port,
+        user: user.clone(),
+        password: password.clone(),
+        tls: tls.clone(),
+        connect_timeout: CONNECT_TIMEOUT,
+    };
+    Some(hosts.iter().map(endpoint).collect())
+}

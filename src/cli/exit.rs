@@ -1,0 +1,50 @@
+//! Errors → exit codes. `tidemark --help` documents them.
+
+use std::process::ExitCode;
+
+use super::manifests::ManifestError;
+
+/// What the shell is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Failed.
+    Failed = 1,
+    /// Usage, or an invalid manifest.
+    Usage = 2,
+    /// A restore was refused.
+    Refused = 3,
+    /// The archive is damaged or of a newer version.
+    Damaged = 4,
+    /// A server or a store cannot be reached or refuses the login.
+    Unreachable = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// What an error means to the shell: the outermost cause that is known decides.
+pub fn of(error: &anyhow::Error) -> Exit {
+    error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
+}
+
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if cause.is::<ManifestError>() {
+        return Some(Exit::Usage);
+    }
+    None
+}
+
+/// An error and its causes on one line each, without repeating what a cause's own text already holds.
+pub fn text(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str("\n  because: ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
