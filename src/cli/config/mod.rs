@@ -155,8 +155,8 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         Schedule::new(schedule).map_err(|(field, message)| problems.push(document.problem(field, message))).ok()
     });
     let level = spec.compression.level;
-    if !(1..=19).contains(&level) {
-        problems.push(document.problem("spec.compression.level", format!("{level} is not a zstd level: write 1 to 19")));
+    if !(0..=19).contains(&level) {
+        problems.push(document.problem("spec.compression.level", format!("{level} is not a zstd level: write 1 to 19, or 0 for none")));
     }
     let binlog = spec.binlog.enabled.then_some(Binlog {
         flush_interval: spec.binlog.flush_interval.0,
