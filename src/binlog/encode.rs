@@ -1,0 +1,67 @@
+//! Second stage: raw bytes become segment objects. Hashing and compressing block, so this runs on a thread of its own.
+
+use tokio::sync::mpsc;
+
+use super::cutter::{Closing, Cut, Seal};
+use crate::archive::binlog_index::FileId;
+use crate::archive::codec::Compression;
+use crate::archive::segment::{EncodedSegment, SegmentError, SegmentWriter};
+
+/// What goes to the store, in order.
+pub(super) enum Object {
+    Whole { segment: Box<EncodedSegment>, seal: Box<Seal> },
+    Long { file: FileId, start: u64, end: u64, raw: mpsc::Receiver<Long> },
+    Close(Box<Closing>),
+}
+
+/// The content of a segment that is too large to be held; without a final `Seal` it was cut off and must not be stored.
+pub(super) enum Long {
+    Raw(bytes::Bytes),
+    Seal(Box<Seal>),
+}
+
+/// Pieces of a long segment that wait, of up to 1 MiB each.
+const LONG_QUEUE: usize = 4;
+
+/// Encodes until either neighbour is gone.
+pub(super) fn run(
+    mut cuts: mpsc::Receiver<Cut>,
+    objects: &mpsc::Sender<Object>,
+    compression: Compression,
+) -> Result<(), SegmentError> {
+    let mut whole: Option<SegmentWriter> = None;
+    let mut long: Option<mpsc::Sender<Long>> = None;
+    while let Some(cut) = cuts.blocking_recv() {
+        let delivered = match cut {
+            Cut::Raw(bytes) => match &long {
+                Some(long) => long.blocking_send(Long::Raw(bytes)).is_ok(),
+                None => {
+                    let writer = match &mut whole {
+                        Some(writer) => writer,
+                        None => whole.insert(SegmentWriter::new(compression)?),
+                    };
+                    writer.write(&bytes)?;
+                    true
+                }
+            },
+            Cut::Long { file, start, end } => {
+                let (sender, raw) = mpsc::channel(LONG_QUEUE);
+                long = Some(sender);
+                objects.blocking_send(Object::Long { file, start, end, raw }).is_ok()
+            }
+            Cut::Seal(seal) => match (long.take(), whole.take()) {
+                (Some(long), _) => long.blocking_send(Long::Seal(seal)).is_ok(),
+                (None, Some(writer)) => {
+                    let segment = Box::new(writer.finish(seal.meta.clone())?);
+                    objects.blocking_send(Object::Whole { segment, seal }).is_ok()
+                }
+                (None, None) => true,
+            },
+            Cut::Close(closing) => objects.blocking_send(Object::Close(closing)).is_ok(),
+        };
+        if !delivered {
+            break;
+        }
+    }
+    Ok(())
+}

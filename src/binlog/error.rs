@@ -1,0 +1,146 @@
+use snafu::Snafu;
+
+use crate::archive::ArchiveError;
+use crate::archive::segment::SegmentError;
+use crate::model::BinlogPosition;
+use crate::mysql::event::ParseEventError;
+use crate::mysql::wire;
+
+/// What can stop or disturb a stream.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(super)))]
+pub enum Error {
+    /// The source cannot be archived as it is set up.
+    #[snafu(display("the source cannot be streamed: {}", problems.join("; ")))]
+    Unfit {
+        /// What is wrong, each with the way out.
+        problems: Vec<String>,
+    },
+    /// The account lacks a privilege.
+    #[snafu(display("cannot {doing}: {source}; run: {grant}"))]
+    Privilege {
+        /// What was tried.
+        doing: &'static str,
+        /// The statement that helps.
+        grant: String,
+        /// The server's answer.
+        source: wire::Error,
+    },
+    /// Talking to the source failed.
+    #[snafu(display("cannot {doing}: {source}"))]
+    Source {
+        /// What was tried.
+        doing: &'static str,
+        /// Cause.
+        source: wire::Error,
+    },
+    /// The server answered a question with something else.
+    #[snafu(display("the source answered {question} in a way this program does not understand: {answer}"))]
+    Answer {
+        /// The question.
+        question: &'static str,
+        /// What came.
+        answer: String,
+    },
+    /// Reading or writing the archive failed.
+    #[snafu(display("cannot {doing}: {source}"))]
+    Archive {
+        /// What was tried.
+        doing: &'static str,
+        /// Cause.
+        source: ArchiveError,
+    },
+    /// Server and archive disagree about bytes that both have.
+    #[snafu(display(
+        "the source's {at} differs from what is archived of the same file: {detail}. Nothing was overwritten. A server restored from \
+         an older copy does this: archive it under a prefix of its own, or give it a new server_uuid (server_id on MariaDB) and take a full"
+    ))]
+    Diverged {
+        /// Where.
+        at: BinlogPosition,
+        /// How.
+        detail: String,
+    },
+    /// An event's checksum is wrong.
+    #[snafu(display(
+        "the event at {at} arrived with a wrong CRC32: {kind}; it was not archived. The network or the source's disk damages data: \
+         check the source with mysqlbinlog --verify-binlog-checksum"
+    ))]
+    Corrupt {
+        /// Where.
+        at: BinlogPosition,
+        /// The event's type.
+        kind: String,
+    },
+    /// An event that cannot be understood.
+    #[snafu(display("cannot read the event at {at}: {source}"))]
+    Event {
+        /// Where.
+        at: BinlogPosition,
+        /// Cause.
+        source: ParseEventError,
+    },
+    /// The source sent events in an impossible order.
+    #[snafu(display("the source's stream is out of order at {at}: {detail}"))]
+    OutOfOrder {
+        /// Where.
+        at: BinlogPosition,
+        /// What.
+        detail: String,
+    },
+    /// The source replaced its files while they were being read.
+    #[snafu(display(
+        "the source replaced {at} by another file of the same name (RESET BINARY LOGS?); looking again where to go on"
+    ))]
+    Replaced {
+        /// Where.
+        at: BinlogPosition,
+    },
+    /// A stage of the pipeline is gone.
+    #[snafu(display("the stream's {stage} stage stopped unexpectedly; the stream begins again from what is stored"))]
+    Stage {
+        /// Which.
+        stage: &'static str,
+    },
+}
+
+impl Error {
+    /// A short, stable name for metrics and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unfit { .. } => "source_unfit",
+            Self::Privilege { .. } => "privilege",
+            Self::Source { .. } => "source",
+            Self::Answer { .. } => "answer",
+            Self::Archive { source: ArchiveError::IndexDiverged { .. }, .. }
+            | Self::Archive { source: ArchiveError::Segment { source: SegmentError::Diverged { .. } }, .. } => {
+                "diverged"
+            }
+            Self::Archive { source, .. } if source.is_transient() => "store",
+            Self::Archive { .. } => "archive",
+            Self::Diverged { .. } => "diverged",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Event { .. } => "event",
+            Self::OutOfOrder { .. } => "out_of_order",
+            Self::Replaced { .. } => "replaced",
+            Self::Stage { .. } => "stage",
+        }
+    }
+
+    /// Whether a new session may succeed without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            // A purge or a reset while connected is handled by looking again: the next session finds the gap.
+            Self::Source { source, .. } => {
+                source.is_transient()
+                    || matches!(
+                        source,
+                        wire::Error::Purged { .. } | wire::Error::BeyondEnd { .. } | wire::Error::DumpRefused { .. }
+                    )
+            }
+            Self::Archive { source, .. } => source.is_transient(),
+            Self::Stage { .. } | Self::Corrupt { .. } | Self::Replaced { .. } => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Where in the source's binary log to begin, given what the archive holds. It decides; asking the server is the caller's.
+
+use super::checkpoint::{Archived, Head};
+use super::status::Gap;
+use crate::model::{BinlogPosition, Flavor, GtidSet};
+
+/// The source, as it is at the moment.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// [`crate::archive::binlog_index::FileId::server`].
+    pub server: String,
+    pub flavor: Flavor,
+    pub gtids_on: bool,
+    /// Its binlog files and their sizes, oldest first. The last is the one being written.
+    pub files: Vec<(String, u64)>,
+}
+
+/// What the head of one of the source's files says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileHead {
+    pub created_unix: u32,
+    pub previous_gtids: GtidSet,
+}
+
+/// Where the stream begins.
+#[derive(Clone, Debug)]
+pub(super) enum Start {
+    /// In the file whose beginning the archive has.
+    Resume(Box<Head>),
+    /// At byte 0 of a file the archive does not have.
+    File { name: String, gap: Option<Gap> },
+}
+
+/// What makes a start impossible.
+#[derive(Debug)]
+pub(super) enum Refusal<E> {
+    /// The source's file is shorter than what the archive has of it.
+    Diverged { head: Box<Head>, size: u64 },
+    /// The source lists no file at all.
+    NoFiles,
+    /// Asking the source failed.
+    Inspect(E),
+}
+
+impl<E> From<E> for Refusal<E> {
+    fn from(error: E) -> Self {
+        Self::Inspect(error)
+    }
+}
+
+/// Finds the start. `inspect` reads the head of one of the source's files; it is asked O(log files) times.
+///
+/// - The source's own newest archived file is still there (same name *and* creation stamp): go on after its last byte.
+/// - It is gone: from the oldest file the source still has, whether it purged (then what is missing is a gap) or reset its
+///   logs (then names start again, and GTIDs may, so GTID arithmetic would lie).
+/// - Another server (failover): the newest file before which everything is archived; without one, a gap and the oldest file.
+/// - A fresh archive: the file that the oldest full still in reach begins at, or else the current file.
+pub(super) async fn locate<E>(
+    archived: &Archived,
+    source: &Source,
+    inspect: impl AsyncFn(&str) -> Result<FileHead, E>,
+) -> Result<Start, Refusal<E>> {
+    let (Some((oldest, _)), Some((current, _))) = (source.files.first(), source.files.last()) else {
+        return Err(Refusal::NoFiles);
+    };
+    if let Some(head) = archived.heads.iter().find(|head| head.file.server == source.server) {
+        return continue_server(head, archived, source, oldest, inspect).await;
+    }
+    if !archived.heads.is_empty() {
+        let after = archived.heads.first().map(Head::position);
+        if !source.gtids_on {
+            let gap = Gap { missing: GtidSet::empty(source.flavor), after, resumed_at: current.clone() };
+            return Ok(Start::File { name: current.clone(), gap: Some(gap) });
+        }
+        return by_gtid(&archived.covered(source.flavor), after, source, oldest, inspect).await;
+    }
+    let mut last_full = None;
+    for full in &archived.fulls {
+        if full.server == source.server
+            && let Some(position) = &full.position
+            && source.files.iter().any(|(name, _)| *name == position.file)
+            && (full.position_created_unix.is_none()
+                || full.position_created_unix == Some(inspect(&position.file).await?.created_unix))
+        {
+            return Ok(Start::File { name: position.file.clone(), gap: None });
+        }
+        if source.gtids_on && !full.gtids.is_empty() {
+            let found = by_gtid(&full.gtids, full.position.clone(), source, oldest, &inspect).await?;
+            if matches!(found, Start::File { gap: None, .. }) {
+                return Ok(found);
+            }
+            last_full = Some(found);
+        }
+    }
+    Ok(last_full.unwrap_or_else(|| Start::File { name: current.clone(), gap: None }))
+}
+
+async fn continue_server<E>(
+    head: &Head,
+    archived: &Archived,
+    source: &Source,
+    oldest: &str,
+    inspect: impl AsyncFn(&str) -> Result<FileHead, E>,
+) -> Result<Start, Refusal<E>> {
+    let at = source.files.iter().position(|(name, _)| *name == head.file.name);
+    if let Some((at, (name, size))) = at.and_then(|at| Some((at, source.files.get(at)?)))
+        && inspect(name).await?.created_unix == head.file.created_unix
+    {
+        if *size < head.end {
+            return Err(Refusal::Diverged { head: Box::new(head.clone()), size: *size });
+        }
+        return Ok(match (head.closed.is_some(), source.files.get(at + 1)) {
+            (true, Some((next, _))) => Start::File { name: next.clone(), gap: None },
+            // A closed file that is the newest: the server has not begun the next yet. The dump goes there by itself.
+            _ => Start::Resume(Box::new(head.clone())),
+        });
+    }
+    let next = inspect(oldest).await?;
+    let successor = head.closed.as_ref().and_then(|closed| closed.next_file.as_deref());
+    let follows = successor == Some(oldest) && next.created_unix >= head.file.created_unix;
+    let anonymous = head.summary.transactions > head.summary.gtids.count();
+    let missing = next.previous_gtids.difference(&archived.covered(source.flavor));
+    let reset = next.created_unix >= head.file.created_unix && next.previous_gtids.is_empty() && source.gtids_on;
+    let gap = !follows && (!missing.is_empty() || !source.gtids_on || (anonymous && !reset));
+    let gap = gap.then(|| Gap { missing, after: Some(head.position()), resumed_at: oldest.to_owned() });
+    Ok(Start::File { name: oldest.to_owned(), gap })
+}
+
+async fn by_gtid<E>(
+    covered: &GtidSet,
+    after: Option<BinlogPosition>,
+    source: &Source,
+    oldest: &str,
+    inspect: impl AsyncFn(&str) -> Result<FileHead, E>,
+) -> Result<Start, Refusal<E>> {
+    // What precedes a file only grows from file to file, so the files all of whose past is covered are a prefix of the list.
+    let (mut low, mut high) = (0, source.files.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let Some((name, _)) = source.files.get(middle) else { break };
+        if inspect(name).await?.previous_gtids.is_subset(covered) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if let Some((name, _)) = low.checked_sub(1).and_then(|last| source.files.get(last)) {
+        return Ok(Start::File { name: name.clone(), gap: None });
+    }
+    let missing = inspect(oldest).await?.previous_gtids.difference(covered);
+    let gap = Gap { missing, after, resumed_at: oldest.to_owned() };
+    Ok(Start::File { name: oldest.to_owned(), gap: Some(gap) })
+}

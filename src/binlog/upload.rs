@@ -1,0 +1,226 @@
+//! Third stage: objects go to the store, a few at a time. What is durable only ever grows over a contiguous prefix.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use jiff::Timestamp;
+use snafu::ResultExt;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use super::cutter::{Closing, CommitCounts, Seal};
+use super::encode::{Long, Object};
+use super::error::ArchiveSnafu;
+use super::status::StreamStatus;
+use crate::archive::ArchiveError;
+use crate::archive::binlog_index::FileId;
+use crate::archive::codec::Compression;
+use crate::archive::index_writer::IndexWriter;
+use crate::archive::segment::{self, EncodedSegment, SegmentUpload, StoredSegment};
+use crate::archive::store::Store;
+use crate::model::{BinlogPosition, CommitTime};
+
+/// Objects on their way at once.
+const IN_FLIGHT: usize = 3;
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(20);
+
+/// What is in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Durable {
+    /// Bytes of this session, as [`Seal::upto`] counts them.
+    pub upto: u64,
+    /// Segments of this session.
+    pub segments: u64,
+}
+
+/// What every upload needs.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub store: Store,
+    pub compression: Compression,
+    pub trace_id: String,
+    /// When the stream (not this session) started: only later commits tell its RPO.
+    pub started: CommitTime,
+    pub status: StreamStatus,
+    /// Once cancelled, a store that fails is not waited for any longer.
+    pub cancel: CancellationToken,
+}
+
+/// How an upload ended.
+enum Landed {
+    Stored(Box<StoredSegment>, Box<Seal>),
+    /// A long segment that was cut off: nothing of it is stored.
+    CutOff,
+    Close(Box<Closing>),
+}
+
+/// Stores objects until there are no more; `index` is of the file the first ones belong to.
+pub(super) async fn run(
+    context: Context,
+    mut objects: mpsc::Receiver<Object>,
+    mut index: Option<IndexWriter>,
+    durable: watch::Sender<Durable>,
+) -> Result<(), Error> {
+    let context = Arc::new(context);
+    let mut flying: FuturesOrdered<BoxFuture<'static, Result<Landed, Error>>> = FuturesOrdered::new();
+    let mut more = true;
+    while more || !flying.is_empty() {
+        tokio::select! {
+            object = objects.recv(), if more && flying.len() < IN_FLIGHT => match object {
+                Some(object) => flying.push_back(start(&context, object)),
+                None => more = false,
+            },
+            Some(landed) = flying.next() => match landed? {
+                Landed::Stored(stored, seal) => {
+                    fail::fail_point!("binlog::upload::before_checkpoint");
+                    let writer = match index.take().filter(|index| *index.file() == seal.meta.file) {
+                        Some(writer) => index.insert(writer),
+                        None => index.insert(IndexWriter::new(seal.meta.file.clone())),
+                    };
+                    let bytes = stored.object_bytes;
+                    writer.push(*stored).context(ArchiveSnafu { doing: "advance the checkpoint" })?;
+                    durable.send_modify(|d| *d = Durable { upto: seal.upto, segments: d.segments + 1 });
+                    publish(&context, &seal, bytes);
+                }
+                Landed::CutOff => {}
+                Landed::Close(closing) => {
+                    if let Some(writer) = index.take().filter(|index| *index.file() == closing.file) {
+                        close(&context, writer, &closing).await?;
+                    }
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+fn start(context: &Arc<Context>, object: Object) -> BoxFuture<'static, Result<Landed, Error>> {
+    let context = context.clone();
+    match object {
+        Object::Whole { segment, seal } => Box::pin(async move {
+            let stored = put(&context, *segment).await?;
+            Ok(Landed::Stored(Box::new(stored), seal))
+        }),
+        Object::Long { file, start, end, raw } => Box::pin(async move { long(&context, file, start, end, raw).await }),
+        Object::Close(closing) => Box::pin(async move { Ok(Landed::Close(closing)) }),
+    }
+}
+
+async fn put(context: &Context, segment: EncodedSegment) -> Result<StoredSegment, Error> {
+    retry(context, "store a segment", || async {
+        fail::fail_point!("binlog::upload::before_put");
+        let stored = segment::put(&context.store, segment.clone()).await?;
+        fail::fail_point!("binlog::upload::after_put");
+        Ok(stored)
+    })
+    .await
+}
+
+/// Its bytes cannot be sent twice: when the store fails, the session ends and a new one reads them again.
+async fn long(
+    context: &Context,
+    file: FileId,
+    start: u64,
+    end: u64,
+    mut raw: mpsc::Receiver<Long>,
+) -> Result<Landed, Error> {
+    let doing = "store a segment of one large event";
+    let upload = SegmentUpload::begin(&context.store, &file, start, end, context.compression).await;
+    let mut upload = upload.map_err(ArchiveError::from).context(ArchiveSnafu { doing })?;
+    while let Some(part) = raw.recv().await {
+        match part {
+            Long::Raw(bytes) => {
+                fail::fail_point!("binlog::upload::long");
+                write(&mut upload, &bytes).await.context(ArchiveSnafu { doing })?;
+            }
+            Long::Seal(seal) => {
+                fail::fail_point!("binlog::upload::before_put");
+                let stored = upload.finish(seal.meta.clone()).await;
+                let stored = stored.map_err(ArchiveError::from).context(ArchiveSnafu { doing })?;
+                fail::fail_point!("binlog::upload::after_put");
+                return Ok(Landed::Stored(Box::new(stored), seal));
+            }
+        }
+    }
+    Ok(Landed::CutOff)
+}
+
+async fn write(upload: &mut SegmentUpload, bytes: &Bytes) -> Result<(), ArchiveError> {
+    Ok(upload.write(bytes).await?)
+}
+
+async fn close(context: &Context, index: IndexWriter, closing: &Closing) -> Result<(), Error> {
+    let written = retry(context, "store the index of a closed file", || async {
+        fail::fail_point!("binlog::upload::before_index");
+        let next_file = closing.next_file.clone();
+        index.clone().finish(&context.store, closing.ending.clone(), next_file, &context.trace_id).await
+    })
+    .await?;
+    fail::fail_point!("binlog::upload::after_index");
+    tracing::info!(
+        file = %closing.file.name,
+        bytes = written.size,
+        segments = written.ranges.len(),
+        ending = ?written.ending,
+        "binlog file archived whole"
+    );
+    Ok(())
+}
+
+/// Tries until it works, something is wrong that waiting does not mend, or the stream is being stopped.
+async fn retry<T, F>(context: &Context, doing: &'static str, attempt: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, ArchiveError>>,
+{
+    let mut wait = RETRY_FIRST;
+    loop {
+        let error = match attempt().await {
+            Ok(value) => {
+                if wait > RETRY_FIRST {
+                    context.status.update(|s| s.store_failing = false);
+                    tracing::info!("the store takes writes again");
+                }
+                return Ok(value);
+            }
+            Err(source) => Error::Archive { doing, source },
+        };
+        context.status.count_error(error.code());
+        if !error.is_transient() || context.cancel.is_cancelled() {
+            return Err(error);
+        }
+        context.status.update(|s| {
+            s.store_failing = true;
+            s.last_error = Some(error.to_string());
+        });
+        tracing::warn!(%error, retry_in_ms = wait.as_millis() as u64, "the store failed; the source keeps its files meanwhile");
+        tokio::select! {
+            () = tokio::time::sleep(wait.mul_f64(rand::random_range(0.75..1.25))) => {}
+            () = context.cancel.cancelled() => {}
+        }
+        wait = (wait * 2).min(RETRY_MOST);
+    }
+}
+
+fn publish(context: &Context, seal: &Seal, object_bytes: u64) {
+    let summary = &seal.meta.summary;
+    // Of one flavor by construction.
+    let gtids = summary.previous_gtids.union(&summary.gtids).ok();
+    let now = CommitTime::from(Timestamp::now());
+    context.status.update(|s| {
+        s.durable = Some(BinlogPosition { file: seal.meta.file.name.clone(), offset: summary.boundary });
+        s.durable_gtids = gtids;
+        s.last_durable_commit = s.last_durable_commit.max(summary.last_commit);
+        s.bytes_stored += object_bytes;
+        s.uploads += 1;
+        let CommitCounts(commits) = &seal.commits;
+        for (commit, count) in commits.iter().filter(|(commit, _)| *commit >= context.started) {
+            s.rpo.record(u64::try_from(now.0 - commit.0).unwrap_or(0), *count);
+        }
+    });
+}
