@@ -1,0 +1,63 @@
+# One set of artifacts serves demo, tests and soak: the dev profile (dependencies optimised) with the failpoints built in.
+# Only `make bench` and releases use the release profile.
+FLAGS := --locked --features failpoints
+INSTALL := tests/tools/install
+SOAK_CYCLES ?= 200
+FUZZ_SECONDS ?= 600
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build demo test unit soak bench fuzz fmt lint deny crds clean rust
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: rust ## build the binary (target/debug/tidemark)
+	$(INSTALL) packages
+	cargo build $(FLAGS)
+
+demo: rust ## lose a table on a real MySQL and get it back: under 3 minutes after the build
+	$(INSTALL) demo
+	cargo build $(FLAGS)
+	cargo run $(FLAGS) --example demo
+
+test: rust ## everything: format, lints, licences, unit tests, tests on real servers
+	$(INSTALL) test
+	cargo fmt --check
+	$(MAKE) lint deny
+	cargo test $(FLAGS)
+
+unit: rust ## only the tests that need no server
+	cargo test $(FLAGS) --lib --bins
+
+soak: rust ## the crash oracle for SOAK_CYCLES (200) cycles on each flavor
+	$(INSTALL) test
+	@cargo test $(FLAGS) --test it -- --list soak 2>/dev/null | grep -q ': test$$' || { echo 'there is no test named soak in tests/it' >&2; exit 1; }
+	TIDEMARK_SOAK_CYCLES=$(SOAK_CYCLES) cargo test $(FLAGS) --test it -- --include-ignored --nocapture --test-threads 1 soak
+
+bench: rust ## compare with mysqlbinlog, mysqldump, mydumper: BENCH=name for one (release build)
+	$(INSTALL) bench
+	cargo bench --locked --bench peers -- $(BENCH)
+
+fuzz: rust ## each fuzz target for FUZZ_SECONDS (600)
+	$(INSTALL) fuzz
+	tests/tools/fuzz $(FUZZ_SECONDS)
+
+fmt: rust ## format the sources
+	cargo fmt
+
+lint: rust ## clippy, warnings denied
+	cargo clippy $(FLAGS) --all-targets -- -D warnings
+
+deny: rust ## dependencies: licences, sources, banned crates, and advisories where they can be fetched
+	$(INSTALL) cargo-deny
+	tests/tools/deny
+
+crds: rust ## write crds/ from the Rust types
+	TIDEMARK_WRITE_CRDS=1 cargo test $(FLAGS) --lib the_files_in_crds_are_what_the_types_say
+
+clean: ## remove what was built here (the cache of servers stays)
+	cargo clean
+
+rust:
+	@command -v cargo >/dev/null || { echo 'Rust is missing: install it as https://rustup.rs says, then try again' >&2; exit 1; }
