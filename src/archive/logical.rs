@@ -114,7 +114,8 @@ pub struct Table {
     pub name: String,
     /// What it is.
     pub kind: TableKind,
-    /// `CREATE TABLE …` or `CREATE SEQUENCE …`, without the schema's name.
+    /// `CREATE TABLE …` without the schema's name. A sequence: `CREATE SEQUENCE …`, its next value and its cycle count, a
+    /// line each.
     pub create: SqlText,
     /// Expressions to select, in the order of a chunk's fields; those past `fields` are only in the checksum.
     pub select: Vec<String>,
@@ -124,14 +125,30 @@ pub struct Table {
     pub load: String,
     /// Session settings `LOAD DATA` needs beyond the usual ones.
     pub load_session: Vec<String>,
+    /// Whether warning 1265 says nothing while loading: an ENUM's index 0 raises it.
+    pub truncation_is_noise: bool,
     /// What follows the table's name in a `SELECT`: `FOR SYSTEM_TIME ALL`, or nothing.
     pub from_suffix: String,
     /// Rows in all chunks.
     pub rows: u64,
-    /// Bytes of all chunks before compression.
-    pub raw_bytes: u64,
     /// The rows: their chunks cover all of the table, none twice.
     pub chunks: Vec<Chunk>,
+}
+
+impl Table {
+    /// The statement that reads the rows of a chunk: the same on the source and, to prove them equal, on a target.
+    pub fn select_rows(&self, condition: Option<&str>) -> String {
+        let condition = condition.map(|c| format!(" WHERE {c}")).unwrap_or_default();
+        let name = format!("`{}`.`{}`", self.schema.replace('`', "``"), self.name.replace('`', "``"));
+        format!("SELECT {} FROM {name} {}{condition}", self.select.join(","), self.from_suffix)
+    }
+}
+
+impl TableKind {
+    /// Whether rows are copied.
+    pub fn has_rows(self) -> bool {
+        matches!(self, Self::Transactional | Self::NonTransactional | Self::System)
+    }
 }
 
 /// What a [`Table`] is.
@@ -159,6 +176,8 @@ pub struct Chunk {
     pub condition: Option<String>,
     /// Number of rows.
     pub rows: u64,
+    /// Size of the rows' lines in bytes.
+    pub raw_bytes: u64,
     /// The rows' checksum.
     pub checksum: Checksum,
     /// The objects that hold the rows, in order.

@@ -109,11 +109,161 @@ pub fn encode_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&bytes[from..]);
 }
 
+/// Where [`Lines`] go.
+pub trait LineSink {
+    /// What can go wrong there.
+    type Error;
+    /// Takes all bytes out of `lines`: whole lines and pieces of long ones.
+    fn take(&mut self, lines: &mut Vec<u8>) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// A sink for those who want the checksum only.
+#[derive(Debug)]
+pub struct Discard;
+
+impl LineSink for Discard {
+    type Error = std::convert::Infallible;
+
+    async fn take(&mut self, lines: &mut Vec<u8>) -> Result<(), Self::Error> {
+        lines.clear();
+        Ok(())
+    }
+}
+
+/// Makes lines of rows, counts and sums them up.
+#[derive(Debug)]
+pub struct Lines {
+    buffer: Vec<u8>,
+    extra: Vec<u8>,
+    fields: usize,
+    /// Rows so far.
+    pub rows: u64,
+    /// Bytes of lines so far.
+    pub bytes: u64,
+    /// Checksum of the rows so far.
+    pub checksum: Checksum,
+}
+
+impl Lines {
+    /// Lines go to the sink in pieces of about this size; rows above it are never held as a line.
+    pub const PIECE_BYTES: usize = 512 << 10;
+
+    /// Rows whose first `fields` fields make the line; those after count in the checksum only.
+    pub fn new(fields: usize) -> Self {
+        Self { buffer: Vec::new(), extra: Vec::new(), fields, rows: 0, bytes: 0, checksum: Checksum::default() }
+    }
+
+    /// Adds a row of at most [`Self::PIECE_BYTES`]. Call [`Self::flush`] when it says so.
+    #[inline]
+    pub fn push<'a, E>(&mut self, fields: impl Iterator<Item = Result<Option<&'a [u8]>, E>>) -> Result<bool, E> {
+        let start = self.buffer.len();
+        self.extra.clear();
+        for (i, field) in fields.enumerate() {
+            let field = field?;
+            let out = if i < self.fields { &mut self.buffer } else { &mut self.extra };
+            if i > 0 && i != self.fields {
+                out.push(b'\t');
+            }
+            encode_field(out, field);
+        }
+        if self.extra.is_empty() {
+            self.buffer.push(b'\n');
+            self.checksum.add_row(self.buffer.get(start..).unwrap_or_default());
+        } else {
+            let mut hasher = RowHasher::default();
+            hasher.update(self.buffer.get(start..).unwrap_or_default());
+            hasher.update(b"\t");
+            hasher.update(&self.extra);
+            hasher.update(b"\n");
+            self.checksum.add_hashed_row(hasher);
+            self.buffer.push(b'\n');
+        }
+        self.bytes += (self.buffer.len() - start) as u64;
+        self.rows += 1;
+        Ok(self.buffer.len() >= Self::PIECE_BYTES)
+    }
+
+    /// Adds a row of any size: its line goes out in pieces.
+    pub async fn push_long<'a, E, S>(
+        &mut self,
+        fields: impl Iterator<Item = Result<Option<&'a [u8]>, E>> + Send,
+        sink: &mut S,
+    ) -> Result<(), E>
+    where
+        S: LineSink,
+        E: From<S::Error>,
+    {
+        sink.take(&mut self.buffer).await?;
+        let mut hasher = RowHasher::default();
+        for (i, field) in fields.enumerate() {
+            let field = field?;
+            if i > 0 {
+                self.buffer.push(b'\t');
+            }
+            if i == self.fields {
+                // What follows is hashed, tab included, but not written.
+                hasher.update(b"\t");
+                self.buffer.clear();
+            }
+            let written = i < self.fields;
+            for piece in field.unwrap_or_default().chunks(Self::PIECE_BYTES) {
+                encode_bytes(&mut self.buffer, piece);
+                self.end_piece(&mut hasher, written, sink).await?;
+            }
+            if field.is_none() {
+                encode_field(&mut self.buffer, None);
+            }
+            self.end_piece(&mut hasher, written, sink).await?;
+        }
+        hasher.update(b"\n");
+        self.checksum.add_hashed_row(hasher);
+        self.buffer.push(b'\n');
+        self.bytes += 1;
+        self.rows += 1;
+        Ok(())
+    }
+
+    async fn end_piece<S: LineSink>(
+        &mut self,
+        hasher: &mut RowHasher,
+        written: bool,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
+        hasher.update(&self.buffer);
+        if written {
+            self.bytes += self.buffer.len() as u64;
+            sink.take(&mut self.buffer).await?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Hands over what is still here.
+    pub async fn flush<S: LineSink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
+        sink.take(&mut self.buffer).await?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    #[derive(Default)]
+    struct Collect(Vec<u8>);
+
+    impl LineSink for Collect {
+        type Error = Infallible;
+        async fn take(&mut self, lines: &mut Vec<u8>) -> Result<(), Infallible> {
+            self.0.append(lines);
+            Ok(())
+        }
+    }
 
     /// What `LOAD DATA` makes of a field.
     fn decode(field: &[u8]) -> Option<Vec<u8>> {
@@ -167,6 +317,29 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<Checksum>(&text).unwrap(), all);
             rows.push(rows[0].clone());
             prop_assert_ne!(sum(&rows), all);
+        }
+    }
+
+    #[test]
+    fn a_long_row_makes_the_same_line_and_checksum_as_a_short_one() {
+        let long = [b"x\t".repeat(Lines::PIECE_BYTES), b"\\".to_vec()].concat();
+        for (fields, row) in [
+            (3, vec![Some(&b"a\n"[..]), None, Some(b"")]),
+            (2, vec![Some(&long[..]), None, Some(&long[..]), Some(b"z")]),
+            (1, vec![None, Some(&long[..])]),
+        ] {
+            let values = || row.iter().map(|field| Ok::<_, Infallible>(*field));
+            let (mut short, mut out) = (Lines::new(fields), Collect::default());
+            short.push(values()).unwrap();
+            futures::executor::block_on(short.flush(&mut out)).unwrap();
+            let (mut pieces, mut out2) = (Lines::new(fields), Collect::default());
+            futures::executor::block_on(async {
+                pieces.push_long(values(), &mut out2).await.unwrap();
+                pieces.flush(&mut out2).await.unwrap();
+            });
+            assert!(out.0 == out2.0 && out.0.ends_with(b"\n"));
+            assert_eq!((short.rows, short.bytes, short.checksum), (pieces.rows, pieces.bytes, pieces.checksum));
+            assert_eq!(short.bytes, out.0.len() as u64);
         }
     }
 }

@@ -5,5 +5,6 @@
 pub mod endpoint;
 pub mod event;
 pub mod flavor;
+pub mod quote;
 pub mod sql;
 pub mod wire;

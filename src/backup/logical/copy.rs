@@ -1,0 +1,280 @@
+//! Reads a table's rows, range by range, into objects.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use snafu::ResultExt;
+use tokio_util::sync::CancellationToken;
+
+use super::columns::{ColumnInfo, Shape, shape};
+use super::config::LogicalConfig;
+use super::definitions::TableHead;
+use super::error::{LogicalError, SqlSnafu};
+use super::output::{Objects, Output};
+use super::session::{Session, bytes, text};
+use crate::archive::keys;
+use crate::archive::logical::{Chunk, Part, SqlText, Table, TableKind};
+use crate::archive::rows::Lines;
+use crate::archive::store::Store;
+use crate::model::{Flavor, Progress};
+use crate::mysql::quote;
+
+/// Longest row a server can hold, with room for its packet.
+const MAX_ROW_BYTES: u64 = 5 << 30;
+
+/// A table on its way: its ranges may be read by several workers.
+#[derive(Debug)]
+pub(super) struct TableJob {
+    pub(super) number: usize,
+    pub(super) schema: String,
+    pub(super) name: String,
+    pub(super) head: TableHead,
+    /// Its definition's hash before the snapshot; none where it was not taken.
+    pub(super) definition: Option<String>,
+    pub(super) ranges: Vec<Option<String>>,
+    done: Mutex<Progressing>,
+}
+
+#[derive(Debug, Default)]
+struct Progressing {
+    table: Option<Table>,
+    chunks: Vec<(usize, Chunk)>,
+}
+
+impl TableJob {
+    pub(super) fn new(
+        number: usize,
+        (schema, name): (String, String),
+        head: TableHead,
+        definition: Option<String>,
+    ) -> Self {
+        Self { number, schema, name, head, definition, ranges: vec![None], done: Mutex::default() }
+    }
+
+    fn qualified(&self) -> String {
+        quote::qualified(&self.schema, &self.name)
+    }
+}
+
+/// What copying needs besides a connection.
+#[derive(Clone)]
+pub(super) struct Copier {
+    pub(super) config: LogicalConfig,
+    pub(super) store: Store,
+    pub(super) full_id: String,
+    pub(super) objects: Arc<Objects>,
+    pub(super) progress: Progress,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Copier {
+    /// Copies one range; returns the whole table once its last range is done.
+    pub(super) async fn copy(
+        &self,
+        session: &mut Session,
+        job: &TableJob,
+        range: usize,
+    ) -> Result<Option<Table>, LogicalError> {
+        session.exec("SAVEPOINT tidemark").await?;
+        let outcome = self.copy_range(session, job, range).await;
+        if outcome.is_ok() {
+            // Lets DDL on this table go on; the snapshot stays.
+            session.exec("ROLLBACK TO SAVEPOINT tidemark").await?;
+        }
+        let (table, chunk) = outcome?;
+        let mut done = job.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.table.get_or_insert(table);
+        done.chunks.extend(chunk.map(|chunk| (range, chunk)));
+        if job.head.kind.has_rows() && done.chunks.len() < job.ranges.len() {
+            return Ok(None);
+        }
+        let Some(mut table) = done.table.take() else { return Ok(None) };
+        done.chunks.sort_by_key(|(range, _)| *range);
+        table.rows = done.chunks.iter().map(|(_, chunk)| chunk.rows).sum();
+        table.chunks = done.chunks.drain(..).map(|(_, chunk)| chunk).collect();
+        Ok(Some(table))
+    }
+
+    async fn copy_range(
+        &self,
+        session: &mut Session,
+        job: &TableJob,
+        range: usize,
+    ) -> Result<(Table, Option<Chunk>), LogicalError> {
+        let qualified = job.qualified();
+        if job.head.kind != TableKind::Sequence && job.head.kind != TableKind::NoRows {
+            // Takes the metadata lock: from here on the definition cannot change.
+            session.exec(&format!("SELECT 1 FROM {qualified} LIMIT 0")).await?;
+        }
+        let (create, hash) = definition(session, &job.schema, &job.name, job.head.kind).await?;
+        if job.definition.as_ref().is_some_and(|before| *before != hash) {
+            return Err(LogicalError::Changed { what: format!("the definition of {qualified}") });
+        }
+        let shape = match job.head.kind {
+            TableKind::Sequence | TableKind::NoRows => Shape::default(),
+            _ => shape(session.flavor, &columns(session, &job.schema, &job.name).await?, job.head.versioned),
+        };
+        let mut load_session = Vec::new();
+        let mut from_suffix = String::new();
+        if job.head.versioned {
+            from_suffix = "FOR SYSTEM_TIME ALL".to_owned();
+            load_session.push("SET SESSION system_versioning_insert_history = 1".to_owned());
+        }
+        let table = Table {
+            schema: job.schema.clone(),
+            name: job.name.clone(),
+            kind: job.head.kind,
+            create,
+            select: shape.select,
+            fields: shape.fields,
+            load: shape.load,
+            load_session,
+            truncation_is_noise: shape.truncation_is_noise,
+            from_suffix,
+            rows: 0,
+            chunks: Vec::new(),
+        };
+        if !job.head.kind.has_rows() || table.select.is_empty() {
+            return Ok((table, None));
+        }
+        let condition = job.ranges.get(range).cloned().flatten();
+        let chunk = self.read_rows(session, job, range, &table, condition).await?;
+        Ok((table, Some(chunk)))
+    }
+
+    async fn read_rows(
+        &self,
+        session: &mut Session,
+        job: &TableJob,
+        range: usize,
+        table: &Table,
+        condition: Option<String>,
+    ) -> Result<Chunk, LogicalError> {
+        let sql = table.select_rows(condition.as_deref());
+        let doing = || format!("reading {}", job.qualified());
+        let mut rows =
+            session.connection.stream_rows(&sql, MAX_ROW_BYTES).await.with_context(|_| SqlSnafu { doing: doing() })?;
+        let mut lines = Lines::new(table.fields);
+        let mut parts = Vec::new();
+        let mut output: Option<Output> = None;
+        let (mut rows_before, mut bytes_before, mut counted) = (0, 0, (0, 0));
+        loop {
+            let row = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(LogicalError::Cancelled),
+                row = rows.next() => row.with_context(|_| SqlSnafu { doing: doing() })?,
+            };
+            let Some(row) = row else { break };
+            let sink = match &mut output {
+                Some(output) => output,
+                none => {
+                    let key = self.object_key(job, range, parts.len());
+                    none.insert(Output::create(&self.store, key, self.config.compression).await?)
+                }
+            };
+            let malformed = |source| LogicalError::Sql { doing: doing(), source };
+            if row.payload().len() > Lines::PIECE_BYTES {
+                lines.push_long(row.fields().map(|field| field.map_err(malformed)), sink).await?;
+            } else if !lines.push(row.fields()).map_err(malformed)? {
+                continue;
+            }
+            lines.flush(sink).await?;
+            self.progress.add(lines.bytes - counted.0, lines.rows - counted.1);
+            counted = (lines.bytes, lines.rows);
+            if lines.bytes - bytes_before >= self.config.object_bytes
+                && let Some(full) = output.take()
+            {
+                parts.push(Part { object: full.finish(&self.objects).await?, rows: lines.rows - rows_before });
+                (rows_before, bytes_before) = (lines.rows, lines.bytes);
+            }
+        }
+        if let Some(mut last) = output {
+            lines.flush(&mut last).await?;
+            parts.push(Part { object: last.finish(&self.objects).await?, rows: lines.rows - rows_before });
+        }
+        self.progress.add(lines.bytes - counted.0, lines.rows - counted.1);
+        fail::fail_point!("backup::logical::after_range");
+        Ok(Chunk { condition, rows: lines.rows, raw_bytes: lines.bytes, checksum: lines.checksum, parts })
+    }
+
+    fn object_key(&self, job: &TableJob, range: usize, part: usize) -> String {
+        let mut path = format!("{}/{}", keys::escape(&job.schema), keys::escape(&job.name));
+        // Folders of the local store have names of at most 255 bytes.
+        if path.len() > 200 {
+            path = format!("table-{}", job.number);
+        }
+        keys::full_object(&self.full_id, &format!("rows/{path}/{range:05}-{part:05}.tsv.zst"))
+    }
+}
+
+/// A table's definition and a hash of it that ignores what rows change.
+pub(super) async fn definition(
+    session: &mut Session,
+    schema: &str,
+    name: &str,
+    kind: TableKind,
+) -> Result<(SqlText, String), LogicalError> {
+    let qualified = quote::qualified(schema, name);
+    if kind == TableKind::Sequence {
+        return sequence(session, &qualified).await;
+    }
+    let row = session.row(&format!("SHOW CREATE TABLE {qualified}"), "SHOW CREATE TABLE").await?;
+    let create = bytes(&row, 1).map(|b| b.to_vec()).unwrap_or_default();
+    // Not exact on purpose: a counter inside a comment only costs another look.
+    let stable = match memchr::memmem::rfind(&create, b" AUTO_INCREMENT=") {
+        Some(at) => {
+            let (head, tail) = create.split_at(at);
+            let digits = tail.iter().skip(16).take_while(|b| b.is_ascii_digit()).count();
+            [head, tail.get(16 + digits..).unwrap_or_default()].concat()
+        }
+        None => create.clone(),
+    };
+    let hash = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &stable));
+    Ok((create.into(), hash))
+}
+
+/// `CREATE SEQUENCE` and `SETVAL` with what has been handed out (cached values count as used).
+async fn sequence(session: &mut Session, qualified: &str) -> Result<(SqlText, String), LogicalError> {
+    let row = session.row(&format!("SHOW CREATE SEQUENCE {qualified}"), "SHOW CREATE SEQUENCE").await?;
+    let state =
+        session.row(&format!("SELECT next_not_cached_value, cycle_count FROM {qualified}"), "a sequence").await?;
+    let create = format!("{}\n{}\n{}", text(&row, 1), text(&state, 0), text(&state, 1));
+    Ok((create.into(), text(&row, 1)))
+}
+
+async fn columns(session: &mut Session, schema: &str, name: &str) -> Result<Vec<ColumnInfo>, LogicalError> {
+    let sql = format!(
+        "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, EXTRA, GENERATION_EXPRESSION \
+         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
+        quote::text(schema),
+        quote::text(name)
+    );
+    let columns: Vec<_> = session
+        .query(&sql)
+        .await?
+        .iter()
+        .map(|row| ColumnInfo {
+            name: text(row, 0),
+            data_type: text(row, 1).to_ascii_lowercase(),
+            column_type: text(row, 2),
+            charset: text(row, 3),
+            extra: text(row, 4).to_ascii_uppercase(),
+            generation: text(row, 5).to_ascii_uppercase(),
+        })
+        .collect();
+    if columns.is_empty() {
+        return Err(LogicalError::Changed { what: quote::qualified(schema, name) });
+    }
+    // The server prints members in three-byte UTF-8 and loses the others.
+    let lossy = |c: &&ColumnInfo| matches!(c.data_type.as_str(), "enum" | "set") && c.column_type.contains('?');
+    if session.flavor == Flavor::Mysql
+        && let Some(column) = columns.iter().find(lossy)
+    {
+        tracing::debug!(
+            schema,
+            table = name,
+            column = column.name,
+            "a member's name may hold characters the server cannot print"
+        );
+    }
+    Ok(columns)
+}

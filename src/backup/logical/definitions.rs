@@ -1,0 +1,260 @@
+//! What there is to back up, and every definition that is not a table's own.
+
+use std::collections::BTreeMap;
+
+use super::error::LogicalError;
+use super::session::{Row, Session, bytes, number, text};
+use crate::archive::logical::{Program, ProgramKind, Schema, ServerRecord, SqlText, TableKind};
+use crate::model::Flavor;
+use crate::mysql::quote;
+
+/// Schemas that belong to the server.
+const SYSTEM_SCHEMAS: &str = "('mysql','information_schema','performance_schema','sys')";
+
+/// Tables of the `mysql` schema that statements in the binlog may need and no definition brings back.
+const TIME_ZONE_TABLES: [&str; 5] =
+    ["time_zone", "time_zone_leap_second", "time_zone_name", "time_zone_transition", "time_zone_transition_type"];
+
+/// Everything but rows and accounts. Two equal ones with the snapshot between them belong to the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Definitions {
+    pub(super) server: ServerRecord,
+    pub(super) schemas: Vec<Schema>,
+    pub(super) tables: BTreeMap<(String, String), TableHead>,
+    pub(super) programs: Vec<Program>,
+}
+
+/// What is known of a table before its rows are read.
+#[derive(Clone, Debug)]
+pub(super) struct TableHead {
+    pub(super) kind: TableKind,
+    pub(super) engine: String,
+    pub(super) versioned: bool,
+    /// Creation time as the server states it.
+    pub(super) created: String,
+    /// Estimated size in bytes.
+    pub(super) data_bytes: u64,
+}
+
+/// Sizes are estimates and change with every row.
+impl PartialEq for TableHead {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.engine, self.versioned, &self.created)
+            == (other.kind, &other.engine, other.versioned, &other.created)
+    }
+}
+impl Eq for TableHead {}
+
+/// Reads all of it.
+pub(super) async fn read(session: &mut Session) -> Result<Definitions, LogicalError> {
+    Ok(Definitions {
+        server: server(session).await?,
+        schemas: schemas(session).await?,
+        tables: tables(session).await?,
+        programs: programs(session).await?,
+    })
+}
+
+/// InnoDB's own ids by table name: a rename moves an id to another name. Empty where the account may not see them.
+pub(super) async fn table_ids(session: &mut Session) -> Result<BTreeMap<String, u64>, LogicalError> {
+    let view = match session.flavor {
+        Flavor::Mysql => "INNODB_TABLES",
+        Flavor::Mariadb => "INNODB_SYS_TABLES",
+    };
+    let sql = format!(
+        "SELECT NAME, TABLE_ID FROM information_schema.{view} WHERE NAME NOT LIKE 'mysql/%' AND NAME LIKE '%/%'"
+    );
+    match session.query(&sql).await {
+        Ok(rows) => Ok(rows.iter().map(|row| (text(row, 0), number(row, 1))).collect()),
+        Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1227) => {
+            Ok(BTreeMap::new())
+        }
+        Err(e) => Err(e),
+    }
+}
+
+async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
+    let lower = session.value("SELECT @@lower_case_table_names").await?;
+    let mut before_schemas = Vec::new();
+    let mut partial_revokes = false;
+    if session.flavor == Flavor::Mysql {
+        partial_revokes = session.value("SELECT @@partial_revokes").await? == "1";
+        let sql = "SELECT TABLESPACE_NAME, FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'TABLESPACE' \
+                   AND TABLESPACE_NAME NOT LIKE '%/%' AND TABLESPACE_NAME NOT IN ('mysql','innodb_system','innodb_temporary') \
+                   ORDER BY TABLESPACE_NAME";
+        for row in session.query(sql).await? {
+            let (name, file) = (text(&row, 0), text(&row, 1));
+            let file = file.rsplit('/').next().unwrap_or_default().replace('\'', "''");
+            before_schemas.push(
+                format!("CREATE TABLESPACE {} ADD DATAFILE '{file}' ENGINE=InnoDB", quote::identifier(&name)).into(),
+            );
+        }
+    }
+    let functions = session.query("SELECT name, dl FROM mysql.func ORDER BY name").await?;
+    Ok(ServerRecord {
+        lower_case_table_names: lower.parse().unwrap_or(0),
+        partial_revokes,
+        before_schemas,
+        loadable_functions: functions.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
+    })
+}
+
+async fn schemas(session: &mut Session) -> Result<Vec<Schema>, LogicalError> {
+    let sql = format!(
+        "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE LOWER(SCHEMA_NAME) NOT IN {SYSTEM_SCHEMAS} ORDER BY SCHEMA_NAME"
+    );
+    let mut out = Vec::new();
+    for row in session.query(&sql).await? {
+        let name = text(&row, 0);
+        let create =
+            session.row(&format!("SHOW CREATE DATABASE {}", quote::identifier(&name)), "SHOW CREATE DATABASE").await?;
+        out.push(Schema { create: sql_text(&create, 1, &name)?, name });
+    }
+    Ok(out)
+}
+
+async fn tables(session: &mut Session) -> Result<BTreeMap<(String, String), TableHead>, LogicalError> {
+    let engines = session.query("SELECT ENGINE, TRANSACTIONS FROM information_schema.ENGINES").await?;
+    let transactional = |engine: &str| {
+        engines.iter().any(|row| text(row, 0).eq_ignore_ascii_case(engine) && text(row, 1).eq_ignore_ascii_case("YES"))
+    };
+    let sql = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, DATA_LENGTH, TABLE_COMMENT FROM information_schema.TABLES \
+         WHERE LOWER(TABLE_SCHEMA) NOT IN {SYSTEM_SCHEMAS} AND TABLE_TYPE <> 'VIEW'"
+    );
+    let mut out = BTreeMap::new();
+    for row in session.query(&sql).await? {
+        let (schema, name, table_type, engine) = (text(&row, 0), text(&row, 1), text(&row, 2), text(&row, 3));
+        if engine.is_empty() {
+            let reason = format!("the source cannot open it ({}); repair or drop it", text(&row, 6));
+            return Err(LogicalError::Unsupported { what: quote::qualified(&schema, &name), reason });
+        }
+        let kind = match engine.to_ascii_uppercase().as_str() {
+            _ if table_type == "SEQUENCE" => TableKind::Sequence,
+            "BLACKHOLE" | "MRG_MYISAM" | "FEDERATED" | "CONNECT" | "SPIDER" | "SPHINX" | "S3" | "NDBCLUSTER" => {
+                TableKind::NoRows
+            }
+            _ if transactional(&engine) => TableKind::Transactional,
+            _ => TableKind::NonTransactional,
+        };
+        let created = if kind == TableKind::Transactional { text(&row, 4) } else { String::new() };
+        let versioned = table_type == "SYSTEM VERSIONED";
+        out.insert((schema, name), TableHead { kind, engine, versioned, created, data_bytes: number(&row, 5) });
+    }
+    if !session.query("SELECT 1 FROM mysql.time_zone_name LIMIT 1").await?.is_empty() {
+        for name in TIME_ZONE_TABLES {
+            let head = TableHead {
+                kind: TableKind::System,
+                engine: String::new(),
+                versioned: false,
+                created: String::new(),
+                data_bytes: 0,
+            };
+            out.insert(("mysql".to_owned(), name.to_owned()), head);
+        }
+    }
+    Ok(out)
+}
+
+async fn programs(session: &mut Session) -> Result<Vec<Program>, LogicalError> {
+    let not_system = |column: &str| format!("LOWER({column}) NOT IN {SYSTEM_SCHEMAS}");
+    let mut out = Vec::new();
+    let sql = format!(
+        "SELECT ROUTINE_TYPE, ROUTINE_SCHEMA, ROUTINE_NAME, 0 FROM information_schema.ROUTINES WHERE {} \
+         UNION ALL SELECT 'VIEW', TABLE_SCHEMA, TABLE_NAME, 0 FROM information_schema.VIEWS WHERE {} \
+         UNION ALL SELECT 'TRIGGER', TRIGGER_SCHEMA, TRIGGER_NAME, ACTION_ORDER FROM information_schema.TRIGGERS WHERE {} \
+         UNION ALL SELECT 'EVENT', EVENT_SCHEMA, EVENT_NAME, 0 FROM information_schema.EVENTS WHERE {} ORDER BY 1, 2, 3",
+        not_system("ROUTINE_SCHEMA"),
+        not_system("TABLE_SCHEMA"),
+        not_system("TRIGGER_SCHEMA"),
+        not_system("EVENT_SCHEMA")
+    );
+    let mut list = session.query(&sql).await?;
+    if session.flavor == Flavor::Mysql {
+        let sql = format!(
+            "SELECT 'LIBRARY', LIBRARY_SCHEMA, LIBRARY_NAME, 0 FROM information_schema.LIBRARIES WHERE {}",
+            not_system("LIBRARY_SCHEMA")
+        );
+        match session.query(&sql).await {
+            Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1109) => {}
+            rows => list.extend(rows?),
+        }
+    }
+    for row in list {
+        out.push(program(session, &row).await?);
+    }
+    Ok(out)
+}
+
+async fn program(session: &mut Session, row: &Row) -> Result<Program, LogicalError> {
+    use ProgramKind::{Event, Function, Library, Package, PackageBody, Procedure, Trigger, View};
+    let (word, schema, name) = (text(row, 0), text(row, 1), text(row, 2));
+    let kind = match word.as_str() {
+        "FUNCTION" => Function,
+        "PROCEDURE" => Procedure,
+        "PACKAGE" => Package,
+        "PACKAGE BODY" => PackageBody,
+        "LIBRARY" => Library,
+        "VIEW" => View,
+        "TRIGGER" => Trigger,
+        "EVENT" => Event,
+        _ => {
+            return Err(LogicalError::Unsupported {
+                what: quote::qualified(&schema, &name),
+                reason: format!("unknown kind {word}"),
+            });
+        }
+    };
+    let qualified = quote::qualified(&schema, &name);
+    let shown = session.row(&format!("SHOW CREATE {word} {qualified}"), "SHOW CREATE").await?;
+    // Where the definition stands, and the character set after it.
+    let (create, charset) = match kind {
+        View => (1, 2),
+        Event => (3, 4),
+        _ => (2, 3),
+    };
+    let what = format!("{word} {qualified}");
+    let mut program = Program {
+        kind,
+        create: sql_text(&shown, create, &what)?,
+        sql_mode: (kind != View).then(|| text(&shown, 1)),
+        client_charset: text(&shown, charset),
+        connection_collation: text(&shown, charset + 1),
+        database_collation: (kind != View && kind != Library).then(|| text(&shown, charset + 2)),
+        time_zone: (kind == Event).then(|| text(&shown, 2)),
+        order: number(row, 3),
+        broken: None,
+        schema,
+        name,
+    };
+    if kind == Library {
+        (program.client_charset, program.connection_collation) = ("utf8mb4".into(), "utf8mb4_bin".into());
+    }
+    if kind == View {
+        // The server prints views in UTF-8, whatever they were made in.
+        let own = program.client_charset.to_ascii_lowercase();
+        if !own.starts_with("utf8") && !program.create.as_bytes().is_ascii() {
+            (program.client_charset, program.connection_collation) = ("utf8mb4".into(), "utf8mb4_general_ci".into());
+        }
+        match session.query(&format!("SELECT 1 FROM {qualified} LIMIT 0")).await {
+            Err(LogicalError::Sql { source, .. })
+                if source.server_error().is_some_and(|e| matches!(e.code, 1356 | 1146 | 1449)) =>
+            {
+                program.broken = Some(source.to_string());
+            }
+            Err(LogicalError::Sql { source, .. }) if source.server_error().is_some() => {}
+            other => drop(other?),
+        }
+    }
+    Ok(program)
+}
+
+fn sql_text(row: &Row, column: usize, what: &str) -> Result<SqlText, LogicalError> {
+    bytes(row, column).map(|b| SqlText::from(b.to_vec())).ok_or_else(|| LogicalError::Unsupported {
+        what: what.to_owned(),
+        reason:
+            "the account may not see its definition; run GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON *.* (MySQL: also \
+                 SHOW_ROUTINE) TO the account"
+                .to_owned(),
+    })
+}

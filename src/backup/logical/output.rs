@@ -1,0 +1,93 @@
+//! Objects of a full as they are written: compressed, hashed, numbered.
+
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use snafu::ResultExt;
+
+use super::error::{CompressSnafu, LogicalError};
+use crate::archive::codec::{Compression, Encoder};
+use crate::archive::manifest::ObjectEntry;
+use crate::archive::rows::LineSink;
+use crate::archive::store::{Condition, Store, StoreWriter};
+
+/// Compressed bytes are handed to the store in pieces of at least this size.
+const WRITE_BYTES: usize = 512 << 10;
+
+/// The objects written so far; the manifest lists them in this order.
+#[derive(Debug, Default)]
+pub(super) struct Objects(Mutex<Vec<ObjectEntry>>);
+
+impl Objects {
+    fn add(&self, entry: ObjectEntry) -> usize {
+        let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.push(entry);
+        objects.len() - 1
+    }
+
+    pub(super) fn take(&self) -> Vec<ObjectEntry> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One object being written.
+pub(super) struct Output {
+    key: String,
+    encoder: Encoder,
+    writer: StoreWriter,
+    sha256: Context,
+    bytes: u64,
+    raw_bytes: u64,
+}
+
+impl Output {
+    pub(super) async fn create(store: &Store, key: String, compression: Compression) -> Result<Self, LogicalError> {
+        Ok(Self {
+            encoder: Encoder::new(compression).context(CompressSnafu)?,
+            writer: store.writer(&key, Condition::Overwrite).await?,
+            key,
+            sha256: Context::new(&SHA256),
+            bytes: 0,
+            raw_bytes: 0,
+        })
+    }
+
+    /// Adds bytes.
+    pub(super) async fn write(&mut self, raw: &[u8]) -> Result<(), LogicalError> {
+        self.raw_bytes += raw.len() as u64;
+        self.encoder.write(raw).context(CompressSnafu)?;
+        if self.encoder.pending_bytes() >= WRITE_BYTES {
+            let piece = self.encoder.take();
+            self.send(piece).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the object and returns its number.
+    pub(super) async fn finish(mut self, objects: &Objects) -> Result<usize, LogicalError> {
+        let encoder = std::mem::replace(&mut self.encoder, Encoder::new(Compression::None).context(CompressSnafu)?);
+        let last = encoder.finish().context(CompressSnafu)?;
+        self.send(last).await?;
+        fail::fail_point!("backup::logical::before_finish");
+        let _ = self.writer.finish().await?;
+        let sha256 = hex::encode(self.sha256.finish());
+        Ok(objects.add(ObjectEntry { key: self.key, bytes: self.bytes, raw_bytes: self.raw_bytes, sha256 }))
+    }
+
+    async fn send(&mut self, piece: Vec<u8>) -> Result<(), LogicalError> {
+        self.sha256.update(&piece);
+        self.bytes += piece.len() as u64;
+        Ok(self.writer.write(Bytes::from(piece)).await?)
+    }
+}
+
+impl LineSink for Output {
+    type Error = LogicalError;
+
+    async fn take(&mut self, lines: &mut Vec<u8>) -> Result<(), LogicalError> {
+        self.write(lines).await?;
+        lines.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use snafu::ResultExt;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::config::LogicalConfig;
+use super::copy::{Copier, TableJob, definition};
+use super::definitions::{self, Definitions};
+use super::error::{DescribeSnafu, LogicalError, WorkerSnafu};
+use super::output::{Objects, Output};
+use super::session::Session;
+use super::snapshot::{Snapshot, align};
+use super::{accounts, ranges};
+use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Table, TableKind};
+use crate::archive::manifest::{Content, FullManifest};
+use crate::archive::store::{Condition, Store};
+use crate::archive::{FORMAT, keys};
+use crate::model::{Flavor, Progress};
+use crate::mysql::endpoint::Endpoint;
+use crate::mysql::quote;
+
+/// Takes a full and writes its manifest last. An error leaves objects that nothing refers to, and no full.
+pub async fn run(
+    config: &LogicalConfig,
+    source: &Endpoint,
+    store: &Store,
+    progress: Progress,
+    cancel: CancellationToken,
+) -> Result<FullManifest, LogicalError> {
+    let attempts = config.attempts.max(1);
+    let mut what = String::new();
+    for attempt in 1..=attempts {
+        let outcome = tokio::select! {
+            () = cancel.cancelled() => Err(LogicalError::Cancelled),
+            outcome = once(config, source, store, &progress, &cancel) => outcome,
+        };
+        match outcome {
+            Err(e) if e.is_definition_change() => {
+                tracing::warn!(attempt, attempts, error = %e, "a definition changed during the backup; beginning again");
+                what = e.to_string();
+            }
+            other => return other,
+        }
+    }
+    Err(LogicalError::Ddl { what, attempts })
+}
+
+async fn once(
+    config: &LogicalConfig,
+    source: &Endpoint,
+    store: &Store,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<FullManifest, LogicalError> {
+    let started_at = Timestamp::now();
+    let full_id = full_id(started_at);
+    progress.begin("definitions", 0);
+    let mut control = Session::open(source, config.lock_wait).await?;
+    accounts::check_privileges(&mut control).await?;
+    let (server_version, server) = identity(&mut control).await?;
+
+    let before = definitions::read(&mut control).await?;
+    let accounts_before = accounts::read(&mut control).await?;
+    let mut hashes = BTreeMap::new();
+    for ((schema, name), head) in &before.tables {
+        let (_, hash) = definition(&mut control, schema, name, head.kind).await?;
+        hashes.insert((schema.clone(), name.clone()), hash);
+    }
+    let ids = definitions::table_ids(&mut control).await?;
+
+    let objects = Arc::new(Objects::default());
+    let copier = Copier {
+        config: config.clone(),
+        store: store.clone(),
+        full_id: full_id.clone(),
+        objects: objects.clone(),
+        progress: progress.clone(),
+        cancel: cancel.clone(),
+    };
+    let mut jobs: Vec<TableJob> = before
+        .tables
+        .iter()
+        .enumerate()
+        .map(|(number, (name, head))| TableJob::new(number, name.clone(), head.clone(), hashes.remove(name)))
+        .collect();
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.head.data_bytes));
+    let (locked, mut free): (Vec<_>, Vec<_>) =
+        jobs.into_iter().partition(|job| job.head.kind == TableKind::NonTransactional);
+    check_locked_size(config, &locked)?;
+
+    let names: Vec<_> = before
+        .tables
+        .iter()
+        .filter(|(_, head)| head.kind.has_rows())
+        .map(|(name, _)| name.clone())
+        .filter(|n| n.0 != "mysql")
+        .collect();
+    let mut held = align(source, config, &names, !locked.is_empty()).await?;
+    let mut tables = Vec::new();
+    progress.begin("tables", before.tables.values().map(|head| head.data_bytes).sum());
+    for job in &locked {
+        if let Some(worker) = held.snapshot.workers.first_mut() {
+            tables.extend(copier.copy(worker, job, 0).await?);
+        }
+    }
+    let Snapshot { mut workers, at, gtids, position } = held.release().await?;
+    fail::fail_point!("backup::logical::aligned");
+    unchanged(&before, &accounts_before, &ids, &mut control).await?;
+
+    if let Some(worker) = workers.first_mut() {
+        for job in &mut free {
+            let wanted = job.head.data_bytes / config.range_bytes.max(1) + 1;
+            if job.head.kind == TableKind::Transactional && !job.head.versioned && wanted > 1 && workers_share(config) {
+                job.ranges = ranges::plan(worker, &job.schema, &job.name, wanted).await?;
+            }
+        }
+    }
+    tables.extend(copy_all(workers, free, &copier).await?);
+    // A table that now has the id another one had was renamed; whether before or after it was read, nobody knows.
+    let later = definitions::table_ids(&mut control).await?;
+    let mut by_id: BTreeMap<u64, &String> = ids.iter().map(|(name, id)| (*id, name)).collect();
+    for (name, id) in &later {
+        if ids.contains_key(name) && by_id.remove(id).is_some_and(|old| old != name) {
+            return Err(LogicalError::Changed { what: format!("the name of {name}") });
+        }
+    }
+
+    let warnings = warnings(&before);
+    let totals = tables.iter().fold((0, 0), |(rows, bytes), table| {
+        (rows + table.rows, bytes + table.chunks.iter().map(|chunk| chunk.raw_bytes).sum::<u64>())
+    });
+    let count = tables.len() as u64;
+    let key = keys::full_object(&full_id, "description.jsonl.zst");
+    let description = describe(store, key, config, before, tables, accounts_before, &objects).await?;
+    let manifest = FullManifest {
+        format: FORMAT,
+        id: full_id.clone(),
+        flavor: control.flavor,
+        server_version,
+        server,
+        started_at,
+        consistent_at: at,
+        finished_at: Timestamp::now(),
+        gtids,
+        position,
+        position_created_unix: None,
+        trace_id: config.trace_id.clone(),
+        tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),
+        objects: objects.take(),
+        content: Content::Logical(LogicalContent {
+            description,
+            tables: count,
+            rows: totals.0,
+            raw_bytes: totals.1,
+            warnings,
+        }),
+    };
+    fail::fail_point!("backup::logical::before_manifest");
+    let json = serde_json::to_vec(&manifest).context(DescribeSnafu)?;
+    let _ = store.put(&keys::manifest(&full_id), Bytes::from(json), Condition::IfAbsent).await?;
+    control.connection.close().await;
+    Ok(manifest)
+}
+
+fn workers_share(config: &LogicalConfig) -> bool {
+    config.connections > 1
+}
+
+async fn identity(session: &mut Session) -> Result<(String, String), LogicalError> {
+    let version = session.value("SELECT @@version").await?;
+    let server = match session.flavor {
+        Flavor::Mysql => session.value("SELECT @@server_uuid").await?,
+        Flavor::Mariadb => format!("mariadb-{}", session.value("SELECT @@server_id").await?),
+    };
+    Ok((version, server))
+}
+
+fn check_locked_size(config: &LogicalConfig, locked: &[TableJob]) -> Result<(), LogicalError> {
+    let bytes = locked.iter().map(|job| job.head.data_bytes).sum();
+    if bytes <= config.max_locked_bytes {
+        return Ok(());
+    }
+    let names: Vec<_> = locked.iter().take(10).map(|job| quote::qualified(&job.schema, &job.name)).collect();
+    Err(LogicalError::NonTransactional { bytes, limit: config.max_locked_bytes, tables: names.join(", ") })
+}
+
+/// Definitions and accounts belong to the snapshot if they are the same before and after it.
+async fn unchanged(
+    before: &Definitions,
+    accounts_before: &[Account],
+    ids: &BTreeMap<String, u64>,
+    control: &mut Session,
+) -> Result<(), LogicalError> {
+    let changed = |what: &str| Err(LogicalError::Changed { what: what.to_owned() });
+    let after = definitions::read(control).await?;
+    if after.tables != before.tables || definitions::table_ids(control).await? != *ids {
+        return changed("a table");
+    }
+    if after != *before {
+        return changed("a schema, view, routine, trigger or event");
+    }
+    if accounts::read(control).await? != accounts_before {
+        return changed("an account");
+    }
+    Ok(())
+}
+
+/// Every range of every table, by as many workers as there are snapshots, the largest tables first.
+async fn copy_all(workers: Vec<Session>, jobs: Vec<TableJob>, copier: &Copier) -> Result<Vec<Table>, LogicalError> {
+    let mut queue = VecDeque::new();
+    for job in jobs.into_iter().map(Arc::new) {
+        queue.extend((0..job.ranges.len()).map(|range| (job.clone(), range)));
+    }
+    let queue = Arc::new(Mutex::new(queue));
+    let mut tasks = JoinSet::new();
+    for mut worker in workers {
+        let (queue, copier) = (queue.clone(), copier.clone());
+        tasks.spawn(async move {
+            let mut done = Vec::new();
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let Some((job, range)) = next else { break };
+                done.extend(copier.copy(&mut worker, &job, range).await?);
+            }
+            worker.connection.close().await;
+            Ok::<_, LogicalError>(done)
+        });
+    }
+    let mut tables = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        tables.extend(done.context(WorkerSnafu)??);
+    }
+    Ok(tables)
+}
+
+fn warnings(definitions: &Definitions) -> Vec<String> {
+    let mut out = Vec::new();
+    for (name, library) in &definitions.server.loadable_functions {
+        out.push(format!(
+            "loadable function {name} ({library}) is not part of the backup; install its library on the target"
+        ));
+    }
+    for ((schema, name), head) in &definitions.tables {
+        if head.kind == TableKind::NoRows {
+            let name = quote::qualified(schema, name);
+            out.push(format!("{name} has engine {}: its definition is saved, rows it shows are not", head.engine));
+        }
+    }
+    for view in definitions.programs.iter().filter(|program| program.kind == ProgramKind::View) {
+        if let Some(why) = &view.broken {
+            let name = quote::qualified(&view.schema, &view.name);
+            out.push(format!("view {name} is broken on the source and will not be restored ({why})"));
+        }
+    }
+    out
+}
+
+async fn describe(
+    store: &Store,
+    key: String,
+    config: &LogicalConfig,
+    definitions: Definitions,
+    tables: Vec<Table>,
+    accounts: Vec<Account>,
+    objects: &Objects,
+) -> Result<usize, LogicalError> {
+    let Definitions { server, schemas, tables: _, programs } = definitions;
+    let records = std::iter::once(Record::Server(server))
+        .chain(schemas.into_iter().map(Record::Schema))
+        .chain(tables.into_iter().map(Record::Table))
+        .chain(programs.into_iter().map(Record::Program))
+        .chain(accounts.into_iter().map(Record::Account));
+    let mut output = Output::create(store, key, config.compression).await?;
+    let mut count = 0;
+    for record in records {
+        let mut line = serde_json::to_vec(&record).context(DescribeSnafu)?;
+        line.push(b'\n');
+        output.write(&line).await?;
+        count += 1;
+    }
+    let mut end = serde_json::to_vec(&Record::End { records: count }).context(DescribeSnafu)?;
+    end.push(b'\n');
+    output.write(&end).await?;
+    output.finish(objects).await
+}
+
+/// The start as `YYYYMMDDTHHMMSSZ` and a short random suffix: names sort by time.
+fn full_id(started_at: Timestamp) -> String {
+    format!("{}-{:08x}", started_at.strftime("%Y%m%dT%H%M%SZ"), rand::random::<u32>())
+}

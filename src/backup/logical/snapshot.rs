@@ -1,0 +1,182 @@
+//! Aligns several connections on one moment of the source and says which.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::config::LogicalConfig;
+use super::error::LogicalError;
+use super::session::{Session, number, text};
+use crate::model::{BinlogPosition, Flavor, GtidSet};
+use crate::mysql::endpoint::Endpoint;
+use crate::mysql::quote;
+
+/// Connections whose transactions all show the same moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) workers: Vec<Session>,
+    pub(super) at: Timestamp,
+    pub(super) gtids: GtidSet,
+    pub(super) position: Option<BinlogPosition>,
+}
+
+/// What keeps writes away while the snapshots are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lock {
+    /// FLUSH TABLES WITH READ LOCK.
+    Global,
+    /// MariaDB's BACKUP STAGE BLOCK_COMMIT: does not wait for running queries.
+    Stage,
+    /// LOCK TABLES … READ on every table, where the service forbids the global lock.
+    Tables,
+    /// None: MariaDB's snapshots name their binlog position, so that equal ones prove themselves.
+    None,
+}
+
+/// A snapshot whose lock is still held.
+pub(super) struct Held {
+    pub(super) snapshot: Snapshot,
+    holder: Session,
+    lock: Lock,
+}
+
+impl Held {
+    /// Lets writes go on.
+    pub(super) async fn release(mut self) -> Result<Snapshot, LogicalError> {
+        match self.lock {
+            Lock::Global | Lock::Tables => drop(self.holder.exec("UNLOCK TABLES").await?),
+            Lock::Stage => drop(self.holder.exec("BACKUP STAGE END").await?),
+            Lock::None => {}
+        }
+        self.holder.connection.close().await;
+        Ok(self.snapshot)
+    }
+}
+
+/// Takes the snapshots. `tables` are all base tables; `keep_lock` asks for a lock that also stops non-transactional writes.
+pub(super) async fn align(
+    endpoint: &Endpoint,
+    config: &LogicalConfig,
+    tables: &[(String, String)],
+    keep_lock: bool,
+) -> Result<Held, LogicalError> {
+    let mut workers = Vec::new();
+    for _ in 0..config.connections.max(1) {
+        workers.push(Session::open(endpoint, config.lock_wait).await?);
+    }
+    let mut holder = Session::open(endpoint, config.lock_wait).await?;
+    let flavor = holder.flavor;
+    let mut lock = if flavor == Flavor::Mariadb { Lock::Stage } else { Lock::Global };
+    let mut denied = None;
+    for attempt in 0..config.attempts.max(1) {
+        if attempt > 0 {
+            tokio::time::sleep(Duration::from_millis(500 << attempt.min(5))).await;
+        }
+        match take(&mut holder, lock, tables).await {
+            Ok(()) => {}
+            Err(LogicalError::Sql { source, doing }) => match source.server_error().map(|e| e.code) {
+                Some(1205) => {
+                    holder = Session::open(endpoint, config.lock_wait).await?;
+                    continue;
+                }
+                Some(1044 | 1045 | 1142 | 1227 | 1290 | 1235) if lock != Lock::Tables => {
+                    lock = if flavor == Flavor::Mariadb && !keep_lock { Lock::None } else { Lock::Tables };
+                    take(&mut holder, lock, tables).await?;
+                    denied = Some(source);
+                }
+                _ => return Err(LogicalError::Sql { source, doing }),
+            },
+            Err(e) => return Err(e),
+        }
+        fail::fail_point!("backup::logical::locked");
+        if let Some(snapshot) = begin(&mut holder, &mut workers, lock).await? {
+            let (at, gtids, position) = snapshot;
+            return Ok(Held { snapshot: Snapshot { workers, at, gtids, position }, holder, lock });
+        }
+        for worker in &mut workers {
+            worker.exec("ROLLBACK").await?;
+        }
+    }
+    Err(match denied {
+        Some(source) => LogicalError::Unaligned { source },
+        None => LogicalError::LockWait { seconds: config.lock_wait.as_secs(), attempts: config.attempts },
+    })
+}
+
+async fn take(holder: &mut Session, lock: Lock, tables: &[(String, String)]) -> Result<(), LogicalError> {
+    match lock {
+        Lock::Global => drop(holder.exec("FLUSH TABLES WITH READ LOCK").await?),
+        Lock::Stage => {
+            for stage in ["START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"] {
+                holder.exec(&format!("BACKUP STAGE {stage}")).await?;
+            }
+        }
+        Lock::Tables if tables.is_empty() => {}
+        Lock::Tables => {
+            let list: Vec<_> = tables.iter().map(|(s, t)| format!("{} READ", quote::qualified(s, t))).collect();
+            holder.exec(&format!("LOCK TABLES {}", list.join(", "))).await?;
+        }
+        Lock::None => {}
+    }
+    Ok(())
+}
+
+type Moment = (Timestamp, GtidSet, Option<BinlogPosition>);
+
+/// Starts every transaction; none if writes slipped in between.
+async fn begin(holder: &mut Session, workers: &mut [Session], lock: Lock) -> Result<Option<Moment>, LogicalError> {
+    let before = place(holder).await?;
+    for worker in workers.iter_mut() {
+        worker.exec("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
+    }
+    let mut after = place(holder).await?;
+    // Under a lock of every kind nothing may have moved; without the global one, system tables still may.
+    if before != after && lock != Lock::None {
+        return Ok(None);
+    }
+    if holder.flavor == Flavor::Mariadb && after.1.is_some() {
+        let mut seen = None;
+        for worker in workers.iter_mut() {
+            let own = snapshot_position(worker).await?;
+            if seen.get_or_insert_with(|| own.clone()) != &own {
+                return Ok(None);
+            }
+        }
+        if let Some(position) = seen.flatten() {
+            let sql = format!("SELECT BINLOG_GTID_POS({}, {})", quote::text(&position.file), position.offset);
+            after = (holder.value(&sql).await?, Some(position));
+        }
+    }
+    let micros = holder.value("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)").await?;
+    let at = micros.parse().ok().and_then(|us| Timestamp::from_microsecond(us).ok());
+    let at = at.ok_or(LogicalError::Answer { doing: "the time" })?;
+    let gtids =
+        GtidSet::parse(holder.flavor, &after.0).map_err(|_| LogicalError::Answer { doing: "its executed GTIDs" })?;
+    Ok(Some((at, gtids, after.1)))
+}
+
+/// The executed GTIDs and the binlog position.
+async fn place(session: &mut Session) -> Result<(String, Option<BinlogPosition>), LogicalError> {
+    let gtids = match session.flavor {
+        Flavor::Mysql => session.value("SELECT @@GLOBAL.gtid_executed").await?,
+        Flavor::Mariadb => session.value("SELECT @@GLOBAL.gtid_binlog_pos").await?,
+    };
+    let status = match session.query("SHOW BINARY LOG STATUS").await {
+        // 8.0, 8.1 and MariaDB below 10.5.2 know the old words only.
+        Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1064) => {
+            session.query("SHOW MASTER STATUS").await?
+        }
+        other => other?,
+    };
+    let position = status.first().map(|row| BinlogPosition { file: text(row, 0), offset: number(row, 1) });
+    Ok((gtids, position))
+}
+
+async fn snapshot_position(session: &mut Session) -> Result<Option<BinlogPosition>, LogicalError> {
+    let rows = session.query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
+    let of = |name: &str| rows.iter().find(|row| text(row, 0).eq_ignore_ascii_case(name)).map(|row| text(row, 1));
+    match (of("binlog_snapshot_file"), of("binlog_snapshot_position").and_then(|p| p.parse().ok())) {
+        (Some(file), Some(offset)) if !file.is_empty() => Ok(Some(BinlogPosition { file, offset })),
+        _ => Ok(None),
+    }
+}
