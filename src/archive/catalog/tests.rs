@@ -1,1 +1,171 @@
+use bytes::Bytes;
 
+use super::*;
+use crate::archive::binlog_index::{Ending, FileId, FileSummary, SegmentMeta};
+use crate::archive::codec::Compression;
+use crate::archive::index_writer::IndexWriter;
+use crate::archive::reader::BinlogReader;
+use crate::archive::segment::{SegmentWriter, StoredSegment, put};
+use crate::archive::store::{Condition, StoreConfig};
+use crate::model::{Flavor, GtidSet};
+
+const UUID: &str = "aaaaaaaa-0000-0000-0000-000000000000";
+
+fn set(text: &str) -> GtidSet {
+    GtidSet::parse(Flavor::Mysql, text).unwrap()
+}
+
+fn id(number: u32) -> FileId {
+    FileId { server: UUID.into(), name: format!("binlog.{number:06}"), created_unix: number }
+}
+
+/// Stores bytes `start..end` of a file whose byte `n` is `n % 251`; the `n`-th transaction ends at byte `100 * n`.
+async fn segment(store: &Store, file: &FileId, start: u64, end: u64) -> StoredSegment {
+    let upto = |n: u64| if n == 0 { set("") } else { set(&format!("{UUID}:1-{n}")) };
+    let meta = SegmentMeta {
+        format: 0,
+        file: file.clone(),
+        flavor: Flavor::Mysql,
+        server_version: "9.7.0".into(),
+        start,
+        end,
+        raw_sha256: String::new(),
+        summary: FileSummary {
+            previous_gtids: set(""),
+            gtids: upto(end / 100),
+            boundary: end / 100 * 100,
+            transactions: end / 100,
+            first_commit: None,
+            last_commit: None,
+            last_gtid: None,
+            crc32: true,
+        },
+        gtids: upto(end / 100).difference(&upto(start / 100)),
+        open_transaction: None,
+    };
+    let mut writer = SegmentWriter::new(Compression::default()).unwrap();
+    writer.write(&raw(start, end)).unwrap();
+    put(store, writer.finish(meta).unwrap()).await.unwrap()
+}
+
+fn raw(start: u64, end: u64) -> Vec<u8> {
+    (start..end).map(|n| (n % 251) as u8).collect()
+}
+
+async fn folder() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&StoreConfig::Fs { root: dir.path().to_owned() }).unwrap();
+    identity::ensure(&store, Flavor::Mysql, UUID).await.unwrap();
+    (dir, store)
+}
+
+async fn read(store: &Store, file: &ArchivedFile, from: u64, to: u64) -> Result<Vec<u8>, ArchiveError> {
+    let mut reader = BinlogReader::open(store, file, from, to).await?;
+    let mut all = Vec::new();
+    while let Some(piece) = reader.next().await? {
+        all.extend_from_slice(&piece);
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn an_open_file_is_known_up_to_its_first_hole_and_a_closed_one_whole() {
+    let (_dir, store) = folder().await;
+    // Open, cut by two streamers, with a hole.
+    for (start, end) in [(0, 150), (0, 250), (150, 320), (250, 300), (400, 500)] {
+        segment(&store, &id(1), start, end).await;
+    }
+    // Closed, half of it by a process that died.
+    for (start, end) in [(0, 150), (150, 320)] {
+        segment(&store, &id(2), start, end).await;
+    }
+    let mut writer = IndexWriter::resume(&store, id(2)).await.unwrap();
+    assert_eq!((writer.end(), writer.last().unwrap().summary.boundary), (320, 300));
+    writer.push(segment(&store, &id(2), 320, 400).await).unwrap();
+    assert!(matches!(
+        writer.push(segment(&store, &id(2), 600, 700).await),
+        Err(ArchiveError::Hole { from: 400, to: 600, .. })
+    ));
+    let again = writer.clone();
+    let index = writer.finish(&store, Ending::Rotate, Some("binlog.000003".into()), "t").await.unwrap();
+    assert_eq!(again.finish(&store, Ending::Rotate, None, "u").await.unwrap(), index);
+
+    let catalog = Catalog::load(&store).await.unwrap();
+    assert_eq!((&catalog.problems, &catalog.unknown), (&vec![], &vec![]));
+    let [open, closed] = &catalog.files[..] else { panic!("{catalog:?}") };
+    assert_eq!((open.size, open.hole_until, open.closed.is_none()), (320, Some(400), true));
+    assert_eq!(open.summary.gtids, set(&format!("{UUID}:1-3")));
+    assert_eq!((closed.size, closed.objects, closed.closed.is_some()), (400, 3, true));
+    for file in [open, closed] {
+        let ranges = load_ranges(&store, file).await.unwrap();
+        assert_eq!(ranges[1].gtids, set(&format!("{UUID}:2-3")));
+        assert_eq!(read(&store, file, 0, file.size).await.unwrap(), raw(0, file.size));
+        assert_eq!(read(&store, file, 149, 151).await.unwrap(), raw(149, 151));
+        assert_eq!(read(&store, file, 150, 300).await.unwrap(), raw(150, 300));
+        assert!(matches!(read(&store, file, 0, file.size + 1).await, Err(ArchiveError::Hole { .. })));
+    }
+}
+
+#[tokio::test]
+async fn damage_is_reported_and_what_is_behind_it_does_not_count() {
+    let (_dir, store) = folder().await;
+    let first = segment(&store, &id(1), 0, 150).await;
+    segment(&store, &id(1), 150, 320).await;
+    let writer = IndexWriter::resume(&store, id(1)).await.unwrap();
+    writer.finish(&store, Ending::Rotate, None, "t").await.unwrap();
+    let before = Catalog::load(&store).await.unwrap();
+
+    // The index is lost: the segments still tell.
+    let _ = store.put(&keys::index(&id(1)), Bytes::from_static(b"{\"format\":1,"), Condition::Overwrite).await.unwrap();
+    let catalog = Catalog::load(&store).await.unwrap();
+    assert_eq!((catalog.files[0].size, catalog.files[0].closed.is_none()), (320, true));
+    assert!(catalog.problems[0].contains("index.json"), "{:?}", catalog.problems);
+
+    // The last segment is lost as well.
+    let last = keys::segment(&id(1), 150, 320);
+    let half = store.get(&last).await.unwrap();
+    let _ = store.put(&last, half.slice(..half.len() / 2), Condition::Overwrite).await.unwrap();
+    let catalog = Catalog::load(&store).await.unwrap();
+    assert_eq!((catalog.files[0].size, catalog.files[0].hole_until), (150, Some(320)));
+    assert!(catalog.problems[1].contains(&last));
+    let failed = read(&store, &before.files[0], 0, 320).await.unwrap_err().to_string();
+    assert!(failed.contains("index.json"), "{failed}");
+
+    // Objects that changed places, under an index.
+    let index = IndexWriter::new(id(2));
+    let mut index = { index };
+    index.push(segment(&store, &id(2), 0, 150).await).unwrap();
+    index.finish(&store, Ending::Stop, None, "t").await.unwrap();
+    let theirs = store.get(&keys::segment(&first.meta.file, 0, 150)).await.unwrap();
+    let _ = store.put(&keys::segment(&id(2), 0, 150), theirs, Condition::Overwrite).await.unwrap();
+    let file = load_file(&store, &id(2)).await.unwrap().unwrap();
+    let failed = read(&store, &file, 0, 150).await.unwrap_err();
+    assert!(failed.is_damage() && failed.to_string().contains("binlog.000002@2"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_newer_archive_and_another_flavor_are_refused_and_strangers_are_left_alone() {
+    let (_dir, store) = folder().await;
+    let other = identity::ensure(&store, Flavor::Mariadb, "mariadb-1").await;
+    assert!(matches!(other, Err(ArchiveError::OtherFlavor { .. })));
+    let _ = store.put("binlog/x/odd/y.zst", Bytes::from_static(b"?"), Condition::Overwrite).await.unwrap();
+    let _ =
+        store.put("full/20260101T000000Z-abc/rows.zst", Bytes::from_static(b"?"), Condition::Overwrite).await.unwrap();
+    let _ = store
+        .put("full/broken/manifest.json", Bytes::from_static(b"{\"format\":1}"), Condition::Overwrite)
+        .await
+        .unwrap();
+    let catalog = Catalog::load(&store).await.unwrap();
+    assert_eq!(catalog.unknown, ["binlog/x/odd/"]);
+    assert!(catalog.fulls.is_empty());
+    assert!(catalog.problems[0].contains("full/broken/manifest.json"));
+
+    let newer = Bytes::from_static(b"{\"format\":2,\"anything\":[]}");
+    let _ = store.put("full/broken/manifest.json", newer.clone(), Condition::Overwrite).await.unwrap();
+    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 2, .. })));
+    let _ = store.put(keys::ARCHIVE, newer, Condition::Overwrite).await.unwrap();
+    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 2, .. })));
+    let empty = tempfile::tempdir().unwrap();
+    let store = Store::open(&StoreConfig::Fs { root: empty.path().to_owned() }).unwrap();
+    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Missing { .. })));
+}

@@ -1,5 +1,6 @@
 //! The skippable frame at a segment object's end:
-//! `[u32 0x184D2A54][u32 size of what follows][SegmentMeta as JSON][u32 size of the JSON]["TDMKSEG1"]`, little-endian.
+//! `[u32 0x184D2A54][u32 size of what follows][SegmentMeta as JSON][u32 CRC-32 of the JSON][u32 size of the JSON]["TDMKSEG1"]`,
+//! little-endian.
 
 use serde::Deserialize;
 use snafu::ResultExt;
@@ -11,8 +12,10 @@ use crate::archive::store::Store;
 
 const FRAME_MAGIC: u32 = 0x184D_2A54;
 const MAGIC: &[u8; 8] = b"TDMKSEG1";
-/// Frame magic, frame size, JSON size, magic.
-const AROUND_BYTES: u64 = 4 + 4 + 4 + 8;
+/// After the JSON: CRC, JSON size, magic.
+const TAIL_BYTES: u32 = 4 + 4 + 8;
+/// Before the JSON: frame magic, frame size.
+const HEAD_BYTES: u32 = 4 + 4;
 /// What one request fetches; a longer meta (a server with thousands of GTID intervals) takes a second one.
 const GUESS_BYTES: u64 = 16 << 10;
 const JSON_BYTES_MAX: u64 = 32 << 20;
@@ -38,8 +41,16 @@ pub async fn read_meta(store: &Store, object: &SegmentObject) -> Result<SegmentM
 pub(super) fn frame(key: &str, meta: &SegmentMeta) -> Result<Vec<u8>, SegmentError> {
     let json = serde_json::to_vec(meta).context(DescribeSnafu { key })?;
     let json_bytes = json.len() as u32;
-    let frame_bytes = json_bytes + 4 + 8;
-    Ok([&FRAME_MAGIC.to_le_bytes()[..], &frame_bytes.to_le_bytes(), &json, &json_bytes.to_le_bytes(), MAGIC].concat())
+    let frame_bytes = json_bytes + TAIL_BYTES;
+    Ok([
+        &FRAME_MAGIC.to_le_bytes()[..],
+        &frame_bytes.to_le_bytes(),
+        &json,
+        &crc32fast::hash(&json).to_le_bytes(),
+        &json_bytes.to_le_bytes(),
+        MAGIC,
+    ]
+    .concat())
 }
 
 /// Size of the whole frame that ends `tail`; never more than the object.
@@ -49,7 +60,7 @@ pub(super) fn frame_bytes(object: &SegmentObject, tail: &[u8]) -> Result<u64, Se
         tail.strip_suffix(MAGIC).ok_or_else(|| damaged("it does not end like a segment: truncated or overwritten"))?;
     let (_, size) = rest.split_last_chunk::<4>().ok_or_else(|| damaged("it is too short"))?;
     let json_bytes = u64::from(u32::from_le_bytes(*size));
-    let bytes = json_bytes + AROUND_BYTES;
+    let bytes = json_bytes + u64::from(HEAD_BYTES + TAIL_BYTES);
     if json_bytes > JSON_BYTES_MAX || bytes > object.bytes {
         return Err(damaged("its meta has an impossible size"));
     }
@@ -65,9 +76,10 @@ pub(super) fn parse(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, 
     let frame = frame.ok_or_else(|| damaged("its meta is cut off"))?;
     let (head, rest) = frame.split_first_chunk::<8>().ok_or_else(|| damaged("its meta is cut off"))?;
     let expected = (u64::from(FRAME_MAGIC) | (bytes - 8) << 32).to_le_bytes();
-    let json = rest.get(..rest.len().saturating_sub(12)).unwrap_or_default();
-    if *head != expected {
-        return Err(damaged("its meta is not framed as it should be"));
+    let (json, tail) =
+        rest.split_last_chunk::<{ TAIL_BYTES as usize }>().ok_or_else(|| damaged("its meta is cut off"))?;
+    if *head != expected || !tail.starts_with(&crc32fast::hash(json).to_le_bytes()) {
+        return Err(damaged("its meta is not what was stored"));
     }
     let unreadable = |e: serde_json::Error| SegmentError::damaged(object, format!("its meta cannot be read: {e}"));
     let FormatOnly { format } = serde_json::from_slice(json).map_err(unreadable)?;

@@ -1,0 +1,298 @@
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::archive::binlog_index::{Ending, FileSummary};
+use crate::archive::catalog::Closed;
+use crate::model::BinlogPosition;
+
+/// `A:1-5` with one-letter servers instead of UUIDs.
+fn set(text: &str) -> GtidSet {
+    let mut long = String::new();
+    for c in text.chars() {
+        match c {
+            'A'..='F' => long.push_str(&format!("{0}-0000-0000-0000-000000000000", c.to_string().repeat(8))),
+            c => long.push(c),
+        }
+    }
+    GtidSet::parse(Flavor::Mysql, &long).unwrap()
+}
+
+fn maria(text: &str) -> GtidSet {
+    GtidSet::parse(Flavor::Mariadb, text).unwrap()
+}
+
+fn file(server: &str, number: u32, created: u32, previous: GtidSet, gtids: GtidSet) -> ArchivedFile {
+    let transactions = gtids.count();
+    ArchivedFile {
+        id: FileId { server: server.into(), name: format!("binlog.{number:06}"), created_unix: created },
+        flavor: gtids.flavor(),
+        server_version: "9.7.0".into(),
+        size: 1000,
+        summary: FileSummary {
+            previous_gtids: previous,
+            gtids,
+            boundary: 1000,
+            transactions,
+            first_commit: Some(CommitTime(i64::from(created) * 1_000_000)),
+            last_commit: (transactions > 0).then_some(CommitTime(i64::from(created) * 1_000_000 + 500_000)),
+            last_gtid: None,
+            crc32: true,
+        },
+        objects: 1,
+        object_bytes: 500,
+        open_transaction: None,
+        closed: Some(Closed { ending: Ending::Rotate, next_file: None }),
+        hole_until: None,
+    }
+}
+
+fn full(server: &str, at: i64, gtids: GtidSet) -> FullHead {
+    let at = Timestamp::from_second(at).unwrap();
+    FullHead {
+        id: format!("full-{server}-{at}"),
+        flavor: gtids.flavor(),
+        server_version: "9.7.0".into(),
+        server: server.into(),
+        started_at: at,
+        consistent_at: at,
+        finished_at: at,
+        gtids,
+        position: None,
+        position_created_unix: None,
+        method: "logical".into(),
+        objects: 1,
+        bytes: 1,
+        raw_bytes: 1,
+        trace_id: String::new(),
+    }
+}
+
+fn timeline(fulls: &[FullHead], files: &[ArchivedFile]) -> Timeline {
+    Timeline::new(fulls[0].flavor, fulls, files)
+}
+
+fn links(chain: &Chain) -> Vec<(String, String)> {
+    let letter =
+        |text: &str| text.replace("-0000-0000-0000-000000000000", "").replace("aaaaaaaa", "A").replace("bbbbbbbb", "B");
+    chain.links.iter().map(|l| (format!("{}/{}", l.file.server, l.file.name), letter(&l.take.to_string()))).collect()
+}
+
+fn link(file: &str, take: &str) -> (String, String) {
+    (file.into(), take.into())
+}
+
+#[test]
+fn a_full_in_the_middle_takes_only_what_it_lacks() {
+    let files = [
+        file("A", 1, 10, set(""), set("A:1-5")),
+        file("A", 2, 20, set("A:1-5"), set("A:6-9")),
+        file("A", 3, 30, set("A:1-9"), set("A:10")),
+    ];
+    let t = timeline(&[full("A", 25, set("A:1-7"))], &files);
+    assert_eq!(links(&t.chains[0]), [link("A/binlog.000002", "A:8-9"), link("A/binlog.000003", "A:10")]);
+    assert_eq!(t.chains[0].gtids, set("A:1-10"));
+    assert_eq!(t.windows.len(), 1);
+    assert_eq!((t.windows[0].first, t.windows[0].latest), (CommitTime(25_000_000), CommitTime(30_500_000)));
+    assert_eq!(t.chains[0].first_link_after(CommitTime(20_500_000)), Some(1));
+    assert_eq!(t.chains[0].first_link_after(CommitTime(30_500_000)), None);
+}
+
+#[test]
+fn a_gap_ends_the_window_and_the_next_full_begins_another() {
+    let files = [file("A", 1, 10, set(""), set("A:1-5")), file("A", 3, 30, set("A:1-9"), set("A:10-12"))];
+    let t = timeline(&[full("A", 11, set("A:1-2")), full("A", 31, set("A:1-11"))], &files);
+    let ChainEnd::Gap(gap) = &t.chains[0].end else { panic!("{:?}", t.chains[0]) };
+    assert_eq!(gap.missing, set("A:6-9"));
+    assert_eq!(t.chains[0].gtids, set("A:1-5"));
+    assert_eq!(t.chains[1].end, ChainEnd::Newest);
+    assert_eq!(t.chains[1].gtids, set("A:1-12"));
+    assert_eq!(t.windows.len(), 2);
+}
+
+#[test]
+fn what_only_a_dead_primary_had_is_a_fork_and_is_not_replayed() {
+    let files = [file("A", 1, 10, set(""), set("A:1-8")), file("B", 7, 20, set("A:1-6"), set("B:1-4"))];
+    let t = timeline(&[full("A", 11, set("A:1-2"))], &files);
+    assert_eq!(links(&t.chains[0]), [link("A/binlog.000001", "A:3-6"), link("B/binlog.000007", "B:1-4")]);
+    assert_eq!(t.chains[0].gtids, set("A:1-6,B:1-4"));
+    assert_eq!(t.live_server.as_deref(), Some("B"));
+    assert_eq!(t.forks.len(), 1);
+    assert_eq!((t.forks[0].server.as_str(), &t.forks[0].gtids), ("A", &set("A:7-8")));
+    // A full that holds the fork is never taken into the live lineage.
+    let t = timeline(&[full("A", 15, set("A:1-7"))], &files);
+    assert!(matches!(&t.chains[0].end, ChainEnd::OffLineage { beyond } if *beyond == set("A:7")));
+    assert_eq!(t.chains[0].gtids, set("A:1-8"));
+}
+
+#[test]
+fn fail_over_and_back_with_reused_names() {
+    let files = [
+        file("A", 1, 10, set(""), set("A:1-5")),
+        file("B", 1, 20, set("A:1-5"), set("B:1-3")),
+        file("A", 2, 30, set("A:1-5,B:1-3"), set("A:6-7")),
+        file("A", 3, 40, set("A:1-7,B:1-3"), set("A:8")),
+    ];
+    let t = timeline(&[full("A", 9, set(""))], &files);
+    let expected = [("A", 1, "A:1-5"), ("B", 1, "B:1-3"), ("A", 2, "A:6-7"), ("A", 3, "A:8")];
+    let expected: Vec<_> = expected.iter().map(|(s, n, take)| link(&format!("{s}/binlog.{n:06}"), take)).collect();
+    assert_eq!(links(&t.chains[0]), expected);
+    assert_eq!(t.chains[0].end, ChainEnd::Newest);
+    assert!(t.forks.is_empty());
+}
+
+#[test]
+fn after_a_reset_equal_gtids_are_other_transactions() {
+    let files = [file("A", 1, 10, set(""), set("A:1-5")), file("A", 1, 50, set(""), set("A:1-9"))];
+    let t = timeline(&[full("A", 12, set("A:1-3")), full("A", 55, set("A:1-2"))], &files);
+    assert!(matches!(t.chains[0].end, ChainEnd::OffLineage { .. }), "{:?}", t.chains[0]);
+    assert_eq!(t.chains[0].gtids, set("A:1-5"));
+    assert_eq!(t.chains[0].links[0].file.created_unix, 10);
+    assert_eq!((t.chains[1].links.len(), &t.chains[1].gtids), (1, &set("A:1-9")));
+    assert_eq!(t.chains[1].links[0].file.created_unix, 50);
+}
+
+#[test]
+fn what_a_crash_took_from_the_server_is_not_mistaken_for_what_it_wrote_next() {
+    // Archived A:6-7 were lost with the crash; the server gave 6 out again.
+    let files = [file("A", 1, 10, set(""), set("A:1-7")), file("A", 2, 20, set("A:1-5"), set("A:6-9"))];
+    let t = timeline(&[full("A", 9, set(""))], &files);
+    assert_eq!(links(&t.chains[0]), [link("A/binlog.000001", "A:1-5"), link("A/binlog.000002", "A:6-9")]);
+    assert_eq!(t.forks[0].gtids, set("A:6-7"));
+}
+
+#[test]
+fn a_full_ahead_of_the_stream_is_on_the_lineage_of_its_own_server_only() {
+    let files = [file("A", 1, 10, set(""), set("A:1-5"))];
+    let t = timeline(&[full("A", 20, set("A:1-8")), full("B", 20, set("A:1-8"))], &files);
+    assert_eq!(t.chains[0].end, ChainEnd::Newest);
+    assert!(matches!(t.chains[1].end, ChainEnd::OffLineage { .. }));
+    assert_eq!(t.chains[1].gtids, set("A:1-8"));
+}
+
+#[test]
+fn mariadb_numbers_that_two_primaries_gave_out_are_told_apart() {
+    let files = [
+        file("mariadb-1", 1, 10, maria(""), maria("0-1-103")),
+        file("mariadb-2", 1, 20, maria("0-1-100"), maria("0-2-101..150")),
+        file("mariadb-3", 1, 30, maria("0-2-150"), maria("0-3-151..160,7-3-2")),
+    ];
+    let t = timeline(&[full("mariadb-1", 11, maria("0-1-50"))], &files);
+    let takes: Vec<_> = t.chains[0].links.iter().map(|l| l.take.to_string()).collect();
+    assert_eq!(takes, ["0-1-51..100", "0-2-101..150", "0-3-151..160,7-3-2"]);
+    assert_eq!(t.chains[0].gtids, maria("0-3-160,7-3-2"));
+    assert_eq!(t.forks.len(), 1, "{:?}", t.forks);
+    assert_eq!(t.forks[0].gtids, maria("0-1-101..103"));
+}
+
+fn without_gtids(number: u32, next: Option<&str>) -> ArchivedFile {
+    let mut file = file("A", number, 10 * number, set(""), set(""));
+    file.summary.transactions = 3;
+    file.summary.last_commit = Some(CommitTime(i64::from(number) * 10_000_000 + 1));
+    file.closed = Some(Closed { ending: Ending::Rotate, next_file: next.map(str::to_owned) });
+    file
+}
+
+#[test]
+fn without_gtids_files_follow_by_number_and_position() {
+    let files = [
+        without_gtids(1, None),
+        without_gtids(2, Some("binlog.000003")),
+        without_gtids(3, None),
+        without_gtids(5, None),
+    ];
+    let mut base = full("A", 12, set(""));
+    base.position = Some(BinlogPosition { file: "binlog.000001".into(), offset: 400 });
+    let t = timeline(std::slice::from_ref(&base), &files);
+    let parts: Vec<_> = t.chains[0].links.iter().map(|l| (l.file.name.as_str(), l.from, l.to)).collect();
+    assert_eq!(parts, [("binlog.000001", 400, 1000), ("binlog.000002", 0, 1000), ("binlog.000003", 0, 1000)]);
+    assert_eq!(t.chains[0].addressing, Addressing::Position);
+    assert!(matches!(&t.chains[0].end, ChainEnd::Gap(gap) if gap.reason.contains("binlog.000005")));
+    // An older file that is not whole is as good as missing.
+    let mut open = files.clone();
+    open[1].closed = None;
+    assert_eq!(timeline(std::slice::from_ref(&base), &open).chains[0].links.len(), 2);
+    base.position = None;
+    assert!(matches!(&timeline(&[base], &files).chains[0].end, ChainEnd::Gap(_)));
+}
+
+/// A cluster that rotates, fails over (losing a tail) and whose archive loses files.
+#[derive(Debug, Clone)]
+enum Step {
+    Commit(u8),
+    Rotate,
+    FailOver { lost: u8 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1u8..5).prop_map(Step::Commit),
+        3 => Just(Step::Rotate),
+        1 => (0u8..3).prop_map(|lost| Step::FailOver { lost }),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+proptest! {
+    #[test]
+    fn a_chain_is_the_true_history_up_to_the_first_loss(steps in steps(), dropped in prop::collection::btree_set(0usize..20, 0..3), at: prop::sample::Index) {
+        // The truth: every transaction of the live lineage, in order, and the file it is in.
+        let mut lineage: Vec<(String, usize)> = Vec::new();
+        let mut files: Vec<(char, Vec<String>, Vec<String>)> = vec![('A', vec![], vec![])];
+        let mut next = [1u64; 6];
+        for step in steps {
+            let (server, previous, own) = files.last().unwrap().clone();
+            let here = files.len() - 1;
+            match step {
+                Step::Commit(n) => for _ in 0..n {
+                    let number = &mut next[server as usize - 'A' as usize];
+                    let gtid = format!("{server}:{number}");
+                    *number += 1;
+                    files.last_mut().unwrap().2.push(gtid.clone());
+                    lineage.push((gtid, here));
+                },
+                Step::Rotate => {
+                    let all = lineage.iter().map(|(g, _)| g.clone()).collect();
+                    files.push((server, all, vec![]));
+                }
+                Step::FailOver { lost } => {
+                    if server == 'F' || own.len() <= usize::from(lost) { continue; }
+                    let _ = previous;
+                    lineage.truncate(lineage.len() - usize::from(lost));
+                    let all = lineage.iter().map(|(g, _)| g.clone()).collect();
+                    files.push(((server as u8 + 1) as char, all, vec![]));
+                }
+            }
+        }
+        let last = files.len() - 1;
+        let dropped: BTreeSet<usize> = dropped.into_iter().filter(|&i| i != last).collect();
+        let archived: Vec<_> = files.iter().enumerate().filter(|(i, _)| !dropped.contains(i)).map(|(i, (server, previous, own))| {
+            let i = u32::try_from(i).unwrap();
+            file(&server.to_string(), i + 1, 10 * (i + 1), set(&previous.join(",")), set(&own.join(",")))
+        }).collect();
+        let begin = at.index(lineage.len() + 1);
+        let names = |to: usize| set(&lineage[..to].iter().map(|(g, _)| g.as_str()).collect::<Vec<_>>().join(","));
+        // The server the full is from is one that lives on, so that it is never taken to be a fork.
+        let base = full(&files[last].0.to_string(), 5, names(begin));
+        let t = timeline(&[base], &archived);
+        let chain = &t.chains[0];
+        let reach = lineage[begin..].iter().position(|(_, file)| dropped.contains(file)).map_or(lineage.len(), |n| begin + n);
+
+        let mut covered = names(begin);
+        for link in &chain.links {
+            prop_assert!(link.take.intersection(&covered).is_empty());
+            let source = archived.iter().find(|f| f.id == link.file).unwrap();
+            prop_assert!(link.take.is_subset(&source.summary.gtids));
+            prop_assert!(source.summary.previous_gtids.intersection(&names(lineage.len())).is_subset(&covered));
+            covered = covered.union(&link.take).unwrap();
+        }
+        prop_assert_eq!(&chain.gtids, &covered);
+        prop_assert_eq!(&chain.gtids, &names(reach));
+        prop_assert_eq!(chain.end == ChainEnd::Newest, reach == lineage.len());
+        if let ChainEnd::Gap(gap) = &chain.end {
+            prop_assert!(!gap.missing.is_empty() && gap.missing.intersection(&covered).is_empty());
+        }
+    }
+}
