@@ -6,9 +6,11 @@
 
 pub mod args;
 mod config;
+mod engine;
 mod exit;
 mod logging;
 pub mod manifests;
+mod output;
 mod progress;
 mod shutdown;
 mod verbs;
@@ -50,15 +52,19 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let trace_id = logging::trace_id();
-    let span = tracing::info_span!("run", trace_id);
-    let done = runtime.block_on(verb_of(verb, trace_id).instrument(span));
+    let span = tracing::info_span!("run", trace_id = trace_id.as_str());
+    let done = runtime.block_on(verb_of(verb, &trace_id).instrument(span));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     done
 }
 
-async fn verb_of(verb: Verb, _trace_id: String) -> anyhow::Result<()> {
-    let _shutdown = shutdown::token().context("cannot listen for signals")?;
+async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
+    let shutdown = shutdown::token().context("cannot listen for signals")?;
     match verb {
+        Verb::Run(args) => verbs::run::run(args, trace_id, shutdown).await,
+        Verb::Backup(args) => verbs::backup::run(args, trace_id, shutdown).await,
+        Verb::Stream(args) => verbs::stream::run(args, trace_id, shutdown).await,
+        Verb::Serve(args) => verbs::serve::run(args, shutdown).await,
         Verb::Crd => verbs::crd::run(),
         _ => anyhow::bail!("not yet"),
     }

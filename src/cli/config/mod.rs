@@ -64,6 +64,9 @@ pub struct Archive {
 
 /// Loads files and validates every policy in them; there is at least one.
 pub fn policies(documents: &Documents) -> Result<Vec<Policy>, ManifestError> {
+    if documents.policies.is_empty() {
+        return Err(no_policy());
+    }
     let mut problems = Vec::new();
     let policies =
         documents.policies.values().filter_map(|document| policy(document, documents, &mut problems)).collect::<Vec<_>>();
@@ -90,6 +93,15 @@ pub fn archives(args: &PolicyArgs) -> Result<Vec<Archive>, ManifestError> {
     let mut problems = Vec::new();
     let archives = chosen.into_iter().filter_map(|document| archive_of(document, &documents, &mut problems)).collect();
     finish(archives, problems)
+}
+
+/// The one policy's archive that `args` mean.
+pub fn one_archive(args: &PolicyArgs) -> Result<Archive, ManifestError> {
+    let documents = load(&args.manifests.files)?;
+    let document = choose(&documents, args.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let archive = archive_of(document, &documents, &mut problems);
+    finish(archive, problems)?.ok_or_else(no_policy)
 }
 
 /// The document called `name`, or the only one.

@@ -1,3 +1,7 @@
 //! One verb a file.
 
+pub mod backup;
 pub mod crd;
+pub mod run;
+pub mod serve;
+pub mod stream;

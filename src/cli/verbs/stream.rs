@@ -1,0 +1,128 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::binlog::{self, Acknowledge, StreamConfig, StreamReading, StreamStatus};
+use crate::cli::args::StreamArgs;
+use crate::cli::config::{self, Policy};
+use crate::cli::engine;
+use crate::cli::manifests::ManifestError;
+use crate::model::CommitTime;
+
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Archives one policy's binary log until `shutdown`.
+pub async fn run(args: StreamArgs, trace_id: &str, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let policy = config::one_policy(&args.policy)?;
+    if policy.binlog.is_none() {
+        let message = format!("policy {}: spec.binlog.enabled is false: there is nothing to stream", policy.name);
+        return Err(ManifestError::Choice { message }.into());
+    }
+    stream(&policy, trace_id, shutdown, StreamStatus::default()).await
+}
+
+/// Archives a policy's binary log until `cancel`; what was read by then is stored. Logs what changes, and figures now and then.
+pub async fn stream(
+    policy: &Policy,
+    trace_id: &str,
+    cancel: CancellationToken,
+    status: StreamStatus,
+) -> anyhow::Result<()> {
+    let Some(wanted) = policy.binlog else { return Ok(()) };
+    let (source, info) = engine::source(policy).await?;
+    let store = engine::store(&policy.store)?;
+    tracing::info!(
+        policy = policy.name,
+        source = source.address(),
+        server = info.identity(),
+        version = info.version_text,
+        store = store.url(),
+        "streaming the binary log"
+    );
+    let config = StreamConfig {
+        flush_interval: wanted.flush_interval,
+        segment_bytes: wanted.segment_bytes,
+        compression: engine::compression(policy),
+        acknowledge: if wanted.semi_sync { Acknowledge::ObjectStore } else { Acknowledge::None },
+        trace_id: trace_id.to_owned(),
+        ..StreamConfig::default()
+    };
+    let reporter = tokio::spawn(report(policy.name.clone(), status.clone()));
+    let done = binlog::stream(config, source, store, cancel, status.clone()).await;
+    reporter.abort();
+    line(&policy.name, &status.read(), "the stream has stopped");
+    Ok(done?)
+}
+
+/// Logs changes at once and figures every few seconds.
+async fn report(policy: String, status: StreamStatus) {
+    let mut changes = status.subscribe();
+    let mut ticks = tokio::time::interval(LINE_INTERVAL);
+    ticks.tick().await;
+    let mut known = StreamReading::default();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => line(&policy, &status.read(), "streaming"),
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let now = changes.borrow_and_update().clone();
+                differences(&policy, &known, &now);
+                known = now;
+                // The engine changes its figures with every event; people need to know within a blink only.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn differences(policy: &str, known: &StreamReading, now: &StreamReading) {
+    if now.connected != known.connected {
+        let position = now.durable.as_ref().map(ToString::to_string);
+        if now.connected {
+            tracing::info!(policy, position, "connected to the source");
+        } else {
+            tracing::warn!(policy, position, "lost the source; connecting again");
+        }
+    }
+    if now.store_failing != known.store_failing {
+        if now.store_failing {
+            tracing::error!(policy, "the store refuses writes: nothing new is protected; trying again");
+        } else {
+            tracing::info!(policy, "the store takes writes again");
+        }
+    }
+    for gap in now.gaps.iter().skip(known.gaps.len()) {
+        tracing::error!(
+            policy,
+            missing = %gap.missing,
+            resumed_at = gap.resumed_at,
+            "a gap: the source no longer had these transactions; restores into it fail, a new window begins with the next full"
+        );
+    }
+    for fork in now.forks.iter().skip(known.forks.len()) {
+        tracing::warn!(policy, gtids = %fork, "a fork: only a former primary had these transactions; they are kept aside");
+    }
+    for warning in now.warnings.iter().filter(|warning| !known.warnings.contains(warning)) {
+        tracing::warn!(policy, "{warning}");
+    }
+}
+
+fn line(policy: &str, now: &StreamReading, message: &str) {
+    let ms = |q: f64| now.rpo.quantile_us(q).map(|us| us / 1000);
+    tracing::info!(
+        policy,
+        durable = now.durable.as_ref().map(ToString::to_string),
+        lag_s = now.lag_seconds(CommitTime::from(Timestamp::now())),
+        bytes_read = now.bytes_read,
+        bytes_stored = now.bytes_stored,
+        uploads = now.uploads,
+        rpo_transactions = now.rpo.count(),
+        rpo_p50_ms = ms(0.5),
+        rpo_p99_ms = ms(0.99),
+        rpo_max_ms = now.rpo.max_us() / 1000,
+        "{message}"
+    );
+}
