@@ -55,10 +55,10 @@ impl<E> From<E> for Refusal<E> {
 ///   logs (then names start again, and GTIDs may, so GTID arithmetic would lie).
 /// - Another server (failover): the newest file before which everything is archived; without one, a gap and the oldest file.
 /// - A fresh archive: the file that the oldest full still in reach begins at, or else the current file.
-pub(super) async fn locate<E>(
+pub(super) async fn locate<E, F: Future<Output = Result<FileHead, E>>>(
     archived: &Archived,
     source: &Source,
-    inspect: impl AsyncFn(&str) -> Result<FileHead, E>,
+    inspect: impl Fn(String) -> F,
 ) -> Result<Start, Refusal<E>> {
     let (Some((oldest, _)), Some((current, _))) = (source.files.first(), source.files.last()) else {
         return Err(Refusal::NoFiles);
@@ -80,7 +80,7 @@ pub(super) async fn locate<E>(
             && let Some(position) = &full.position
             && source.files.iter().any(|(name, _)| *name == position.file)
             && (full.position_created_unix.is_none()
-                || full.position_created_unix == Some(inspect(&position.file).await?.created_unix))
+                || full.position_created_unix == Some(inspect(position.file.clone()).await?.created_unix))
         {
             return Ok(Start::File { name: position.file.clone(), gap: None });
         }
@@ -95,16 +95,16 @@ pub(super) async fn locate<E>(
     Ok(last_full.unwrap_or_else(|| Start::File { name: current.clone(), gap: None }))
 }
 
-async fn continue_server<E>(
+async fn continue_server<E, F: Future<Output = Result<FileHead, E>>>(
     head: &Head,
     archived: &Archived,
     source: &Source,
     oldest: &str,
-    inspect: impl AsyncFn(&str) -> Result<FileHead, E>,
+    inspect: impl Fn(String) -> F,
 ) -> Result<Start, Refusal<E>> {
     let at = source.files.iter().position(|(name, _)| *name == head.file.name);
     if let Some((at, (name, size))) = at.and_then(|at| Some((at, source.files.get(at)?)))
-        && inspect(name).await?.created_unix == head.file.created_unix
+        && inspect(name.clone()).await?.created_unix == head.file.created_unix
     {
         if *size < head.end {
             return Err(Refusal::Diverged { head: Box::new(head.clone()), size: *size });
@@ -115,7 +115,7 @@ async fn continue_server<E>(
             _ => Start::Resume(Box::new(head.clone())),
         });
     }
-    let next = inspect(oldest).await?;
+    let next = inspect(oldest.to_owned()).await?;
     let successor = head.closed.as_ref().and_then(|closed| closed.next_file.as_deref());
     let follows = successor == Some(oldest) && next.created_unix >= head.file.created_unix;
     let anonymous = head.summary.transactions > head.summary.gtids.count();
@@ -126,19 +126,19 @@ async fn continue_server<E>(
     Ok(Start::File { name: oldest.to_owned(), gap })
 }
 
-async fn by_gtid<E>(
+async fn by_gtid<E, F: Future<Output = Result<FileHead, E>>>(
     covered: &GtidSet,
     after: Option<BinlogPosition>,
     source: &Source,
     oldest: &str,
-    inspect: impl AsyncFn(&str) -> Result<FileHead, E>,
+    inspect: impl Fn(String) -> F,
 ) -> Result<Start, Refusal<E>> {
     // What precedes a file only grows from file to file, so the files all of whose past is covered are a prefix of the list.
     let (mut low, mut high) = (0, source.files.len());
     while low < high {
         let middle = low + (high - low) / 2;
         let Some((name, _)) = source.files.get(middle) else { break };
-        if inspect(name).await?.previous_gtids.is_subset(covered) {
+        if inspect(name.clone()).await?.previous_gtids.is_subset(covered) {
             low = middle + 1;
         } else {
             high = middle;
@@ -147,7 +147,7 @@ async fn by_gtid<E>(
     if let Some((name, _)) = low.checked_sub(1).and_then(|last| source.files.get(last)) {
         return Ok(Start::File { name: name.clone(), gap: None });
     }
-    let missing = inspect(oldest).await?.previous_gtids.difference(covered);
+    let missing = inspect(oldest.to_owned()).await?.previous_gtids.difference(covered);
     let gap = Gap { missing, after, resumed_at: oldest.to_owned() };
     Ok(Start::File { name: oldest.to_owned(), gap: Some(gap) })
 }

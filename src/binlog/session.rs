@@ -164,7 +164,7 @@ impl Stream {
                 s.last_durable_commit = head.summary.last_commit;
             }
         });
-        let start = locate(&archived, &source, async |file: &str| self.inspect(file).await).await;
+        let start = locate(&archived, &source, |file| async move { self.inspect(&file).await }).await;
         let start = start.map_err(refused)?;
         self.report(&archived, &source.server, &executed, &start);
         let segment_bytes = self.config.segment_bytes;

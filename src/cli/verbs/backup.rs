@@ -4,7 +4,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::manifest::FullManifest;
-use crate::backup::logical::{self, LogicalConfig};
+use crate::backup::logical::LogicalConfig;
 use crate::cli::args::{BackupArgs, Output};
 use crate::cli::config::{self, Policy};
 use crate::cli::progress::{Display, bytes, duration};
