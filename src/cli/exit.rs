@@ -1,8 +1,13 @@
 //! Errors → exit codes. `tidemark --help` documents them.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use super::manifests::ManifestError;
+use crate::archive::ArchiveError;
+use crate::archive::store::StoreError;
+use crate::mysql::wire;
+use crate::restore::plan::PlanError;
 
 /// What the shell is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +35,38 @@ pub fn of(error: &anyhow::Error) -> Exit {
     error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
 }
 
-fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+fn of_cause(cause: &(dyn Error + 'static)) -> Option<Exit> {
     if cause.is::<ManifestError>() {
         return Some(Exit::Usage);
     }
-    None
+    if cause.is::<PlanError>() {
+        return Some(Exit::Refused);
+    }
+    if let Some(error) = cause.downcast_ref::<ArchiveError>()
+        && (error.is_damage() || matches!(error, ArchiveError::Newer { .. }))
+    {
+        return Some(Exit::Damaged);
+    }
+    if let Some(error) = cause.downcast_ref::<StoreError>()
+        && !error.is_not_found()
+    {
+        return Some(Exit::Unreachable);
+    }
+    match cause.downcast_ref::<wire::Error>() {
+        Some(
+            wire::Error::Unreachable { .. }
+            | wire::Error::ConnectTimeout { .. }
+            | wire::Error::AccessDenied { .. }
+            | wire::Error::Refused { .. }
+            | wire::Error::TlsNotOffered { .. }
+            | wire::Error::CertificateNotTrusted { .. }
+            | wire::Error::CertificateName { .. }
+            | wire::Error::Tls { .. }
+            | wire::Error::AuthPlugin { .. }
+            | wire::Error::ConnectionLost { .. },
+        ) => Some(Exit::Unreachable),
+        _ => None,
+    }
 }
 
 /// An error and its causes on one line each, without repeating what a cause's own text already holds.

@@ -66,6 +66,7 @@ async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
         Verb::Stream(args) => verbs::stream::run(args, trace_id, shutdown).await,
         Verb::Serve(args) => verbs::serve::run(args, shutdown).await,
         Verb::Crd => verbs::crd::run(),
-        _ => anyhow::bail!("not yet"),
+        Verb::Status(args) => verbs::status::run(args).await,
+        Verb::Restore(args) => anyhow::bail!("not landed yet: {args:?}"),
     }
 }

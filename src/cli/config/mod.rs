@@ -8,7 +8,7 @@ mod storage;
 use std::time::Duration;
 
 pub use reference::Resolver;
-pub use restore::{Restore, RestoreFlags, Target};
+pub use restore::{Restore, Target};
 pub use schedule::Schedule;
 
 use super::args::PolicyArgs;
@@ -58,8 +58,8 @@ pub struct Archive {
     pub name: String,
     /// The archive's store.
     pub store: StoreConfig,
-    /// The flavor the source was stated to have.
-    pub flavor: Option<Flavor>,
+    /// The source's servers, best first; empty where they are not known.
+    pub sources: Vec<Endpoint>,
 }
 
 /// Loads files and validates every policy in them; there is at least one.
@@ -142,7 +142,9 @@ pub fn archive_of(
     refuse_unreadable(document, problems);
     let store = storage_of(document, "spec.storage", &spec.storage, documents, problems)?;
     let name = document.object.metadata.name.clone().unwrap_or_default();
-    Some(Archive { name, store, flavor: flavor_of(spec.source.flavor) })
+    // The archive alone is needed: what is wrong with the source is no problem here.
+    let sources = sources_of(&mut Resolver::new(document, documents, &mut Vec::new()), &spec.source).unwrap_or_default();
+    Some(Archive { name, store, sources })
 }
 
 /// Where an archive is, as any kind of document says it.

@@ -166,7 +166,7 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
             }
         },
         (None, Some(storage)) => storage_of(document, "spec.storage", storage, documents, &mut problems).map(|store| {
-            Archive { name: document.object.metadata.name.clone().unwrap_or_default(), store, flavor: None }
+            Archive { name: document.object.metadata.name.clone().unwrap_or_default(), store, sources: Vec::new() }
         }),
         _ => {
             problems.push(document.problem("spec", "name the archive by exactly one of policyRef and storage"));

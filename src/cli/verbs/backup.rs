@@ -4,7 +4,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::manifest::FullManifest;
-use crate::backup::logical::LogicalConfig;
+use crate::backup::logical::{self, LogicalConfig};
 use crate::cli::args::{BackupArgs, Output};
 use crate::cli::config::{self, Policy};
 use crate::cli::progress::{Display, bytes, duration};
@@ -78,7 +78,7 @@ pub async fn take(
         trace_id: trace_id.to_owned(),
         ..defaults
     };
-    let full: FullManifest = { let _ = (config, source, store, progress, cancel); anyhow::bail!("not yet") };
+    let full = logical::run(&config, &source, &store, progress, cancel).await?;
     let report = report(policy, &full, begun.elapsed().as_secs_f64());
     tracing::info!(
         policy = policy.name,

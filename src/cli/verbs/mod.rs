@@ -4,4 +4,5 @@ pub mod backup;
 pub mod crd;
 pub mod run;
 pub mod serve;
+pub mod status;
 pub mod stream;

@@ -1,0 +1,277 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use crate::archive::ArchiveError;
+use crate::archive::catalog::{Catalog, FullHead};
+use crate::archive::timeline::{ChainEnd, Timeline, Window};
+use crate::cli::args::{Output, StatusArgs};
+use crate::cli::config::{self, Archive};
+use crate::cli::progress::{bytes, duration};
+use crate::cli::{engine, output};
+use crate::model::{CommitTime, Flavor, GtidSet};
+use crate::mysql::sql::Session;
+
+/// The source may be gone: it is not waited for.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What `-o json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    policies: Vec<PolicyReport>,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PolicyReport {
+    name: String,
+    archive: String,
+    flavor: Option<Flavor>,
+    first_recoverability_point: Option<String>,
+    latest_restorable_time: Option<String>,
+    windows: Vec<WindowReport>,
+    fulls: Vec<FullReport>,
+    forks: Vec<ForkReport>,
+    source: SourceReport,
+    binlog_files: usize,
+    binlog_bytes: u64,
+    stored_bytes: u64,
+    problems: Vec<String>,
+    unknown_objects: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WindowReport {
+    first: String,
+    latest: String,
+    fulls: Vec<String>,
+    gtids: String,
+    /// Why the window ends; none in the one that still grows.
+    ends_because: Option<String>,
+    /// GTIDs of the gap behind it.
+    missing: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FullReport {
+    id: String,
+    method: String,
+    server_version: String,
+    consistent_at: String,
+    finished_at: String,
+    gtids: String,
+    position: Option<String>,
+    objects: u64,
+    bytes: u64,
+    raw_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ForkReport {
+    server: String,
+    gtids: String,
+}
+
+/// What the source itself says, when it answers.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceReport {
+    reachable: bool,
+    error: Option<String>,
+    /// Transactions it has executed that the archive does not hold yet; none where GTIDs are off.
+    not_archived: Option<String>,
+    /// Seconds since the newest archived commit, when something newer is not archived; 0 when nothing is.
+    lag_seconds: Option<f64>,
+}
+
+/// Shows what can be restored.
+pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
+    let mut report = Report { policies: Vec::new() };
+    for archive in config::archives(&args.policy)? {
+        report.policies.push(inspect(&archive).await?);
+    }
+    match args.output {
+        Output::Json => output::json(&report),
+        Output::Human => {
+            report.policies.iter().for_each(show);
+            Ok(())
+        }
+    }
+}
+
+async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
+    let store = engine::store(&archive.store)?;
+    let mut report =
+        PolicyReport { name: archive.name.clone(), archive: store.url().to_owned(), ..PolicyReport::default() };
+    let catalog = match Catalog::load(&store).await {
+        Ok(catalog) => catalog,
+        Err(ArchiveError::Missing { .. }) => return Ok(report),
+        Err(error) => return Err(error.into()),
+    };
+    let timeline = Timeline::new(catalog.info.flavor, &catalog.fulls, &catalog.files);
+    report.flavor = Some(catalog.info.flavor);
+    report.first_recoverability_point = timeline.windows.iter().map(|w| w.first).min().map(text);
+    report.latest_restorable_time = timeline.windows.iter().map(|w| w.latest).max().map(text);
+    report.windows = timeline.windows.iter().map(window).collect();
+    report.fulls = catalog.fulls.iter().map(full).collect();
+    report.forks =
+        timeline.forks.iter().map(|f| ForkReport { server: f.server.clone(), gtids: f.gtids.to_string() }).collect();
+    report.source = source(archive, &timeline).await;
+    report.binlog_files = catalog.files.len();
+    report.binlog_bytes = catalog.files.iter().map(|file| file.summary.boundary).sum();
+    report.stored_bytes = catalog.files.iter().map(|file| file.object_bytes).sum::<u64>()
+        + catalog.fulls.iter().map(|full| full.bytes).sum::<u64>();
+    report.problems = catalog.problems;
+    report.unknown_objects = catalog.unknown;
+    Ok(report)
+}
+
+fn text(time: CommitTime) -> String {
+    time.timestamp().to_string()
+}
+
+fn gtids(set: &GtidSet) -> String {
+    match set {
+        GtidSet::Mysql(set) => set.to_string(),
+        GtidSet::Mariadb(set) => set.position(),
+    }
+}
+
+fn window(window: &Window) -> WindowReport {
+    let (ends_because, missing) = match &window.end {
+        ChainEnd::Newest => (None, None),
+        ChainEnd::Gap(gap) => (Some(gap.reason.clone()), Some(gap.missing.to_string())),
+        ChainEnd::OffLineage { beyond } => {
+            let reason = if beyond.is_empty() {
+                "the full is older than the log that is archived: only the full itself can be restored".to_owned()
+            } else {
+                format!("the full holds transactions that the archived log does not have (yet): {beyond}")
+            };
+            (Some(reason), None)
+        }
+    };
+    WindowReport {
+        first: text(window.first),
+        latest: text(window.latest),
+        fulls: window.fulls.clone(),
+        gtids: gtids(&window.gtids),
+        ends_because,
+        missing,
+    }
+}
+
+fn full(full: &FullHead) -> FullReport {
+    FullReport {
+        id: full.id.clone(),
+        method: full.method.clone(),
+        server_version: full.server_version.clone(),
+        consistent_at: full.consistent_at.to_string(),
+        finished_at: full.finished_at.to_string(),
+        gtids: gtids(&full.gtids),
+        position: full.position.as_ref().map(ToString::to_string),
+        objects: full.objects,
+        bytes: full.bytes,
+        raw_bytes: full.raw_bytes,
+    }
+}
+
+/// Compares the archive with what its source has executed by now.
+async fn source(archive: &Archive, timeline: &Timeline) -> SourceReport {
+    let mut report = SourceReport::default();
+    let executed = match timeout(SOURCE_PATIENCE, executed(archive)).await {
+        Ok(Ok(executed)) => executed,
+        Ok(Err(error)) => {
+            report.error = Some(error.to_string());
+            return report;
+        }
+        Err(_) => {
+            report.error = Some(format!("no answer within {} s", SOURCE_PATIENCE.as_secs()));
+            return report;
+        }
+    };
+    report.reachable = true;
+    let newest = timeline.windows.iter().max_by_key(|window| window.latest);
+    if let (Some(newest), Some(executed)) = (newest, executed.filter(|executed| !executed.is_empty())) {
+        let pending = executed.difference(&newest.gtids);
+        let behind = Timestamp::now().as_microsecond().saturating_sub(newest.latest.0).max(0);
+        report.lag_seconds = Some(if pending.is_empty() { 0.0 } else { behind as f64 / 1e6 });
+        report.not_archived = Some(pending.to_string());
+    }
+    report
+}
+
+async fn executed(archive: &Archive) -> anyhow::Result<Option<GtidSet>> {
+    let Some(endpoint) = archive.sources.first() else { anyhow::bail!("the manifest names no source") };
+    let mut session = Session::connect(endpoint).await?;
+    let statement = format!("SELECT {}", session.dialect().gtid_executed());
+    let text: Option<String> = session.first(&statement).await?;
+    let flavor = session.info().flavor();
+    session.close().await;
+    Ok(text.map(|text| GtidSet::parse(flavor, &text)).transpose()?)
+}
+
+fn show(report: &PolicyReport) {
+    println!("policy {}", report.name);
+    println!("  archive      {}", report.archive);
+    let Some(flavor) = report.flavor else {
+        println!("  nothing is archived here yet: run `tidemark run`, or `tidemark backup` and `tidemark stream`");
+        return;
+    };
+    println!(
+        "  holds        {flavor}: {} full(s), {} binlog file(s) of {}, {} stored",
+        report.fulls.len(),
+        report.binlog_files,
+        bytes(report.binlog_bytes),
+        bytes(report.stored_bytes)
+    );
+    match (report.source.reachable, report.source.lag_seconds) {
+        (true, Some(lag)) if lag <= 0.0 => println!("  lag          none: everything the source has executed is archived"),
+        (true, Some(lag)) => println!(
+            "  lag          up to {}: not archived yet: {}",
+            duration(Duration::from_secs_f64(lag)),
+            report.source.not_archived.as_deref().unwrap_or_default()
+        ),
+        (true, None) => println!("  lag          unknown: without GTIDs the source cannot be compared"),
+        (false, _) => {
+            println!("  lag          unknown: the source cannot be asked ({})", report.source.error.as_deref().unwrap_or_default());
+        }
+    }
+    if report.windows.is_empty() {
+        println!("  recoverable  NOTHING: there is no complete full; run `tidemark backup`");
+    }
+    for window in &report.windows {
+        println!("  recoverable  {} to {}", window.first, window.latest);
+        println!("               from {}", window.fulls.join(", "));
+        if !window.gtids.is_empty() {
+            println!("               up to {}", window.gtids);
+        }
+        if let Some(reason) = &window.ends_because {
+            println!("               ends there: {reason}");
+        }
+    }
+    for full in &report.fulls {
+        println!(
+            "  full         {} shows {} ({}, {} stored, {} {})",
+            full.id,
+            full.consistent_at,
+            full.method,
+            bytes(full.bytes),
+            flavor,
+            full.server_version
+        );
+    }
+    for fork in &report.forks {
+        println!("  fork         only {} had {}: kept, but on no window's way", fork.server, fork.gtids);
+    }
+    for problem in &report.problems {
+        println!("  DAMAGE       {problem}");
+    }
+    for key in &report.unknown_objects {
+        println!("  unknown      {key}: not of this format; left alone");
+    }
+}
