@@ -81,21 +81,22 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later without anybody changing the configuration.
     pub fn is_transient(&self) -> bool {
-        self.cause().is_some_and(|e| {
-            e.is_temporary()
-                || e.is_persistent()
-                || matches!(e.kind(), ErrorKind::RateLimited | ErrorKind::Conflict)
-                || io_cause(e).is_some_and(|io| {
-                    matches!(
-                        io.kind(),
-                        io::ErrorKind::StorageFull
-                            | io::ErrorKind::QuotaExceeded
-                            | io::ErrorKind::TimedOut
-                            | io::ErrorKind::Interrupted
-                            | io::ErrorKind::ResourceBusy
-                            | io::ErrorKind::StaleNetworkFileHandle
-                    )
-                })
+        self.cause().is_some_and(|e| match io_cause(e) {
+            Some(io) => matches!(
+                io.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::Interrupted
+                    | io::ErrorKind::ResourceBusy
+                    | io::ErrorKind::StaleNetworkFileHandle
+            ),
+            // The retry layer marks whatever it gives up as persistent, so only the kind tells.
+            None => match e.kind() {
+                ErrorKind::RateLimited | ErrorKind::Conflict => true,
+                ErrorKind::Unexpected => !e.is_permanent(),
+                _ => false,
+            },
         })
     }
 

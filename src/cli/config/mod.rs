@@ -68,8 +68,11 @@ pub fn policies(documents: &Documents) -> Result<Vec<Policy>, ManifestError> {
         return Err(no_policy());
     }
     let mut problems = Vec::new();
-    let policies =
-        documents.policies.values().filter_map(|document| policy(document, documents, &mut problems)).collect::<Vec<_>>();
+    let policies = documents
+        .policies
+        .values()
+        .filter_map(|document| policy(document, documents, &mut problems))
+        .collect::<Vec<_>>();
     finish(policies, problems)
 }
 
@@ -105,10 +108,7 @@ pub fn one_archive(args: &PolicyArgs) -> Result<Archive, ManifestError> {
 }
 
 /// The document called `name`, or the only one.
-pub fn choose<'a>(
-    documents: &'a Documents,
-    name: Option<&str>,
-) -> Result<&'a Document<BackupPolicy>, ManifestError> {
+pub fn choose<'a>(documents: &'a Documents, name: Option<&str>) -> Result<&'a Document<BackupPolicy>, ManifestError> {
     let names = || documents.policies.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     match name {
         Some(name) => documents.policies.get(name).ok_or_else(|| ManifestError::Choice {
@@ -170,7 +170,12 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     });
     let level = spec.compression.level;
     if !(0..=19).contains(&level) {
-        problems.push(document.problem("spec.compression.level", format!("{level} is not a zstd level: write 1 to 19, or 0 for none")));
+        problems.push(
+            document.problem(
+                "spec.compression.level",
+                format!("{level} is not a zstd level: write 1 to 19, or 0 for none"),
+            ),
+        );
     }
     let binlog = spec.binlog.enabled.then_some(Binlog {
         flush_interval: spec.binlog.flush_interval.0,
@@ -208,7 +213,10 @@ fn refuse_undone(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>)
     let spec = &document.object.spec;
     let mut refuse = |field: &str, message: &str| problems.push(document.problem(field, message));
     if !spec.copies.is_empty() {
-        refuse("spec.copies", "this version does not keep copies yet: remove the field, or let the store replicate the bucket");
+        refuse(
+            "spec.copies",
+            "this version does not keep copies yet: remove the field, or let the store replicate the bucket",
+        );
     }
     if spec.method != Method::Logical {
         refuse("spec.method", "this version takes logical fulls only: write logical or remove the field");
@@ -250,7 +258,8 @@ fn sources_of<T>(resolver: &mut Resolver<'_, T>, spec: &SourceSpec) -> Option<Ve
         resolver.refuse("spec.source", "name the server by exactly one of host, hosts and serviceRef");
     }
     if spec.service_ref.is_some() {
-        resolver.refuse("spec.source.serviceRef", "a Service has a meaning in a cluster only: write host or hosts here");
+        resolver
+            .refuse("spec.source.serviceRef", "a Service has a meaning in a cluster only: write host or hosts here");
     }
     let hosts: Vec<&String> = spec.host.iter().chain(spec.hosts.iter().flatten()).collect();
     if named == 1 && spec.service_ref.is_none() && hosts.is_empty() {
@@ -258,7 +267,10 @@ fn sources_of<T>(resolver: &mut Resolver<'_, T>, spec: &SourceSpec) -> Option<Ve
     }
     for host in &hosts {
         if host.trim().is_empty() || host.contains(['/', '@', ' ']) {
-            resolver.refuse("spec.source.host", &format!("{host:?} is not a name or address: write db.example or 192.0.2.7"));
+            resolver.refuse(
+                "spec.source.host",
+                &format!("{host:?} is not a name or address: write db.example or 192.0.2.7"),
+            );
         } else if host.matches(':').count() == 1 {
             let message = format!("{host:?} holds a port: write it as spec.source.port");
             resolver.refuse("spec.source.host", &message);

@@ -29,8 +29,9 @@ impl<'a, T> Resolver<'a, T> {
         if secret.is_none() {
             let there: Vec<&str> = self.documents.secrets.keys().map(String::as_str).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-            let message =
-                format!("there is no Secret {name:?} in the files given (there: {there}): add it, or give its file by another -f");
+            let message = format!(
+                "there is no Secret {name:?} in the files given (there: {there}): add it, or give its file by another -f"
+            );
             self.refuse(field, &message);
         }
         secret
@@ -42,7 +43,10 @@ impl<'a, T> Resolver<'a, T> {
         let value = secret.get(key).cloned();
         if value.is_none() {
             let there: Vec<&str> = secret.keys().collect();
-            self.refuse(field, &format!("the Secret {name:?} has no key {key:?} (it has: {}): add it", there.join(", ")));
+            self.refuse(
+                field,
+                &format!("the Secret {name:?} has no key {key:?} (it has: {}): add it", there.join(", ")),
+            );
         }
         value
     }

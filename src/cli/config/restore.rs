@@ -87,7 +87,11 @@ fn from_arguments(
     let into = match &args.into {
         Some(address) => into_address(args, address, document, documents, environment, &mut problems)?,
         None if args.dry_run => None,
-        None => return Err(choice("--into HOST:PORT: name the empty server to restore into, or pass --dry-run".to_owned())),
+        None => {
+            return Err(choice(
+                "--into HOST:PORT: name the empty server to restore into, or pass --dry-run".to_owned(),
+            ));
+        }
     };
     let flags = RestoreFlags {
         exclusive: args.exclusive,
@@ -220,9 +224,11 @@ fn choose_request<'a>(
             None => format!("the manifests hold no RestoreRequest {name:?}; there are: {}", names()),
         },
         (None, Some(document), 1) => return Ok(document),
-        (None, None, _) => "no target: pass --to-time, --to-gtid, --to-position or --latest, or add a RestoreRequest to the \
+        (None, None, _) => {
+            "no target: pass --to-time, --to-gtid, --to-position or --latest, or add a RestoreRequest to the \
                             manifests"
-            .to_owned(),
+                .to_owned()
+        }
         _ => format!("the manifests hold several RestoreRequests: say which by --request NAME: {}", names()),
     };
     Err(ManifestError::Choice { message })
@@ -236,7 +242,9 @@ fn target_of<T>(document: &Document<T>, spec: &TargetSpec, problems: &mut Vec<Pr
         return None;
     }
     if spec.latest && spec.exclusive {
-        problems.push(document.problem("spec.target.exclusive", "there is nothing to stop before with latest: remove the field"));
+        problems.push(
+            document.problem("spec.target.exclusive", "there is nothing to stop before with latest: remove the field"),
+        );
         return None;
     }
     let mut refuse = |field: &str, message: String| problems.push(document.problem(field, message));
@@ -259,7 +267,10 @@ fn refuse_undone(document: &Document<RestoreRequest>, problems: &mut Vec<Problem
     let mut refuse = |field: &str, message: &str| problems.push(document.problem(field, message));
     for (field, asked) in [("spec.tables", &spec.tables), ("spec.databases", &spec.databases)] {
         if !asked.is_empty() {
-            refuse(field, "this version restores whole servers only: restore into an empty one and copy what you need from it");
+            refuse(
+                field,
+                "this version restores whole servers only: restore into an empty one and copy what you need from it",
+            );
         }
     }
     if spec.decryption.is_some() {

@@ -27,7 +27,8 @@ impl Schedule {
     pub fn new(spec: &ScheduleSpec) -> Result<Self, (&'static str, String)> {
         let cron = parse(&spec.cron).map_err(|message| ("spec.schedule.cron", message))?;
         let zone = TimeZone::get(&spec.time_zone).map_err(|_| {
-            let message = format!("{:?} is not an IANA time zone: write for example UTC or Europe/Berlin", spec.time_zone);
+            let message =
+                format!("{:?} is not an IANA time zone: write for example UTC or Europe/Berlin", spec.time_zone);
             ("spec.schedule.timeZone", message)
         })?;
         Ok(Self {

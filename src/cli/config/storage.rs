@@ -34,7 +34,8 @@ fn endpoint_is_url<T>(resolver: &mut Resolver<'_, T>, field: &str, endpoint: Opt
     let fine = endpoint.is_none_or(|text| text.starts_with("https://") || text.starts_with("http://"));
     if !fine {
         let text = endpoint.unwrap_or_default();
-        resolver.refuse(&format!("{field}.endpoint"), &format!("{text:?} is not an address: write https://HOST[:PORT]"));
+        resolver
+            .refuse(&format!("{field}.endpoint"), &format!("{text:?} is not an address: write https://HOST[:PORT]"));
     }
     fine
 }
@@ -82,10 +83,7 @@ fn resolve_azblob<T>(resolver: &mut Resolver<'_, T>, field: &str, spec: &AzblobS
     let field = format!("{field}.azblob");
     let fine = endpoint_is_url(resolver, &field, spec.endpoint.as_deref());
     let mut config = AzblobConfig {
-        endpoint: spec
-            .endpoint
-            .clone()
-            .unwrap_or_else(|| format!("https://{}.blob.core.windows.net", spec.account)),
+        endpoint: spec.endpoint.clone().unwrap_or_else(|| format!("https://{}.blob.core.windows.net", spec.account)),
         container: spec.container.clone(),
         prefix: prefix(&spec.prefix),
         account: Some(spec.account.clone()),

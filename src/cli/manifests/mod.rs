@@ -206,7 +206,8 @@ impl Reader {
         match (api_version, kind) {
             ("v1", "Secret") => self.secret(origin, text, value, typed),
             (version, "BackupPolicy" | "RestoreRequest" | "FullBackup") if version != ours => {
-                let message = format!("{version:?} is not an API version of {kind} that this tidemark knows: write {ours}");
+                let message =
+                    format!("{version:?} is not an API version of {kind} that this tidemark knows: write {ours}");
                 self.problems.push(problem("apiVersion", message));
             }
             (_, "BackupPolicy") => {
@@ -229,8 +230,10 @@ impl Reader {
                 let _ = self.typed::<FullBackup>(origin, text, value, typed);
             }
             (version, kind) if version.starts_with(api::GROUP) => {
-                let message =
-                    format!("{kind:?} is not a kind of {}: write BackupPolicy, RestoreRequest or FullBackup", api::GROUP);
+                let message = format!(
+                    "{kind:?} is not a kind of {}: write BackupPolicy, RestoreRequest or FullBackup",
+                    api::GROUP
+                );
                 self.problems.push(problem("kind", message));
             }
             // Manifests of other programs may share a file with ours, as they may for `kubectl apply`.

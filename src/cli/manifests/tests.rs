@@ -64,7 +64,11 @@ fn a_wrong_value_is_named_with_its_path_and_line() {
         ("host: db.example", "host: db.example\n    port: 70000", "line 8: spec.source.port: invalid value"),
         ("host: db.example", "host: [db.example]", "line 7: spec.source.host: invalid type"),
         ("  storage:", "  binlog: {flushInterval: 1 sec}\n  storage:", "spec.binlog: \"1 sec\" is not a length"),
-        ("  storage:", "  method: physical\n  storage:", "spec.method: unknown variant `physical`, expected `logical` or `clone`"),
+        (
+            "  storage:",
+            "  method: physical\n  storage:",
+            "spec.method: unknown variant `physical`, expected `logical` or `clone`",
+        ),
         ("v1alpha1", "v1", "line 1: apiVersion: \"tidemark.dev/v1\" is not an API version"),
         ("BackupPolicy", "BackupPolcy", "line 2: kind: \"BackupPolcy\" is not a kind"),
         ("name: orders", "labels: {}", "metadata.name: the document has no name"),
