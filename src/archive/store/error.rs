@@ -102,7 +102,7 @@ impl StoreError {
 
     /// Whether the object is not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, StoreError::Read { source, .. } if source.kind() == ErrorKind::NotFound && !no_bucket(source))
+        matches!(self, StoreError::Read { source, .. } if source.kind() == ErrorKind::NotFound && !no_bucket(source) && !bad_credentials(source))
     }
 
     fn cause(&self) -> Option<&opendal::Error> {
@@ -132,7 +132,7 @@ fn describe(e: &opendal::Error) -> String {
     let has = |code: &str| text.contains(code);
     let hint = if no_bucket(e) {
         "the bucket (or container) does not exist; create it, or correct its name or the endpoint"
-    } else if has("InvalidAccessKeyId") || has("SignatureDoesNotMatch") || has("AuthenticationFailed") {
+    } else if bad_credentials(e) {
         "the store refused the credentials; correct the access key and the secret key"
     } else if e.kind() == ErrorKind::PermissionDenied {
         "the store denied access; these credentials need to get, put, list and delete objects under the prefix"
@@ -144,6 +144,14 @@ fn describe(e: &opendal::Error) -> String {
         return format!("{} ({})", e.message(), e.kind());
     };
     hint.to_owned()
+}
+
+/// versitygw answers an unknown key with 404 and a code of its own, which must not pass for an absent object.
+fn bad_credentials(e: &opendal::Error) -> bool {
+    let text = e.to_string();
+    ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "XAdminUserNotFound"]
+        .iter()
+        .any(|code| text.contains(code))
 }
 
 fn no_bucket(e: &opendal::Error) -> bool {
