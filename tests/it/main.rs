@@ -6,5 +6,6 @@
 mod support;
 
 mod architecture;
+mod events;
 mod servers;
 mod store;

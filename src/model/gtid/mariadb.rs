@@ -78,6 +78,16 @@ impl MariadbGtidSet {
         highest.join(",")
     }
 
+    /// What the position of this set means to a server: per domain all numbers up to the highest. Where a source skipped
+    /// numbers (`gtid_seq_no`, a failover), a set gathered from its binlog has holes that its position has not.
+    pub fn filled(&self) -> Self {
+        let mut all = Self::default();
+        for gtid in self.domains.keys().filter_map(|&domain| self.last(domain)) {
+            all.insert_prefix(&gtid);
+        }
+        all
+    }
+
     /// Whether it holds no transaction.
     pub fn is_empty(&self) -> bool {
         self.domains.is_empty()

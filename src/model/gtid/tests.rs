@@ -271,6 +271,7 @@ fn a_mariadb_position_is_a_prefix_and_prints_back() {
     let holes = mariadb("0-1-1..3,0-1-7..9");
     assert_eq!(holes.to_string(), "0-1-3,0-1-7..9");
     assert_eq!(holes.position(), "0-1-9");
+    assert_eq!(holes.filled(), mariadb("0-1-9"));
 }
 
 #[test]
