@@ -9,3 +9,4 @@ mod architecture;
 mod events;
 mod servers;
 mod store;
+mod wire;

@@ -22,6 +22,8 @@ const COM_BINLOG_DUMP_GTID: u8 = 0x1e;
 const NON_BLOCKING: u16 = 1;
 /// MySQL: heartbeats of the second kind, whose positions have 64 bits.
 const HEARTBEAT_V2: u16 = 2;
+/// MariaDB: send ANNOTATE_ROWS events too; without it the stream has holes.
+const SEND_ANNOTATE_ROWS: u16 = 2;
 const SEMI_SYNC_MAGIC: u8 = 0xef;
 /// Heartbeats missed before the source counts as gone.
 const MISSED_HEARTBEATS: u32 = 3;
@@ -121,6 +123,9 @@ impl Connection {
             // Positions have 32 bits here: what lies further is read from the file's head and passed over.
             let position = u32::try_from(sent).unwrap_or(4);
             sent = position.into();
+            if flavor == Flavor::Mariadb {
+                flags |= SEND_ANNOTATE_ROWS;
+            }
             command.push(COM_BINLOG_DUMP);
             command.extend_from_slice(&position.to_le_bytes());
             command.extend_from_slice(&flags.to_le_bytes());
