@@ -152,10 +152,10 @@ impl Dialect {
         format!(
             "{statement} {p}_HOST = {}, {p}_PORT = {}, {p}_USER = {}, {p}_PASSWORD = {}, {p}_SSL = 0, \
              {p}_CONNECT_RETRY = {}, {p}_HEARTBEAT_PERIOD = {}, {by_gtid}",
-            quote(source.host),
+            literal(source.host),
             source.port,
-            quote(source.user),
-            quote(source.password),
+            literal(source.user),
+            literal(source.password),
             source.connect_retry_s,
             source.heartbeat_s,
         )
@@ -277,6 +277,11 @@ impl Dialect {
     }
 }
 
+/// A literal for statements that take no expression; right as long as NO_BACKSLASH_ESCAPES is off.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 /// A string literal, whatever the SQL mode.
 pub fn quote(text: &str) -> String {
     if text.contains('\\') {
@@ -285,3 +290,6 @@ pub fn quote(text: &str) -> String {
     }
     format!("'{}'", text.replace('\'', "''"))
 }
+
+#[cfg(test)]
+mod tests;

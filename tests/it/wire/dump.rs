@@ -204,12 +204,7 @@ async fn what_a_source_refuses_is_told_apart() {
                 Err(e) => break e,
             }
         };
-        // MariaDB kills the older stream without a reason.
-        let expected = match flavor {
-            Flavor::Mysql => matches!(displaced, Error::DuplicateReplica { .. }),
-            Flavor::Mariadb => displaced.is_transient() || matches!(displaced, Error::DuplicateReplica { .. }),
-        };
-        assert!(expected, "{flavor}: {displaced}");
+        assert!(matches!(displaced, Error::DuplicateReplica { .. }), "{flavor}: {displaced}");
         wait_for("the displaced stream to be gone", Duration::from_secs(10), || {
             let dumps =
                 server.sql("SELECT COUNT(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'");

@@ -291,3 +291,6 @@ enum Next {
     Nothing,
     NeedsBytes,
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,6 +230,7 @@ fn classify(server: ServerError, request: &DumpRequest) -> Error {
     let text = server.message.to_ascii_lowercase();
     let BinlogPosition { file, offset } = request.start.clone();
     match server.code {
+        4052 => Error::DuplicateReplica { server },
         1227 | 1045 | 1044 => Error::DumpDenied { server },
         1381 => Error::BinlogOff { server },
         1789 => Error::Purged { file, server },
