@@ -59,8 +59,12 @@ pub fn missing_grants(version: ServerVersion, verb: Verb, account: &str, shown: 
     let missing: Vec<&str> = privileges(version, verb)
         .iter()
         .copied()
-        .filter(|p| !held.contains(*p) && !(*p == "ALL PRIVILEGES" && all))
-        .filter(|p| !(*p == "BINLOG MONITOR" && held.contains("REPLICATION CLIENT")))
+        .filter(|p| match *p {
+            "ALL PRIVILEGES" => !all,
+            // The older name of the same.
+            "BINLOG MONITOR" => !held.contains("BINLOG MONITOR") && !held.contains("REPLICATION CLIENT"),
+            p => !held.contains(p),
+        })
         .collect();
     (!missing.is_empty()).then(|| statement(&missing, verb, account))
 }

@@ -349,7 +349,7 @@ fn refused(endpoint: &Endpoint, server: ServerError) -> Error {
     }
 }
 
-fn parse_ok(packet: &[u8]) -> Result<Done, Error> {
+pub(crate) fn parse_ok(packet: &[u8]) -> Result<Done, Error> {
     let mut input = Input::new(packet);
     input.u8()?;
     let affected_rows = input.lenenc_int()?;

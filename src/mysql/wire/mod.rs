@@ -20,3 +20,16 @@ pub use dump::{Acks, DumpItem, DumpRequest, DumpStream, Piece};
 pub(crate) use error::is_transient_code;
 pub use error::{Error, ServerError};
 pub use rows::{Column, Fields, Row, RowStream};
+
+/// Runs every parser of packets over `bytes`, as a peer might send them; for the fuzz target.
+#[doc(hidden)]
+pub fn parse_untrusted(bytes: &[u8]) {
+    let _ = handshake::Greeting::parse(bytes);
+    let _ = handshake::Login::parse(bytes);
+    let _ = server::Command::parse(bytes);
+    let _ = Column::parse(bytes);
+    let _ = connection::parse_ok(bytes);
+    let _ = input::parse_err(bytes);
+    rows::Row::new(bytes).fields().for_each(drop);
+    dump::decode_untrusted(bytes);
+}

@@ -41,6 +41,10 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
+    pub(crate) fn new(payload: &'a [u8]) -> Self {
+        Self { payload }
+    }
+
     /// The raw row packet: each field a length and its bytes, or 0xfb for NULL.
     pub fn payload(&self) -> &'a [u8] {
         self.payload
@@ -110,7 +114,7 @@ impl<'c> RowStream<'c> {
                 self.connection.in_exchange = false;
                 Err(Error::Server { doing: "reading rows".to_owned(), source: parse_err(packet)? })
             }
-            Some(_) => Ok(Some(Row { payload: packet })),
+            Some(_) => Ok(Some(Row::new(packet))),
             None => Err(Error::Malformed { what: "a row without a field" }),
         }
     }

@@ -209,6 +209,20 @@ impl Acks {
     }
 }
 
+/// Decodes `bytes` as a dump; for the fuzz target.
+pub(super) fn decode_untrusted(bytes: &[u8]) {
+    let request = DumpRequest {
+        start: BinlogPosition { file: "binlog.000001".to_owned(), offset: 4 },
+        server_id: 1,
+        replica_uuid: String::new(),
+        heartbeat: Duration::from_secs(1),
+        semi_sync: bytes.len().is_multiple_of(2),
+        follow: false,
+    };
+    let mut decoder = Decoder::new(bytes.into(), request, 4);
+    while let Ok(Some(_)) = decoder.decode() {}
+}
+
 fn register(request: &DumpRequest) -> Vec<u8> {
     let mut out = vec![COM_REGISTER_REPLICA];
     out.extend_from_slice(&request.server_id.to_le_bytes());
