@@ -231,7 +231,7 @@ fn appending_numbers_keeps_one_range() {
 
 #[test]
 fn binary_form_is_the_servers() {
-    // A file's PREVIOUS_GTIDS event as MySQL 9.7 wrote it, without and with a tag.
+    // Built by hand from the format; the integration test `events` decodes what real servers wrote.
     let untagged = hex::decode(concat!(
         "0100000000000000",
         "3e11fa4771ca11e19e33c80aa9429562",
