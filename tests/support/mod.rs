@@ -21,7 +21,7 @@ pub use s3::S3Server;
 pub use server::{ROOT_PASSWORD, Server, ServerOptions};
 pub use tidemark::tidemark_command;
 pub use tls::{Authority, Certificate};
-pub use tools::tool;
+pub use tools::{find_tool, tool};
 
 /// Polls `probe` until it returns a value, or fails the test after `timeout`, saying what was awaited.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> T {

@@ -143,7 +143,8 @@ pub fn archive_of(
     let store = storage_of(document, "spec.storage", &spec.storage, documents, problems)?;
     let name = document.object.metadata.name.clone().unwrap_or_default();
     // The archive alone is needed: what is wrong with the source is no problem here.
-    let sources = sources_of(&mut Resolver::new(document, documents, &mut Vec::new()), &spec.source).unwrap_or_default();
+    let sources =
+        sources_of(&mut Resolver::new(document, documents, &mut Vec::new()), &spec.source).unwrap_or_default();
     Some(Archive { name, store, sources })
 }
 

@@ -230,7 +230,9 @@ fn show(report: &PolicyReport) {
         bytes(report.stored_bytes)
     );
     match (report.source.reachable, report.source.lag_seconds) {
-        (true, Some(lag)) if lag <= 0.0 => println!("  lag          none: everything the source has executed is archived"),
+        (true, Some(lag)) if lag <= 0.0 => {
+            println!("  lag          none: everything the source has executed is archived")
+        }
         (true, Some(lag)) => println!(
             "  lag          up to {}: not archived yet: {}",
             duration(Duration::from_secs_f64(lag)),
@@ -238,7 +240,10 @@ fn show(report: &PolicyReport) {
         ),
         (true, None) => println!("  lag          unknown: without GTIDs the source cannot be compared"),
         (false, _) => {
-            println!("  lag          unknown: the source cannot be asked ({})", report.source.error.as_deref().unwrap_or_default());
+            println!(
+                "  lag          unknown: the source cannot be asked ({})",
+                report.source.error.as_deref().unwrap_or_default()
+            );
         }
     }
     if report.windows.is_empty() {

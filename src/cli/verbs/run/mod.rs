@@ -66,7 +66,11 @@ async fn supervise(policy: Arc<Policy>, trace_id: String, shutdown: Cancellation
                     pause = FIRST_PAUSE;
                 }
                 let seconds = pause.as_secs();
-                tracing::error!(policy = policy.name, error = exit::text(&error), "the stream failed; again in {seconds} s");
+                tracing::error!(
+                    policy = policy.name,
+                    error = exit::text(&error),
+                    "the stream failed; again in {seconds} s"
+                );
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
@@ -80,7 +84,8 @@ async fn supervise(policy: Arc<Policy>, trace_id: String, shutdown: Cancellation
 async fn watch_gaps(status: StreamStatus, gap: Arc<Notify>) {
     let mut changes = status.subscribe();
     let mut known = 0;
-    while changes.wait_for(|reading| reading.gaps.len() > known).await.map(|reading| known = reading.gaps.len()).is_ok() {
+    while changes.wait_for(|reading| reading.gaps.len() > known).await.map(|reading| known = reading.gaps.len()).is_ok()
+    {
         gap.notify_one();
     }
 }

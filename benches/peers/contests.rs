@@ -1,0 +1,303 @@
+//! The contests: what each contender is asked to do.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::contest::{Contest, Goal};
+use crate::data;
+use crate::measure;
+use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, find_tool, tidemark_command, tool};
+
+/// Every contest by the name that `BENCH=` takes; each returns the goals it missed.
+#[expect(clippy::type_complexity)]
+pub const ALL: [(&str, fn() -> Vec<String>); 5] =
+    [("stream", stream), ("backup", backup), ("load", load), ("replay", replay), ("donor", donor)];
+
+const THREADS: u16 = 4;
+/// For every contender the same: loopback without TLS.
+const LOGIN: &str =
+    "--no-defaults --protocol=TCP --host=127.0.0.1 --user=root --ssl-mode=DISABLED --get-server-public-key";
+const OURS: &str = concat!("tidemark ", env!("CARGO_PKG_VERSION"));
+
+/// A server that is not held up by the disk's flushes: the contest is between the clients.
+fn server() -> Server {
+    let args = ["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=1G"];
+    let more = ["--innodb-redo-log-capacity=1G", "--max-binlog-size=128M", "--max-allowed-packet=1G"];
+    let server = args.iter().chain(&more).fold(ServerOptions::mysql(), |options, arg| options.arg(arg)).start();
+    println!("\nMySQL {}", server.sql("SELECT VERSION()"));
+    server.sql("SELECT 1"); // over TLS: afterwards the server knows the password and logs in without
+    server
+}
+
+/// Catching up with the binary log from its beginning.
+fn stream() -> Vec<String> {
+    let server = server();
+    data::write_binlog_in_large_transactions(&server, data::bytes());
+    let binlogs = server.binlogs();
+    let bytes = binlogs.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    let closed = binlogs.len() - 1;
+    let dir = scratch();
+    let raw = dir.path().join("raw");
+    let first = binlogs[0].file_name().unwrap().to_str().unwrap();
+    let script = format!(
+        "{} {LOGIN} --port={} --raw --read-from-remote-server --to-last-log --result-file={}/ {first}",
+        stock("mysqlbinlog"),
+        server.port(),
+        raw.display()
+    );
+    let mut contest = Contest::new("stream catch-up", bytes);
+    contest.contender(version("mysqlbinlog --raw"), || empty(&raw), || measure::pipeline(&script, &password()));
+    for (name, level) in [("uncompressed", 0), ("zstd 3", 3)] {
+        let archive = dir.path().join(format!("archive-{level}"));
+        let policy = policy(dir.path(), &server, &archive, level, true);
+        let (reset, done) = (archive.clone(), archive.clone());
+        contest.contender(
+            format!("{OURS}, {name}"),
+            move || empty(&reset),
+            move || {
+                let mut command = tidemark_command(["stream", "-f"]);
+                command.arg(&policy);
+                measure::run_until(command, "archiving every closed file", || count(&done, "index.json") >= closed)
+            },
+        );
+    }
+    contest.run(&[
+        Goal {
+            ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", uncompressed"),
+            peer: "mysqlbinlog",
+            ratio: 1.0,
+        },
+        Goal { ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd 3"), peer: "mysqlbinlog", ratio: 0.7 },
+    ])
+}
+
+/// A consistent full backup to disk.
+fn backup() -> Vec<String> {
+    let server = server();
+    data::fill_tables(&server, data::bytes());
+    let dir = scratch();
+    let (sql, folder, archive) =
+        (dir.path().join("dump.sql.zst"), dir.path().join("mydumper"), dir.path().join("archive"));
+    let policy = policy(dir.path(), &server, &archive, 3, false);
+    let mut contest = Contest::new(format!("full backup, {THREADS} threads"), data::bytes());
+    contest.contender(
+        version("mysqldump | zstd"),
+        || drop(fs::remove_file(&sql)),
+        || measure::pipeline(&mysqldump(&server, &format!("| zstd -q -3 -o {}", sql.display())), &password()),
+    );
+    if find_tool("mydumper", "mydumper").is_some() {
+        for (name, option) in [("mydumper --compress", "--compress"), ("mydumper (not compressed)", "")] {
+            contest.contender(
+                with_version(name, "mydumper"),
+                || empty(&folder),
+                || measure::pipeline(&mydumper(&server, &folder, option), &[]),
+            );
+        }
+    } else {
+        contest.skipped("mydumper", "not installed (tests/tools/install mydumper)");
+    }
+    contest.contender(OURS, || empty(&archive), || measure::run(&full(&policy)));
+    contest.run(&[
+        Goal { ours: "tidemark", peer: "mysqldump", ratio: 2.0 },
+        Goal { ours: "tidemark", peer: "mydumper --compress", ratio: 1.5 },
+    ])
+}
+
+/// Loading a full into an empty server.
+fn load() -> Vec<String> {
+    let source = server();
+    data::fill_tables(&source, data::bytes());
+    let dir = scratch();
+    let (sql, folder, archive) = (dir.path().join("dump.sql"), dir.path().join("mydumper"), dir.path().join("archive"));
+    measure::pipeline(&mysqldump(&source, &format!("> {}", sql.display())), &password());
+    let policy = policy(dir.path(), &source, &archive, 3, false);
+    measure::run(&full(&policy));
+    let target = RefCell::new(None);
+    let fresh = || {
+        target.borrow_mut().take(); // the old one goes before the new one comes
+        target.borrow_mut().replace(server());
+    };
+    let port = || target.borrow().as_ref().map(Server::port).unwrap();
+    let mut contest = Contest::new(format!("load, {THREADS} threads"), data::bytes());
+    contest.contender(version("mysql < dump"), fresh, || {
+        measure::pipeline(&format!("{} {LOGIN} --port={} < {}", stock("mysql"), port(), sql.display()), &password())
+    });
+    if let Some(myloader) = find_tool("mydumper", "myloader") {
+        measure::pipeline(&mydumper(&source, &folder, ""), &[]);
+        let (myloader, folder) = (myloader.display().to_string(), folder.display().to_string());
+        contest.contender(with_version("myloader", "mydumper"), fresh, move || {
+            let login = format!("-h 127.0.0.1 -P {} -u root -p {ROOT_PASSWORD}", port());
+            measure::pipeline(&format!("{myloader} {login} -t {THREADS} -o -d {folder}"), &[])
+        });
+    } else {
+        contest.skipped("myloader", "not installed (tests/tools/install mydumper)");
+    }
+    contest.contender(OURS, fresh, || measure::run(&restore(&policy, port())));
+    contest.run(&[
+        Goal { ours: "tidemark", peer: "mysql < dump", ratio: 3.0 },
+        Goal { ours: "tidemark", peer: "myloader", ratio: 1.3 },
+    ])
+}
+
+/// Replaying many small transactions over an all but empty full.
+fn replay() -> Vec<String> {
+    let source = server();
+    let dir = scratch();
+    let archive = dir.path().join("archive");
+    let policy = policy(dir.path(), &source, &archive, 3, true);
+    empty(&archive);
+    measure::run(&full(&policy));
+    data::write_small_transactions(&source, 50_000);
+    let binlogs = source.binlogs();
+    let bytes = binlogs.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    let closed = binlogs.len() - 1;
+    let mut command = tidemark_command(["stream", "-f"]);
+    command.arg(&policy);
+    measure::run_until(command, "archiving every closed file", || count(&archive, "index.json") >= closed);
+    let files: Vec<String> = binlogs.iter().map(|path| path.display().to_string()).collect();
+    let target = RefCell::new(None);
+    let fresh = || {
+        target.borrow_mut().take();
+        target.borrow_mut().replace(server());
+    };
+    let port = || target.borrow().as_ref().map(Server::port).unwrap();
+    let mut contest = Contest::new("replay of 50,000 transactions", bytes);
+    contest.contender(version("mysqlbinlog | mysql"), fresh, || {
+        let (read, apply) = (stock("mysqlbinlog"), stock("mysql"));
+        let script = format!(
+            "{read} --no-defaults {} | {apply} {LOGIN} --port={} --max-allowed-packet=1G",
+            files.join(" "),
+            port()
+        );
+        measure::pipeline(&script, &password())
+    });
+    contest.contender(OURS, fresh, || measure::run(&restore(&policy, port())));
+    contest.run(&[Goal { ours: "tidemark", peer: "mysqlbinlog", ratio: 3.0 }])
+}
+
+/// What a backup costs the server that is backed up: commits a second of two sessions, alone and under each dump.
+fn donor() -> Vec<String> {
+    let server = server();
+    data::fill_tables(&server, data::bytes());
+    data::write_small_transactions(&server, 4);
+    let dir = scratch();
+    let (sql, archive) = (dir.path().join("dump.sql.zst"), dir.path().join("archive"));
+    let policy = policy(dir.path(), &server, &archive, 3, false);
+    let sessions = (0..2).map(|session| {
+        let mut client = server.client();
+        client.arg(format!("--execute=CALL replay.work({session}, 2000000000)"));
+        Process::spawn(client)
+    });
+    let _sessions: Vec<Process> = sessions.collect();
+    let commits = || server.rows("SHOW GLOBAL STATUS LIKE 'Com_commit'")[0][1].parse::<f64>().unwrap();
+    let rate = |work: &dyn Fn()| {
+        let (before, start) = (commits(), Instant::now());
+        work();
+        ((commits() - before) / start.elapsed().as_secs_f64(), start.elapsed())
+    };
+    println!("\ndonor under a full backup ({} MiB): commits a second of two sessions", data::bytes() >> 20);
+    for round in 0..3 {
+        let (alone, _) = rate(&|| std::thread::sleep(Duration::from_secs(5)));
+        let (dumped, dump) = rate(&|| {
+            let _ = fs::remove_file(&sql);
+            measure::pipeline(&mysqldump(&server, &format!("| zstd -q -3 -o {}", sql.display())), &password());
+        });
+        let (ours, full_time) = rate(&|| {
+            empty(&archive);
+            measure::run(&full(&policy));
+        });
+        println!(
+            "  round {}: alone {alone:.0}; under mysqldump {dumped:.0} ({:.0} % of alone, for {dump:.1?}); under {OURS} {ours:.0} ({:.0} %, for {full_time:.1?})",
+            round + 1,
+            100.0 * dumped / alone,
+            100.0 * ours / alone,
+        );
+    }
+    Vec::new()
+}
+
+// ---- what they are made of ----
+
+fn full(policy: &Path) -> Command {
+    let mut command = tidemark_command(["backup", "--threads", &THREADS.to_string(), "-f"]);
+    command.arg(policy);
+    command
+}
+
+fn restore(policy: &Path, port: u16) -> Command {
+    let mut command =
+        tidemark_command(["restore", "--latest", "--into-tls", "Disabled", "--threads", &THREADS.to_string()]);
+    command.arg("--into").arg(format!("127.0.0.1:{port}")).arg("-f").arg(policy);
+    command.env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
+    command
+}
+
+fn mysqldump(server: &Server, rest: &str) -> String {
+    let options = "--single-transaction --routines --events --triggers --set-gtid-purged=OFF --databases bench";
+    format!("{} {LOGIN} --port={} {options} {rest}", stock("mysqldump"), server.port())
+}
+
+fn mydumper(server: &Server, folder: &Path, option: &str) -> String {
+    let mydumper = tool("mydumper", &["mydumper"]);
+    let login = format!("-h 127.0.0.1 -P {} -u root -p {ROOT_PASSWORD}", server.port());
+    format!("{} {login} -t {THREADS} -r 100000 {option} -G -E -R -B bench -o {}", mydumper.display(), folder.display())
+}
+
+fn policy(dir: &Path, server: &Server, archive: &Path, level: u8, binlog: bool) -> PathBuf {
+    let path = dir.join(format!("policy-{level}.yaml"));
+    let text = format!(
+        "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: bench}}\nspec:\n  \
+         source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  \
+         binlog: {{enabled: {binlog}}}\n  compression: {{level: {level}}}\n  storage: {{fs: {{path: {}}}}}\n---\n\
+         {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n",
+        server.port(),
+        archive.display()
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn password() -> [(&'static str, &'static str); 1] {
+    [("MYSQL_PWD", ROOT_PASSWORD)]
+}
+
+fn stock(name: &'static str) -> String {
+    tool("mysql", &[name]).display().to_string()
+}
+
+/// `what`, with the version of MySQL's clients.
+fn version(what: &str) -> String {
+    let output = Command::new(stock("mysql")).arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    format!("{what} {}", text.split("Ver ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("?"))
+}
+
+fn with_version(what: &str, name: &'static str) -> String {
+    let output = Command::new(tool(name, &[name])).arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    format!("{what} {}", text.split([' ', ',']).nth(1).unwrap_or("?"))
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("tidemark-bench-").tempdir().unwrap()
+}
+
+fn empty(folder: &Path) {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).unwrap();
+}
+
+/// Files of that name under `folder`.
+fn count(folder: &Path, name: &str) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(
+            |entry| {
+                if entry.path().is_dir() { count(&entry.path(), name) } else { usize::from(entry.file_name() == name) }
+            },
+        )
+        .sum()
+}
