@@ -238,6 +238,11 @@ impl Lines {
         Ok(())
     }
 
+    /// Drops what a sink would get.
+    pub fn discard(&mut self) {
+        self.buffer.clear();
+    }
+
     /// Hands over what is still here.
     pub async fn flush<S: LineSink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
         sink.take(&mut self.buffer).await?;

@@ -104,6 +104,17 @@ impl Connection {
         }
     }
 
+    /// Like [`Self::exec`], for a statement that need not be UTF-8: the server reads it in `character_set_client`.
+    pub async fn exec_bytes(&mut self, sql: &[u8]) -> Result<Done, Error> {
+        let payload = [&[COM_QUERY], sql].concat();
+        self.command(&payload).await?;
+        match self.reply(&summary(&String::from_utf8_lossy(sql))).await? {
+            Reply::Done(done) => Ok(done),
+            Reply::LocalInfile => self.refuse_file().await,
+            Reply::Columns(_) => Err(Error::Malformed { what: "a definition returned rows" }),
+        }
+    }
+
     /// Runs a query with a small result, read whole.
     pub async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<Bytes>>>, Error> {
         let mut rows = self.stream_rows(sql, MAX_REPLY_BYTES).await?;

@@ -1,0 +1,22 @@
+//! The base: a full loaded into an empty server and proved equal to what was saved.
+//!
+//! [`load`] goes on where a killed one stopped; [`verify`] reads everything back; [`finish`] lets events run again and removes
+//! the last trace of the load.
+
+mod accounts;
+mod config;
+mod ddl;
+mod description;
+mod error;
+mod load;
+mod object;
+mod programs;
+mod session;
+mod tables;
+mod target;
+mod verify;
+
+pub use config::BaseConfig;
+pub use error::BaseError;
+pub use load::{Loaded, finish, load};
+pub use verify::{Verified, verify};

@@ -1,0 +1,171 @@
+//! The target server: whether it will do, what is switched while loading, and how far a load has come.
+//!
+//! The state is kept in a schema of the target itself, so that it can never disagree with the rows: a part of a table and the
+//! note that it is there commit together.
+
+use std::collections::BTreeSet;
+
+use super::error::BaseError;
+use super::session::{Session, text};
+use crate::archive::manifest::FullManifest;
+use crate::model::Flavor;
+use crate::mysql::flavor::ServerVersion;
+use crate::mysql::quote;
+
+/// The schema that holds the state until [`super::finish`].
+pub(super) const STATE: &str = "tidemark_restore";
+
+const NOT_SYSTEM: &str = "NOT IN ('mysql','information_schema','performance_schema','sys','tidemark_restore')";
+
+/// Steps that are done; each is named once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Steps(pub(super) BTreeSet<String>);
+
+impl Steps {
+    pub(super) fn done(&self, step: &str) -> bool {
+        self.0.contains(step)
+    }
+}
+
+/// The statement that notes a step.
+pub(super) fn note(step: &str) -> String {
+    format!("REPLACE INTO {STATE}.steps VALUES (x'{}')", hex::encode(step))
+}
+
+/// Refuses a server of another flavor or an older version.
+pub(super) async fn check_server(session: &mut Session, manifest: &FullManifest) -> Result<(), BaseError> {
+    let target = session.value("SELECT @@version").await?;
+    let refuse = |reason: &str| {
+        Err(BaseError::WrongServer {
+            target: format!("{} {target}", session.flavor),
+            source_server: format!("{} {}", manifest.flavor, manifest.server_version),
+            reason: reason.to_owned(),
+        })
+    };
+    if session.flavor != manifest.flavor {
+        return refuse("a full restores into its own flavor only");
+    }
+    match (ServerVersion::parse(&target), ServerVersion::parse(&manifest.server_version)) {
+        (Some(new), Some(old)) if (new.major, new.minor) < (old.major, old.minor) => {
+            refuse("the target is older; restore into the same version or a later one")
+        }
+        (Some(_), Some(_)) => Ok(()),
+        _ => refuse("a version could not be read"),
+    }
+}
+
+/// Begins the state, or goes on with the one of a load that was cut off; returns the steps it has done.
+pub(super) async fn begin(session: &mut Session, full_id: &str, allow_non_empty: bool) -> Result<Steps, BaseError> {
+    let exists = format!("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", quote::text(STATE));
+    if !session.query(&exists).await?.is_empty() {
+        let begun = match session.value(&format!("SELECT value FROM {STATE}.settings WHERE name = 'full'")).await {
+            // Cut off while the state itself was made: nothing else was.
+            Err(e) if e.code() == Some(1146) => String::new(),
+            other => other?,
+        };
+        if begun == full_id {
+            let steps = session.query(&format!("SELECT name FROM {STATE}.steps")).await?;
+            return Ok(Steps(steps.iter().map(|row| text(row, 0)).collect()));
+        }
+        if !begun.is_empty() {
+            return Err(BaseError::NotEmpty {
+                what: format!("it holds a restore of full {begun} that was not finished"),
+            });
+        }
+    }
+    if !allow_non_empty {
+        check_empty(session).await?;
+    }
+    for sql in [
+        format!("CREATE DATABASE IF NOT EXISTS {STATE}"),
+        format!("CREATE TABLE IF NOT EXISTS {STATE}.steps (name VARBINARY(760) NOT NULL PRIMARY KEY) ENGINE=InnoDB"),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {STATE}.settings (name VARCHAR(64) NOT NULL PRIMARY KEY, value VARCHAR(255)) ENGINE=InnoDB"
+        ),
+    ] {
+        session.exec(&sql).await?;
+    }
+    remember(session, "full", full_id).await?;
+    Ok(Steps::default())
+}
+
+async fn check_empty(session: &mut Session) -> Result<(), BaseError> {
+    let not_empty = |what: String| Err(BaseError::NotEmpty { what });
+    for (view, schema, name, what) in [
+        ("TABLES", "TABLE_SCHEMA", "TABLE_NAME", "table"),
+        ("ROUTINES", "ROUTINE_SCHEMA", "ROUTINE_NAME", "routine"),
+        ("EVENTS", "EVENT_SCHEMA", "EVENT_NAME", "event"),
+    ] {
+        let sql = format!(
+            "SELECT {schema}, {name} FROM information_schema.{view} WHERE LOWER({schema}) {NOT_SYSTEM} LIMIT 1"
+        );
+        if let Some(row) = session.query(&sql).await?.first() {
+            return not_empty(format!("{what} {}", quote::qualified(&text(row, 0), &text(row, 1))));
+        }
+    }
+    let sql = "SELECT User, Host FROM mysql.user WHERE User NOT IN \
+               ('root','','mysql','mysql.sys','mysql.session','mysql.infoschema','mariadb.sys','PUBLIC','healthcheck') \
+               AND CONCAT(User, '@', Host) <> CURRENT_USER() LIMIT 1";
+    match session.query(sql).await?.first() {
+        Some(row) => not_empty(format!("account {}", quote::account(&text(row, 0), &text(row, 1)))),
+        None => Ok(()),
+    }
+}
+
+/// Switches the server over to loading. What is changed is remembered first, so that a cut-off load gives it back too.
+pub(super) async fn switch_on(session: &mut Session, fresh: bool, disable_redo_log: bool) -> Result<(), BaseError> {
+    for (name, while_loading) in
+        [("local_infile", "1"), ("event_scheduler", "0"), ("innodb_flush_log_at_trx_commit", "0")]
+    {
+        let value = session.value(&format!("SELECT @@GLOBAL.{name}")).await?;
+        session
+            .exec(&format!(
+                "INSERT IGNORE INTO {STATE}.settings VALUES ({}, {})",
+                quote::text(name),
+                quote::text(&value)
+            ))
+            .await?;
+        // A scheduler that was disabled at the start cannot be switched, and need not be.
+        if value != "DISABLED" {
+            session.exec(&format!("SET GLOBAL {name} = {while_loading}")).await?;
+        }
+    }
+    if session.flavor == Flavor::Mysql && fresh && disable_redo_log {
+        remember(session, "redo_log", "disabled").await?;
+        match session.exec("ALTER INSTANCE DISABLE INNODB REDO_LOG").await {
+            Err(e) if matches!(e.code(), Some(1227 | 1064 | 1235 | 3182)) => {
+                tracing::info!(error = %e, "the redo log stays on while loading");
+            }
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
+/// Gives back what loading needed; the event scheduler stays off until [`super::finish`].
+pub(super) async fn switch_off(session: &mut Session) -> Result<(), BaseError> {
+    give_back(session, &["local_infile", "innodb_flush_log_at_trx_commit"]).await?;
+    let redo = session.value(&format!("SELECT value FROM {STATE}.settings WHERE name = 'redo_log'")).await?;
+    if redo == "disabled" {
+        session.exec("ALTER INSTANCE ENABLE INNODB REDO_LOG").await?;
+    }
+    Ok(())
+}
+
+/// Sets globals to what they were before the load.
+pub(super) async fn give_back(session: &mut Session, names: &[&str]) -> Result<(), BaseError> {
+    for name in names {
+        let value =
+            session.value(&format!("SELECT value FROM {STATE}.settings WHERE name = {}", quote::text(name))).await?;
+        if !value.is_empty() && value != "DISABLED" {
+            let value = if value.bytes().all(|b| b.is_ascii_digit()) { value } else { quote::text(&value) };
+            session.exec(&format!("SET GLOBAL {name} = {value}")).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn remember(session: &mut Session, name: &str, value: &str) -> Result<(), BaseError> {
+    let sql = format!("REPLACE INTO {STATE}.settings VALUES ({}, {})", quote::text(name), quote::text(value));
+    session.exec(&sql).await.map(drop)
+}

@@ -1,0 +1,1 @@
+//! Full backups under load, under DDL, cut off and damaged.
