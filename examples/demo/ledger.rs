@@ -59,7 +59,7 @@ pub fn create_shop(server: &Server) {
 
 fn first_rows() -> Ledger {
     let mut ledger = Ledger::default();
-    (1..=ACCOUNTS).for_each(|id| drop(ledger.accounts.insert(id, 0)));
+    ledger.accounts.extend((1..=ACCOUNTS).map(|id| (id, 0)));
     for id in 1..=FIRST_ORDERS {
         let (account, amount) = (1 + id % ACCOUNTS, id % 97);
         *ledger.accounts.get_mut(&account).unwrap() += amount;
@@ -76,7 +76,8 @@ impl Load {
         let next_order = Arc::new(AtomicU64::new(FIRST_ORDERS + 1));
         let writers = (0..writers)
             .map(|_| {
-                let writer = write(server.port(), Arc::clone(&stop), Arc::clone(&acknowledged), Arc::clone(&next_order));
+                let writer =
+                    write(server.port(), Arc::clone(&stop), Arc::clone(&acknowledged), Arc::clone(&next_order));
                 runtime.spawn(writer)
             })
             .collect();
@@ -105,12 +106,22 @@ impl Load {
 }
 
 /// Places orders until told to stop, or until there is no table to write to.
-async fn write(port: u16, stop: Arc<AtomicBool>, acknowledged: Arc<AtomicU64>, next_order: Arc<AtomicU64>) -> Vec<Entry> {
+async fn write(
+    port: u16,
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    next_order: Arc<AtomicU64>,
+) -> Vec<Entry> {
     let mut conn = connect(port).await;
     let mut entries = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let order = next_order.fetch_add(1, Ordering::Relaxed);
-        let entry = Entry { order, account: 1 + order % ACCOUNTS, amount: order % 89, note: format!("order {order} — ünïcode ✓") };
+        let entry = Entry {
+            order,
+            account: 1 + order % ACCOUNTS,
+            amount: order % 89,
+            note: format!("order {order} — ünïcode ✓"),
+        };
         match place(&mut conn, &entry).await {
             Ok(()) => {
                 entries.push(entry);
@@ -151,25 +162,16 @@ async fn connect(port: u16) -> Conn {
     Conn::new(options.prefer_socket(false)).await.unwrap()
 }
 
-/// Drops the table and returns the transaction's GTID, as the server told this client.
-pub fn drop_orders(runtime: &Runtime, server: &Server) -> String {
-    runtime.block_on(async {
-        let mut conn = connect(server.port()).await;
-        conn.query_drop("SET SESSION session_track_gtids = OWN_GTID").await.unwrap();
-        conn.query_drop("DROP TABLE shop.orders").await.unwrap();
-        let tracked = conn.last_ok_packet().and_then(|ok| ok.session_state_info_ref()).unwrap_or_default();
-        let gtid = gtid_in(&String::from_utf8_lossy(tracked)).expect("the server reports the GTID of the drop");
-        conn.disconnect().await.unwrap();
-        gtid
-    })
-}
-
-/// The `uuid:number` at the end of a session-state blob.
-fn gtid_in(blob: &str) -> Option<String> {
-    let colon = blob.rfind(':')?;
-    let uuid = blob.get(colon.checked_sub(36)?..colon)?;
-    let number: String = blob.get(colon + 1..)?.chars().take_while(char::is_ascii_digit).collect();
-    (!number.is_empty()).then(|| format!("{uuid}:{number}"))
+/// Drops the table and returns the transaction's GTID, found as a person would: in the binary log.
+pub fn drop_orders(server: &Server) -> String {
+    server.sql("DROP TABLE shop.orders");
+    let files = server.binlogs();
+    let file = files.last().unwrap().file_name().unwrap().to_str().unwrap();
+    let events = server.rows(&format!("SHOW BINLOG EVENTS IN '{file}'"));
+    let info = |row: &Vec<String>| row.last().cloned().unwrap_or_default();
+    let drop = events.iter().rposition(|row| info(row).contains("DROP TABLE")).expect("the drop is in the binary log");
+    let gtid = events[..drop].iter().rev().map(info).find(|info| info.contains("GTID_NEXT")).unwrap();
+    gtid.split('\'').nth(1).unwrap().to_owned()
 }
 
 /// Every difference between the ledger and the restored server.

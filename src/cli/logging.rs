@@ -28,7 +28,7 @@ pub fn init(format: LogFormat, verbose: u8) {
         let ansi = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         registry.with(fmt::layer().with_writer(stderr).with_ansi(ansi).with_target(false)).try_init()
     } else {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(stderr).with_current_span(true)).try_init()
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(stderr).with_span_list(false)).try_init()
     };
 }
 

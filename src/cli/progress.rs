@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use crate::model::{Progress, ProgressReading};
 
@@ -33,15 +34,18 @@ impl Display {
             });
             return Self { task: task.abort_handle(), bar: Some(bar) };
         }
-        let task = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(LINE_INTERVAL);
-            let mut speed = Speed::default();
-            ticks.tick().await;
-            loop {
+        let task = tokio::spawn(
+            async move {
+                let mut ticks = tokio::time::interval(LINE_INTERVAL);
+                let mut speed = Speed::default();
                 ticks.tick().await;
-                log(&progress.read(), &mut speed);
+                loop {
+                    ticks.tick().await;
+                    log(&progress.read(), &mut speed);
+                }
             }
-        });
+            .in_current_span(),
+        );
         Self { task: task.abort_handle(), bar: None }
     }
 }

@@ -208,8 +208,8 @@ async fn source(archive: &Archive, timeline: &Timeline) -> SourceReport {
 async fn executed(archive: &Archive) -> anyhow::Result<Option<GtidSet>> {
     let Some(endpoint) = archive.sources.first() else { anyhow::bail!("the manifest names no source") };
     let mut session = Session::connect(endpoint).await?;
-    let statement = format!("SELECT {}", session.dialect().gtid_executed());
-    let text: Option<String> = session.first(&statement).await?;
+    let variable = session.dialect().gtid_executed();
+    let text = session.variable(variable).await?;
     let flavor = session.info().flavor();
     session.close().await;
     Ok(text.map(|text| GtidSet::parse(flavor, &text)).transpose()?)

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::binlog::{self, Acknowledge, StreamConfig, StreamReading, StreamStatus};
 use crate::cli::args::StreamArgs;
@@ -48,7 +49,7 @@ pub async fn stream(
         trace_id: trace_id.to_owned(),
         ..StreamConfig::default()
     };
-    let reporter = tokio::spawn(report(policy.name.clone(), status.clone()));
+    let reporter = tokio::spawn(report(policy.name.clone(), status.clone()).in_current_span());
     let done = binlog::stream(config, source, store, cancel, status.clone()).await;
     reporter.abort();
     line(&policy.name, &status.read(), "the stream has stopped");
