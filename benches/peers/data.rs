@@ -71,7 +71,7 @@ pub fn write_small_transactions(server: &Server, transactions: u32) {
            DECLARE i INT DEFAULT 0;
            WHILE i < transactions DO
              START TRANSACTION;
-             INSERT INTO t (session, note, payload) VALUES (session, CONCAT('order ', i), REPEAT(MD5(i), 20));
+             INSERT INTO t (session, note, payload) VALUES (session, CONCAT('order ', i), REPEAT(SHA2(i, 256), 10));
              UPDATE counters SET value = value + 1 WHERE id = session * 100 + i % 100;
              COMMIT;
              SET i = i + 1;
