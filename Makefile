@@ -32,6 +32,7 @@ unit: rust ## only the tests that need no server
 
 soak: rust ## the crash oracle for SOAK_CYCLES (200) cycles on each flavor
 	$(INSTALL) test
+	@cargo test $(FLAGS) --test it -- --list crash:: | grep ': test$$' || { echo 'there is no crash oracle in tests/it' >&2; exit 1; }
 	TIDEMARK_SOAK_CYCLES=$(SOAK_CYCLES) cargo test $(FLAGS) --test it -- --nocapture --test-threads 1 crash::
 
 bench: rust ## compare with mysqlbinlog, mysqldump, mydumper: BENCH=name for one (release build)
