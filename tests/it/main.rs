@@ -6,7 +6,12 @@
 mod support;
 
 mod architecture;
+<<<<<<< HEAD
 mod events;
+=======
+mod lab;
+mod restore;
+>>>>>>> 536b54a (wip: restore run)
 mod servers;
 mod store;
 mod wire;

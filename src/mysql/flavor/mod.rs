@@ -8,7 +8,7 @@ mod version;
 pub use grants::{Verb, grants, missing_grants};
 pub use version::ServerVersion;
 
-use crate::model::Flavor;
+use crate::model::{BinlogPosition, Flavor};
 
 /// The words a server understands. Built from its version; all methods are pure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ pub struct Source<'a> {
     pub connect_retry_s: u32,
     /// Seconds of silence after which the source sends a heartbeat.
     pub heartbeat_s: u32,
+    /// Where to begin, without GTIDs; none: by GTID.
+    pub position: Option<&'a BinlogPosition>,
+    /// With `position`: the replica gives transactions GTIDs of its own.
+    pub assign_gtids: bool,
 }
 
 impl Dialect {
@@ -138,20 +142,33 @@ impl Dialect {
         }
     }
 
-    /// Points a replica at a source by GTID, without TLS: the source is on loopback. The text holds the password.
+    /// Points a replica at a source, without TLS: the source is on loopback. The text holds the password.
     pub fn change_source(&self, source: &Source<'_>) -> String {
         let new = self.mysql(8, 0, 23);
         let (statement, p) =
             if new { ("CHANGE REPLICATION SOURCE TO", "SOURCE") } else { ("CHANGE MASTER TO", "MASTER") };
-        let by_gtid = if self.is_mariadb() {
-            format!("{p}_USE_GTID = slave_pos, {p}_SSL_VERIFY_SERVER_CERT = 0")
-        } else {
-            let key = if new { "GET_SOURCE_PUBLIC_KEY" } else { "GET_MASTER_PUBLIC_KEY" };
-            format!("{p}_AUTO_POSITION = 1, {key} = 1")
+        let begin = match source.position {
+            None if self.is_mariadb() => format!("{p}_USE_GTID = slave_pos"),
+            None => format!("{p}_AUTO_POSITION = 1"),
+            Some(at) => {
+                let place = format!("{p}_LOG_FILE = {}, {p}_LOG_POS = {}", literal(&at.file), at.offset);
+                match self.0.flavor {
+                    Flavor::Mariadb => format!("{place}, {p}_USE_GTID = no"),
+                    Flavor::Mysql if source.assign_gtids => {
+                        format!("{place}, {p}_AUTO_POSITION = 0, ASSIGN_GTIDS_TO_ANONYMOUS_TRANSACTIONS = LOCAL")
+                    }
+                    Flavor::Mysql => format!("{place}, {p}_AUTO_POSITION = 0"),
+                }
+            }
+        };
+        let login = match (self.is_mariadb(), new) {
+            (true, _) => format!("{p}_SSL_VERIFY_SERVER_CERT = 0"),
+            (false, true) => "GET_SOURCE_PUBLIC_KEY = 1".to_owned(),
+            (false, false) => "GET_MASTER_PUBLIC_KEY = 1".to_owned(),
         };
         format!(
             "{statement} {p}_HOST = {}, {p}_PORT = {}, {p}_USER = {}, {p}_PASSWORD = {}, {p}_SSL = 0, \
-             {p}_CONNECT_RETRY = {}, {p}_HEARTBEAT_PERIOD = {}, {by_gtid}",
+{p}_CONNECT_RETRY = {}, {p}_HEARTBEAT_PERIOD = {}, {login}, {begin}",
             literal(source.host),
             source.port,
             literal(source.user),

@@ -1,10 +1,14 @@
 //! From archive facts and a request to a plan.
+//!
+//! Each full has a chain of log behind it ([`Timeline`]). The newest full that the target contains and whose chain reaches
+//! the target is the base; [`ask`] and [`make`] try one chain.
 
-use super::chain::{Chain, Gap, closure, joined, shown, windows};
-use super::error::{self, PlanError, at};
-use super::{BasePlan, Coordinates, Facts, FilePart, FullFacts, LogFacts, Plan, Request, Target, Throughput};
-use crate::model::gtid::MariadbGtidSet;
-use crate::model::{BinlogPosition, CommitTime, Gtid, GtidSet};
+use super::error::{self, PlanError};
+use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput};
+use crate::archive::catalog::{ArchivedFile, FullHead};
+use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link};
+use crate::model::gtid::{MariadbGtid, MariadbGtidSet};
+use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet};
 
 /// A prefix of one file, up to the end of a whole transaction (or of the file's head).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,18 +19,18 @@ pub struct Found {
     pub gtids: GtidSet,
     /// Highest commit time in it.
     pub last_commit: Option<CommitTime>,
-    /// The transaction that ends at `offset`.
+    /// The transaction that ends at `offset`, where known.
     pub last_gtid: Option<Gtid>,
     /// Whether an offset that was asked for lies inside the transaction after `offset`.
     pub inside: bool,
 }
 
-/// Where the log is cut: everything before file `file` (an index into [`Facts::files`]), and `found` of it.
+/// Where a chain's log is cut: everything before link `link`, and `found` of that link's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Index of the last file.
-    pub file: usize,
-    /// What of it.
+    /// Index into [`Chain::links`].
+    pub link: usize,
+    /// What of its file.
     pub found: Found,
 }
 
@@ -50,366 +54,310 @@ pub enum Question {
 /// The next step towards a cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The end of the log is known; none: the restore ends with a full, before any log.
+    /// The end is known; none: nothing of the chain's log is needed.
     Cut(Option<Cut>),
-    /// Somebody must look into this file; transactions of `known` count for nothing (an earlier file has them).
+    /// Somebody must look into the file of this link; transactions of `known` count for nothing (an earlier file has them).
     Look {
-        /// Index of the file.
-        file: usize,
+        /// Index into [`Chain::links`].
+        link: usize,
         /// What to find.
         question: Question,
-        /// GTIDs of earlier files.
+        /// GTIDs of earlier links.
         known: GtidSet,
     },
 }
 
-/// Says where to cut the log for `request`, or which file (from index `from` on) to look into. Ask again with the next
-/// index when the answer is not in that file (all that matched were copies of earlier transactions).
-pub fn ask(facts: &Facts, request: &Request, from: usize) -> Result<Step, PlanError> {
-    if facts.fulls.is_empty() {
-        return error::NoFullSnafu.fail();
-    }
-    let words = words(request);
-    let nearest_end = || Step::Cut(end_of_log(facts));
+/// Why a chain does not do.
+#[derive(Debug)]
+pub enum Reject {
+    /// The target does not contain all of its full: an older one may do.
+    TooNew,
+    /// Its log does not reach the target.
+    Unreachable(PlanError),
+    /// The request is wrong, whatever the chain.
+    Request(PlanError),
+}
+
+/// Says where to cut `chain`, or which file (of the links from `from` on) to look into. Ask again with the next link when
+/// the answer is not in that file (all that matched were copies of earlier transactions).
+pub fn ask(facts: &Facts, request: &Request, chain: &Chain, from: usize) -> Result<Step, Reject> {
     match &request.target {
-        Target::Latest => Ok(nearest_end()),
-        Target::Time(time) => {
-            let wanted = CommitTime::from(*time);
-            let beyond = |commit: CommitTime| if request.exclusive { commit >= wanted } else { commit > wanted };
-            let holds = |f: &LogFacts| f.summary.last_commit.is_some_and(beyond);
-            if let Some(file) = facts.files.iter().skip(from).position(holds).map(|i| i + from) {
-                let question = match request.exclusive {
-                    true => Question::BeforeTime(wanted),
-                    false => Question::UpToTime(wanted),
-                };
-                return Ok(look(facts, file, question));
-            }
-            let last = facts.files.iter().filter_map(|f| f.summary.last_commit).max();
-            let proved = !request.exclusive && last == Some(wanted);
-            if proved || request.allow_nearest {
-                return Ok(nearest_end());
-            }
-            error::TooLateSnafu { target: words, windows: windows(facts) }.fail()
+        Target::Latest => Ok(Step::Cut(end_of(facts, chain))),
+        Target::Time(time) => ask_time(facts, request, chain, CommitTime::from(*time), from),
+        Target::Gtid(set) if set.flavor() != facts.flavor => {
+            let detail = format!("has no GTID such as {set}");
+            Err(Reject::Request(error::WrongCoordinatesSnafu { flavor: facts.flavor, detail }.build()))
         }
-        Target::Gtid(set) => ask_gtids(facts, request, &exact(set), set, from),
-        Target::Position(position) => {
-            let file = file_called(facts, &position.file)?;
-            let Some(log) = facts.files.get(file) else { return Ok(nearest_end()) };
-            if position.offset > log.end {
-                if request.allow_nearest {
-                    return Ok(Step::Cut(Some(whole(file, log))));
-                }
-                return error::TooLateSnafu { target: words, windows: windows(facts) }.fail();
-            }
-            let question = match request.exclusive {
-                true => Question::BeforeOffset(position.offset),
-                false => Question::UpToOffset(position.offset),
-            };
-            Ok(look(facts, file, question))
-        }
+        Target::Gtid(set) => ask_gtids(facts, request, chain, set, from),
+        Target::Position(position) => ask_position(facts, request, chain, position),
     }
 }
 
-fn ask_gtids(
-    facts: &Facts,
-    request: &Request,
-    wanted: &GtidSet,
-    given: &GtidSet,
-    from: usize,
-) -> Result<Step, PlanError> {
-    if given.flavor() != facts.flavor {
-        let detail = format!("has no GTID such as {given}");
-        return error::WrongCoordinatesSnafu { flavor: facts.flavor, detail }.fail();
+fn ask_time(facts: &Facts, request: &Request, chain: &Chain, wanted: CommitTime, from: usize) -> Result<Step, Reject> {
+    if wanted < chain.first {
+        return Err(Reject::TooNew);
     }
-    let is_given = |full: &FullFacts| !full.gtids.is_empty() && closure(&full.gtids) == closure(given);
-    if !request.exclusive && facts.fulls.iter().any(is_given) {
+    let beyond = |commit: CommitTime| if request.exclusive { commit >= wanted } else { commit > wanted };
+    let holds = |link: &Link| link.last_commit.is_some_and(beyond);
+    if let Some(link) = chain.links.iter().skip(from).position(holds).map(|i| i + from) {
+        let question = if request.exclusive { Question::BeforeTime(wanted) } else { Question::UpToTime(wanted) };
+        return Ok(look(facts, chain, link, question));
+    }
+    // Nothing archived is later than the target: that it is complete up to there is known only if it is no later than
+    // the newest thing the archive has seen.
+    let proved = wanted < chain.latest || (wanted == chain.latest && !request.exclusive);
+    if proved || request.allow_nearest {
+        return Ok(Step::Cut(end_of(facts, chain)));
+    }
+    Err(unreachable(facts, request, chain))
+}
+
+fn ask_gtids(facts: &Facts, request: &Request, chain: &Chain, set: &GtidSet, from: usize) -> Result<Step, Reject> {
+    let wanted = exact(set);
+    if !request.exclusive && !set.is_empty() && *set == chain.base_gtids {
         return Ok(Step::Cut(None));
     }
-    let mut remaining = wanted.clone();
-    let (mut first, mut last) = (None, None);
-    for (i, file) in facts.files.iter().enumerate() {
-        let before = remaining.count();
-        remaining = remaining.difference(&file.summary.gtids);
-        if remaining.count() < before {
-            first = first.or(Some(i));
-            last = Some(i);
-        }
-    }
-    let purged = facts.files.first().map(|f| f.summary.previous_gtids.clone());
-    let unknown = purged.as_ref().map_or_else(|| remaining.clone(), |p| remaining.difference(p));
-    if !unknown.is_empty() {
-        if request.allow_nearest && !request.exclusive {
-            return Ok(Step::Cut(end_of_log(facts)));
-        }
-        let missing = unknown.to_string();
-        return error::MissingGtidsSnafu { target: words(request), missing, windows: windows(facts) }.fail();
-    }
-    let too_early = || error::TooEarlySnafu { target: words(request), windows: windows(facts) }.fail();
+    let after_base: Vec<GtidSet> = chain.links.iter().map(|l| l.take.intersection(&wanted)).collect();
+    let has = |set: &GtidSet| !set.is_empty();
+    let (first, last) = (after_base.iter().position(has), after_base.iter().rposition(has));
+    let in_base = !wanted.intersection(&chain.base_gtids).is_empty();
+    let missing = wanted.difference(&chain.gtids);
     match (request.exclusive, first, last) {
-        (true, Some(file), _) if remaining.is_empty() => {
-            Ok(look(facts, file.max(from), Question::BeforeGtids(wanted.clone())))
+        (true, ..) if in_base => Err(Reject::TooNew),
+        (_, None, _) if missing.is_empty() => Err(Reject::TooNew),
+        _ if !missing.is_empty() && request.allow_nearest && !request.exclusive => {
+            Ok(Step::Cut(end_of(facts, chain)))
         }
-        (false, _, Some(file)) => Ok(look(facts, file.max(from), Question::UpToGtids(wanted.clone()))),
-        _ => too_early(),
+        _ if !missing.is_empty() => Err(Reject::Unreachable(
+            error::MissingGtidsSnafu {
+                target: request.to_string(),
+                missing: missing.to_string(),
+                reachable: facts.reachable(),
+            }
+            .build(),
+        )),
+        (true, Some(link), _) => Ok(look(facts, chain, link.max(from), Question::BeforeGtids(wanted))),
+        (false, _, Some(link)) => {
+            let here = after_base.get(link).cloned().unwrap_or(wanted);
+            Ok(look(facts, chain, link.max(from), Question::UpToGtids(here)))
+        }
+        _ => Err(Reject::TooNew),
     }
 }
 
-fn look(facts: &Facts, file: usize, question: Question) -> Step {
-    Step::Look { file, question, known: before(facts, file) }
+fn ask_position(facts: &Facts, request: &Request, chain: &Chain, at: &BinlogPosition) -> Result<Step, Reject> {
+    let file = file_called(facts, &at.file).map_err(Reject::Request)?;
+    let Some(link) = chain.links.iter().position(|l| l.file == file.id) else { return Err(Reject::TooNew) };
+    if at.offset > file.size {
+        return match request.allow_nearest {
+            true => Ok(Step::Cut(Some(whole(facts, chain, link)))),
+            false => Err(unreachable(facts, request, chain)),
+        };
+    }
+    if chain.addressing == Addressing::Position && chain.links.get(link).is_some_and(|l| l.from > at.offset) {
+        return Err(Reject::TooNew);
+    }
+    let question = match request.exclusive {
+        true => Question::BeforeOffset(at.offset),
+        false => Question::UpToOffset(at.offset),
+    };
+    Ok(look(facts, chain, link, question))
 }
 
-/// Everything the log had before file `file`.
-fn before(facts: &Facts, file: usize) -> GtidSet {
+fn look(facts: &Facts, chain: &Chain, link: usize, question: Question) -> Step {
+    Step::Look { link, question, known: taken_before(facts, chain, link) }
+}
+
+/// What the links before `link` take.
+fn taken_before(facts: &Facts, chain: &Chain, link: usize) -> GtidSet {
     let empty = GtidSet::empty(facts.flavor);
-    facts.files.iter().take(file).fold(empty, |all, f| joined(&all, &f.summary.gtids))
+    chain.links.iter().take(link).fold(empty, |all, l| joined(&all, &l.take))
 }
 
-fn whole(file: usize, log: &LogFacts) -> Cut {
-    let s = &log.summary;
+fn whole(facts: &Facts, chain: &Chain, link: usize) -> Cut {
+    let empty = GtidSet::empty(facts.flavor);
+    let file = chain.links.get(link).and_then(|l| facts.file(&l.file));
+    let summary = file.map(|f| &f.summary);
     let found = Found {
-        offset: s.boundary,
-        gtids: s.gtids.clone(),
-        last_commit: s.last_commit,
-        last_gtid: s.last_gtid.clone(),
+        offset: summary.map_or(0, |s| s.boundary),
+        gtids: summary.map_or(empty, |s| s.gtids.clone()),
+        last_commit: summary.and_then(|s| s.last_commit),
+        last_gtid: summary.and_then(|s| s.last_gtid.clone()),
         inside: false,
     };
-    Cut { file, found }
+    Cut { link, found }
 }
 
-fn end_of_log(facts: &Facts) -> Option<Cut> {
-    let file = facts.files.len().checked_sub(1)?;
-    facts.files.get(file).map(|log| whole(file, log))
+fn end_of(facts: &Facts, chain: &Chain) -> Option<Cut> {
+    chain.links.len().checked_sub(1).map(|last| whole(facts, chain, last))
 }
 
-fn file_called(facts: &Facts, name: &str) -> Result<usize, PlanError> {
-    let called = |f: &LogFacts| f.file.name == name || format!("{}@{}", f.file.name, f.file.created_unix) == name;
-    let found: Vec<usize> = facts.files.iter().enumerate().filter(|(_, f)| called(f)).map(|(i, _)| i).collect();
-    let spelled = |f: &LogFacts| format!("{}@{}", f.file.name, f.file.created_unix);
-    match found.as_slice() {
-        [one] => Ok(*one),
-        [] => {
-            let name_of = |f: Option<&LogFacts>| f.map_or_else(|| "nothing".to_owned(), spelled);
-            let (first, last) = (name_of(facts.files.first()), name_of(facts.files.last()));
-            error::NoSuchFileSnafu { file: name, first, last }.fail()
+/// The log of `chain` ends before the target: in a hole, or because nothing newer is archived.
+fn unreachable(facts: &Facts, request: &Request, chain: &Chain) -> Reject {
+    let (target, reachable) = (request.to_string(), facts.reachable());
+    Reject::Unreachable(match &chain.end {
+        ChainEnd::Gap(gap) => {
+            let missing = if gap.missing.is_empty() { gap.reason.clone() } else { gap.missing.to_string() };
+            error::MissingGtidsSnafu { target, missing, reachable }.build()
         }
+        ChainEnd::Newest | ChainEnd::OffLineage { .. } => error::TooLateSnafu { target, reachable }.build(),
+    })
+}
+
+fn file_called<'a>(facts: &'a Facts, name: &str) -> Result<&'a ArchivedFile, PlanError> {
+    let spelled = |f: &ArchivedFile| format!("{}@{}", f.id.name, f.id.created_unix);
+    let in_chains = |f: &&ArchivedFile| {
+        facts.timeline.chains.iter().any(|c| c.links.iter().any(|l| l.file == f.id)) && (f.id.name == name || spelled(f) == name)
+    };
+    let found: Vec<&ArchivedFile> = facts.files.iter().filter(in_chains).collect();
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => error::NoSuchFileSnafu { file: name, reachable: facts.reachable() }.fail(),
         several => {
-            let candidates: Vec<String> = several.iter().filter_map(|&i| facts.files.get(i)).map(spelled).collect();
+            let candidates: Vec<String> = several.iter().map(|f| spelled(f)).collect();
             error::AmbiguousFileSnafu { name, candidates: candidates.join(", ") }.fail()
         }
     }
 }
 
-/// MariaDB: a GTID names one transaction here, not all before it.
-fn exact(set: &GtidSet) -> GtidSet {
+/// MariaDB: `0-1-5` names one transaction here, not all before it.
+pub(super) fn exact(set: &GtidSet) -> GtidSet {
     let GtidSet::Mariadb(of) = set else { return set.clone() };
     let mut out = MariadbGtidSet::default();
-    for (domain, _, numbers) in of.domains() {
-        let prefix = numbers.ranges().next().is_some_and(|(first, _)| first == 1);
-        let kept = numbers.ranges().filter(|_| !prefix);
-        let Some(last) = of.last(domain) else { continue };
+    for last in of.domains().filter_map(|(domain, ..)| of.last(domain)) {
         out.insert(&last);
-        for (low, high) in kept {
-            (low..=high).for_each(|seq| _ = out.insert(&crate::model::gtid::MariadbGtid { seq, ..last }));
+    }
+    for (domain, server, numbers) in of.domains() {
+        if numbers.ranges().next().is_none_or(|(first, _)| first == 1) {
+            continue;
+        }
+        for (low, high) in numbers.ranges() {
+            (low..=high).for_each(|seq| _ = out.insert(&MariadbGtid { domain, server, seq }));
         }
     }
     GtidSet::Mariadb(out)
 }
 
-/// Makes the plan for a log cut at `cut` (none: end with a full that equals the target).
-pub fn make(facts: &Facts, request: &Request, cut: Option<&Cut>, speed: Throughput) -> Result<Plan, PlanError> {
-    let Some(cut) = cut else { return base_only(facts, request, speed) };
-    if let (Target::Position(position), true, false) = (&request.target, cut.found.inside, request.exclusive)
-        && !request.allow_nearest
-    {
-        let (file, offset, before) = (position.file.clone(), position.offset, cut.found.offset);
-        return error::InsideTransactionSnafu { file, offset, before }.fail();
-    }
-    let executed = executed_at(facts, cut);
-    let mut hole: Option<(Gap, Option<Chain>)> = None;
-    for full in facts.fulls.iter().rev().filter(|f| f.flavor == facts.flavor) {
-        match follow(full, facts, cut, &executed) {
-            Follow::Not => {}
-            Follow::Gap(gap, chain) => {
-                let farther = |old: &Option<Chain>| chain.as_ref().map(|c| c.reach) > old.as_ref().map(|c| c.reach);
-                if hole.as_ref().is_none_or(|(_, old)| farther(old)) {
-                    hole = Some((gap, chain));
-                }
-            }
-            Follow::Reaches(chain) => {
-                let skipped_bases = facts.fulls.iter().rev().take_while(|f| f.id != full.id).count();
-                return build(facts, request, full, &chain, cut, speed, skipped_bases);
-            }
-        }
-    }
-    let Some((gap, chain)) = hole else {
-        return error::TooEarlySnafu { target: words(request), windows: windows(facts) }.fail();
-    };
-    let nearest = chain.filter(|_| request.allow_nearest).map(|c| c.reach).filter(|&reach| reach < cut.file);
-    if let Some((reach, log)) = nearest.and_then(|reach| facts.files.get(reach).map(|log| (reach, log))) {
-        let mut plan = make(facts, request, Some(&whole(reach, log)), speed)?;
-        plan.explanation.push(format!(
-            "the target itself cannot be reached: the log misses {gap}; this is the nearest point before it"
-        ));
-        return Ok(plan);
-    }
-    error::MissingGtidsSnafu { target: words(request), missing: gap.to_string(), windows: windows(facts) }.fail()
+/// The union of two sets of one archive (which has one flavor).
+pub(super) fn joined(a: &GtidSet, b: &GtidSet) -> GtidSet {
+    a.union(b).unwrap_or_else(|_| a.clone())
 }
 
-enum Follow {
-    /// The full is newer than the cut.
-    Not,
-    Gap(Gap, Option<Chain>),
-    Reaches(Chain),
+/// What a server that has executed `set` says it has executed. MariaDB says a position, which stands for every lower
+/// number too, so numbers that no transaction ever had are no holes.
+pub(super) fn closure(set: &GtidSet) -> GtidSet {
+    let GtidSet::Mariadb(of) = set else { return set.clone() };
+    let mut closed = MariadbGtidSet::default();
+    for last in of.domains().filter_map(|(domain, ..)| of.last(domain)) {
+        closed.insert_prefix(&last);
+    }
+    GtidSet::Mariadb(closed)
 }
 
-/// What a server that replayed the log up to `cut` has executed.
-fn executed_at(facts: &Facts, cut: &Cut) -> GtidSet {
-    let upto = facts.files.iter().take(cut.file + 1);
-    let previous = upto.fold(before(facts, cut.file), |all, f| joined(&all, &f.summary.previous_gtids));
-    closure(&joined(&previous, &cut.found.gtids))
-}
-
-fn follow(full: &FullFacts, facts: &Facts, cut: &Cut, executed: &GtidSet) -> Follow {
-    if !full.gtids.is_subset(executed) {
-        return Follow::Not;
-    }
-    let chain = match Chain::from(full, &facts.files) {
-        Ok(chain) => chain,
-        // Without GTIDs a full that has no place in the log cannot be compared with the cut: it is no candidate.
-        Err(gap @ Gap::Gtids(_)) => return Follow::Gap(gap, None),
-        Err(Gap::Files(_)) => return Follow::Not,
-    };
-    if chain.by_position() && (chain.start, chain.start_offset) > (cut.file, cut.found.offset) {
-        return Follow::Not;
-    }
-    match &chain.gap {
-        Some(gap) if chain.reach < cut.file => Follow::Gap(gap.clone(), Some(chain)),
-        _ => Follow::Reaches(chain),
-    }
-}
-
-fn build(
+/// Makes the plan for `chain` cut at `cut` (none: its full alone).
+pub fn make(
     facts: &Facts,
     request: &Request,
-    full: &FullFacts,
     chain: &Chain,
-    cut: &Cut,
+    cut: Option<&Cut>,
     speed: Throughput,
-    newer_fulls: usize,
-) -> Result<Plan, PlanError> {
-    let coordinates = if chain.by_position() { Coordinates::Position } else { Coordinates::Gtid };
-    let start = chain.start.min(cut.file);
-    let needed = facts.files.get(start..=cut.file).unwrap_or_default();
+) -> Result<Plan, Reject> {
+    let full = facts.fulls.iter().find(|f| f.id == chain.full).ok_or(Reject::TooNew)?;
+    let coordinates = match chain.addressing {
+        Addressing::Gtid => Coordinates::Gtid,
+        Addressing::Position => Coordinates::Position,
+    };
+    if let (Some(cut), Target::Position(at)) = (cut, &request.target)
+        && cut.found.inside
+        && !request.exclusive
+        && !request.allow_nearest
+    {
+        let (file, offset, before) = (at.file.clone(), at.offset, cut.found.offset);
+        return Err(Reject::Request(error::InsideTransactionSnafu { file, offset, before }.build()));
+    }
     let mut replay = GtidSet::empty(facts.flavor);
     let mut restored_to = None;
     let mut files = Vec::new();
-    for (i, log) in (start..).zip(needed) {
-        let last = i == cut.file;
-        let gtids = if last { &cut.found.gtids } else { &log.summary.gtids };
-        let anonymous = log.summary.transactions > log.summary.gtids.count();
-        if coordinates == Coordinates::Gtid && facts.flavor == crate::model::Flavor::Mysql && anonymous {
-            return error::MixedGtidsSnafu { file: log.file.name.clone(), base: full.id.clone() }.fail();
+    let links = cut.map_or(0, |c| c.link + 1);
+    for (i, link) in chain.links.iter().take(links).enumerate() {
+        let Some(file) = facts.file(&link.file) else { return Err(Reject::TooNew) };
+        let last = cut.filter(|c| c.link == i).map(|c| &c.found);
+        let (end, commit) = last.map_or((link.to, link.last_commit), |f| (f.offset, f.last_commit));
+        let take = last.map_or_else(|| link.take.clone(), |f| link.take.intersection(&f.gtids));
+        let anonymous = file.summary.transactions > file.summary.gtids.count();
+        if coordinates == Coordinates::Gtid && facts.flavor == Flavor::Mysql && anonymous {
+            let mixed = error::MixedGtidsSnafu { file: link.file.name.clone(), base: full.id.clone() };
+            return Err(Reject::Unreachable(mixed.build()));
         }
-        replay = joined(&replay, gtids);
-        restored_to = restored_to.max(if last { cut.found.last_commit } else { log.summary.last_commit });
-        let begin = if i == chain.start { chain.start_offset } else { 4 };
-        let end = if last { cut.found.offset } else { log.summary.boundary };
-        files.push(FilePart { file: log.file.clone(), start: begin, end });
-    }
-    replay = replay.difference(&full.gtids);
-    let expected = closure(&joined(&full.gtids, &replay));
-    let lost = executed_at(facts, cut).difference(&expected);
-    if coordinates == Coordinates::Gtid && !lost.is_empty() {
-        let missing = lost.to_string();
-        return error::MissingGtidsSnafu { target: words(request), missing, windows: windows(facts) }.fail();
-    }
-    let nothing = match coordinates {
-        Coordinates::Gtid => replay.is_empty(),
-        Coordinates::Position => (chain.start, chain.start_offset) == (cut.file, cut.found.offset),
-    };
-    if nothing {
-        files.clear();
-        restored_to = None;
+        // What a server that read this file up to the cut has executed must include all of the full.
+        if let (Some(found), Coordinates::Gtid) = (last, coordinates) {
+            let executed = joined(&joined(&file.summary.previous_gtids, &found.gtids), &replay);
+            if !full.gtids.is_subset(&closure(&executed)) {
+                return Err(Reject::TooNew);
+            }
+        }
+        let needed = match coordinates {
+            Coordinates::Gtid => !take.is_empty(),
+            Coordinates::Position => end > link.from,
+        };
+        if needed {
+            replay = joined(&replay, &take);
+            restored_to = restored_to.max(commit);
+            files.push(FilePart { file: link.file.clone(), start: link.from.max(4), end });
+        }
     }
     let skipped = request.skip_gtids.as_ref().map_or_else(|| GtidSet::empty(facts.flavor), exact);
     let unknown = skipped.difference(&replay);
     if !unknown.is_empty() {
-        return error::SkipNotReplayedSnafu { gtids: unknown, base: full.id.clone() }.fail();
+        return Err(Reject::Request(error::SkipNotReplayedSnafu { gtids: unknown, base: full.id.clone() }.build()));
     }
-    let end = facts.files.get(cut.file).map(|f| BinlogPosition { file: f.file.name.clone(), offset: cut.found.offset });
+    let last_gtid = cut.and_then(|c| c.found.last_gtid.clone());
+    let end = files.last().map(|f| BinlogPosition { file: f.file.name.clone(), offset: f.end });
     let mut plan = Plan {
+        request: request.clone(),
         flavor: facts.flavor,
         server_version: full.server_version.clone(),
         coordinates,
         base: base_plan(full),
         replay_bytes: files.iter().map(|f| f.end.saturating_sub(f.start)).sum(),
-        files,
+        expected_gtids: closure(&joined(&full.gtids, &replay)),
+        last_gtid: last_gtid.filter(|gtid| replay.contains(gtid)),
         replay_gtids: replay,
         skipped,
-        expected_gtids: expected,
-        end: end.filter(|_| !nothing),
-        last_gtid: cut.found.last_gtid.clone().filter(|_| !nothing),
+        end,
         restored_to,
+        files,
         eta_s: 0,
-        explanation: vec![format!("target: {}", words(request))],
+        explanation: Vec::new(),
     };
-    plan.eta_s = eta(&plan, speed);
-    let base = &plan.base;
-    plan.explanation.push(match newer_fulls {
-        0 => format!("base: {} is the newest full, and the target contains all of it", base.id),
-        n => format!(
-            "base: {} is the newest full that the target contains; {n} newer are not within it or lack log",
-            base.id
-        ),
+    let load = plan.base.raw_bytes / speed.load_bytes_per_s.max(1);
+    plan.eta_s = load + plan.replay_bytes / speed.replay_bytes_per_s.max(1) + 1;
+    plan.explanation = explain(facts, request, full, &plan);
+    Ok(plan)
+}
+
+fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &Plan) -> Vec<String> {
+    let newer = facts.fulls.iter().filter(|f| f.id > full.id).count();
+    let mut lines = vec![format!("target: {request}")];
+    lines.push(match newer {
+        0 => format!("base: {} is the newest full", full.id),
+        n => format!("base: {} is the newest full that the target contains and whose log reaches it ({n} newer ones do not)", full.id),
     });
-    plan.explanation.push(match &plan.end {
+    lines.push(match &plan.end {
         None => "nothing to replay: the full is the target".to_owned(),
         Some(end) => format!("replay: the log up to {end}"),
     });
     if !plan.skipped.is_empty() {
-        plan.explanation.push(format!(
-            "skipped: {} run as empty transactions of the same GTID; what later transactions did to their rows may fail to replay",
+        lines.push(format!(
+            "skipped: {} become empty transactions of the same GTID, so the result's GTID set is the same; later transactions that \
+             build on what they did fail to replay",
             plan.skipped
         ));
     }
-    Ok(plan)
+    lines
 }
 
-fn base_only(facts: &Facts, request: &Request, speed: Throughput) -> Result<Plan, PlanError> {
-    let wanted = match &request.target {
-        Target::Gtid(set) => Some(closure(set)),
-        _ => None,
-    };
-    let fits = |f: &&FullFacts| wanted.as_ref().is_none_or(|w| closure(&f.gtids) == *w);
-    let Some(full) = facts.fulls.iter().rev().find(fits) else { return error::NoFullSnafu.fail() };
-    if let Some(skip) = &request.skip_gtids {
-        return error::SkipNotReplayedSnafu { gtids: skip.clone(), base: full.id.clone() }.fail();
-    }
-    let by_position = full.gtids.is_empty() && full.position.is_some();
-    let mut plan = Plan {
-        flavor: facts.flavor,
-        server_version: full.server_version.clone(),
-        coordinates: if by_position { Coordinates::Position } else { Coordinates::Gtid },
-        base: base_plan(full),
-        files: Vec::new(),
-        replay_gtids: GtidSet::empty(facts.flavor),
-        skipped: GtidSet::empty(facts.flavor),
-        expected_gtids: closure(&full.gtids),
-        end: None,
-        last_gtid: None,
-        restored_to: None,
-        replay_bytes: 0,
-        eta_s: 0,
-        explanation: vec![
-            format!("target: {}", words(request)),
-            format!("base: {} is exactly that; nothing to replay", full.id),
-        ],
-    };
-    plan.eta_s = eta(&plan, speed);
-    Ok(plan)
-}
-
-fn base_plan(full: &FullFacts) -> BasePlan {
+fn base_plan(full: &FullHead) -> BasePlan {
     BasePlan {
         id: full.id.clone(),
         consistent_at: full.consistent_at,
@@ -418,21 +366,4 @@ fn base_plan(full: &FullFacts) -> BasePlan {
         bytes: full.bytes,
         raw_bytes: full.raw_bytes,
     }
-}
-
-fn eta(plan: &Plan, speed: Throughput) -> u64 {
-    let load = plan.base.raw_bytes / speed.load_bytes_per_s.max(1);
-    let replay = plan.replay_bytes / speed.replay_bytes_per_s.max(1);
-    load + replay + 1
-}
-
-/// The target in words, as texts for people begin.
-fn words(request: &Request) -> String {
-    let point = match &request.target {
-        Target::Latest => return "the end of the archive".to_owned(),
-        Target::Time(time) => at(*time),
-        Target::Gtid(set) => format!("GTID {}", shown(set)),
-        Target::Position(position) => format!("position {position}"),
-    };
-    if request.exclusive { format!("the last transaction before {point}") } else { point }
 }

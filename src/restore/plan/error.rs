@@ -1,12 +1,10 @@
-use jiff::Timestamp;
 use snafu::Snafu;
 
-use super::Window;
 use crate::model::{Flavor, GtidSet};
 
 /// Why a target cannot be reached; every text says what can.
 #[derive(Debug, Snafu)]
-#[snafu(visibility(pub(super)))]
+#[snafu(visibility(pub(crate)))]
 pub enum PlanError {
     /// The archive has no full at all.
     #[snafu(display(
@@ -15,40 +13,40 @@ pub enum PlanError {
     NoFull,
 
     /// The target is older than the oldest full.
-    #[snafu(display("{target} is before anything the archive can restore; {}", reachable(windows)))]
+    #[snafu(display("cannot restore to {target}: it is before the oldest full backup; {reachable}"))]
     TooEarly {
         /// The target in words.
         target: String,
         /// What can be reached.
-        windows: Vec<Window>,
+        reachable: String,
     },
 
     /// The target is newer than the archived log.
     #[snafu(display(
-        "{target} is after the end of the archived log, so nothing proves that no transaction is missing; {}; `--latest` restores everything the archive holds, `--allow-nearest` accepts its end instead of the target",
-        reachable(windows)
+        "cannot restore to {target}: the archived log ends before it, so nothing proves that no transaction is missing; {reachable}; \
+         --latest restores everything the archive holds, --allow-nearest accepts its end instead of the target"
     ))]
     TooLate {
         /// The target in words.
         target: String,
         /// What can be reached.
-        windows: Vec<Window>,
+        reachable: String,
     },
 
     /// Transactions of the target are in no archived log.
-    #[snafu(display("{target} needs transactions the archive does not hold: {missing}; {}", reachable(windows)))]
+    #[snafu(display("cannot restore to {target}: the archive lacks {missing}; {reachable}"))]
     MissingGtids {
         /// The target in words.
         target: String,
-        /// GTIDs (or a file, where GTIDs are off) that are missing.
+        /// GTIDs that are missing, or words where GTIDs are off.
         missing: String,
         /// What can be reached.
-        windows: Vec<Window>,
+        reachable: String,
     },
 
     /// A position that is not the end of a transaction.
     #[snafu(display(
-        "{file}:{offset} is inside a transaction that begins at {before}; restore to {file}:{before}, or to the transaction's end, or pass `--allow-nearest`"
+        "{file}:{offset} is inside the transaction that begins at {before}: restore to {file}:{before} or to its end, or pass --allow-nearest"
     ))]
     InsideTransaction {
         /// File of the target.
@@ -60,18 +58,16 @@ pub enum PlanError {
     },
 
     /// A file name the archive does not hold.
-    #[snafu(display("the archive's live log has no file {file}; it holds {first} to {last}"))]
+    #[snafu(display("no log to replay in the archive is called {file}; {reachable}"))]
     NoSuchFile {
         /// The name asked for.
         file: String,
-        /// First archived file.
-        first: String,
-        /// Last archived file.
-        last: String,
+        /// What can be reached.
+        reachable: String,
     },
 
     /// Several archived files have this name (after a reset or a restore).
-    #[snafu(display("the archive holds several files called {name}; say which: {candidates}"))]
+    #[snafu(display("the archive holds several files called {name}: say which, one of {candidates}"))]
     AmbiguousFile {
         /// The name asked for.
         name: String,
@@ -79,7 +75,7 @@ pub enum PlanError {
         candidates: String,
     },
 
-    /// A GTID of the other flavor, or a GTID target where there are none.
+    /// A GTID of the other flavor.
     #[snafu(display("the archive is of {flavor}, whose log {detail}"))]
     WrongCoordinates {
         /// The archive's flavor.
@@ -90,7 +86,8 @@ pub enum PlanError {
 
     /// `skipGTIDs` names transactions the replay does not contain.
     #[snafu(display(
-        "cannot skip {gtids}: not among the transactions to be replayed after full {base} (a transaction that the full already contains cannot be taken out of it)"
+        "cannot skip {gtids}: not among the transactions that are replayed after full {base} (one that the full already \
+         contains cannot be taken out of it; a restore from an older full could skip it)"
     ))]
     SkipNotReplayed {
         /// The offending GTIDs.
@@ -101,7 +98,8 @@ pub enum PlanError {
 
     /// The log changes between GTIDs on and off in the range to be replayed.
     #[snafu(display(
-        "{file} holds transactions without a GTID among those to be replayed after full {base}: GTIDs were switched on or off there; restore to a point on one side of it from a full on the same side"
+        "{file} holds transactions without a GTID among those to be replayed after full {base}: GTIDs were switched on or off there; \
+         restore to a point on one side of it, from a full on the same side"
     ))]
     MixedGtids {
         /// The file.
@@ -109,17 +107,4 @@ pub enum PlanError {
         /// The chosen base.
         base: String,
     },
-}
-
-fn reachable(windows: &[Window]) -> String {
-    if windows.is_empty() {
-        return "nothing is reachable: the archive holds no full whose log is complete".to_owned();
-    }
-    let list: Vec<String> = windows.iter().map(ToString::to_string).collect();
-    format!("reachable: {}", list.join("; "))
-}
-
-/// A time as error texts and explanations spell it.
-pub(super) fn at(time: Timestamp) -> String {
-    time.to_string()
 }

@@ -3,7 +3,6 @@
 //! [`make`] is pure: archive facts and a request in, a [`Plan`] or a [`PlanError`] out. Only where the target falls within
 //! a file does somebody have to look at bytes; [`Cut`] says which file, [`super::resolve`] looks.
 
-mod chain;
 mod choose;
 mod error;
 mod show;
@@ -12,16 +11,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use chain::{Window, windows};
-pub use choose::{Cut, Found, Question, Step, ask, make};
+pub use choose::{Cut, Found, Question, Reject, Step, ask, make};
 pub use error::PlanError;
 
-use crate::archive::binlog_index::{FileId, FileSummary};
-use crate::archive::manifest::FullManifest;
+use crate::archive::binlog_index::FileId;
+use crate::archive::catalog::{ArchivedFile, Catalog, FullHead};
+use crate::archive::timeline::{Timeline, Window};
+use crate::model::gtid::ParseGtidError;
 use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet};
 
 /// Where a restore shall end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Target {
     /// Everything the archive holds.
     Latest,
@@ -34,7 +35,8 @@ pub enum Target {
 }
 
 /// What the user asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Request {
     /// Where to end.
     pub target: Target,
@@ -46,74 +48,55 @@ pub struct Request {
     pub allow_nearest: bool,
 }
 
-/// A full as the plan sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FullFacts {
-    /// The full's id.
-    pub id: String,
-    /// The flavor of the source.
-    pub flavor: Flavor,
-    /// The source's `@@version`.
-    pub server_version: String,
-    /// The source's [`FileId::server`].
-    pub server: String,
-    /// The moment the copy shows.
-    pub consistent_at: Timestamp,
-    /// Exactly what the copy contains; empty where GTIDs are off.
-    pub gtids: GtidSet,
-    /// Binlog position of the copy.
-    pub position: Option<BinlogPosition>,
-    /// Creation stamp of the file `position` names.
-    pub position_created_unix: Option<u32>,
-    /// Stored bytes.
-    pub bytes: u64,
-    /// Bytes before compression.
-    pub raw_bytes: u64,
-}
-
-impl From<&FullManifest> for FullFacts {
-    fn from(full: &FullManifest) -> Self {
-        Self {
-            id: full.id.clone(),
-            flavor: full.flavor,
-            server_version: full.server_version.clone(),
-            server: full.server.clone(),
-            consistent_at: full.consistent_at,
-            gtids: full.gtids.clone(),
-            position: full.position.clone(),
-            position_created_unix: full.position_created_unix,
-            bytes: full.objects.iter().map(|o| o.bytes).sum(),
-            raw_bytes: full.objects.iter().map(|o| o.raw_bytes).sum(),
-        }
-    }
-}
-
-/// A binlog file of the live lineage as the plan sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogFacts {
-    /// Which file.
-    pub file: FileId,
-    /// The flavor of its server.
-    pub flavor: Flavor,
-    /// Its archived prefix: complete up to `summary.boundary`.
-    pub summary: FileSummary,
-    /// One past the last archived byte.
-    pub end: u64,
-    /// Whether the whole file is archived.
-    pub closed: bool,
-    /// The server's next file, where known.
-    pub next_file: Option<String>,
-}
-
-/// What the archive holds, in the order of the log; fulls oldest first.
+/// What the archive holds.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The archive's flavor.
     pub flavor: Flavor,
     /// Every complete full.
-    pub fulls: Vec<FullFacts>,
-    /// The live lineage's files.
-    pub files: Vec<LogFacts>,
+    pub fulls: Vec<FullHead>,
+    /// Every binlog file.
+    pub files: Vec<ArchivedFile>,
+    /// What follows from them.
+    pub timeline: Timeline,
+}
+
+impl Facts {
+    /// Computes the timeline of a catalog.
+    pub fn of(catalog: Catalog) -> Self {
+        let Catalog { info, fulls, files, .. } = catalog;
+        let timeline = Timeline::new(info.flavor, &fulls, &files);
+        Self { flavor: info.flavor, fulls, files, timeline }
+    }
+
+    /// One file.
+    pub fn file(&self, id: &FileId) -> Option<&ArchivedFile> {
+        self.files.iter().find(|f| f.id == *id)
+    }
+
+    /// What can be restored, in words: times and GTIDs.
+    pub fn reachable(&self) -> String {
+        let windows: Vec<String> = self.timeline.windows.iter().map(|w| self.in_words(w)).collect();
+        if windows.is_empty() { "nothing is reachable".to_owned() } else { format!("reachable: {}", windows.join("; ")) }
+    }
+
+    fn in_words(&self, window: &Window) -> String {
+        let span = format!("{} to {}", window.first.timestamp(), window.latest.timestamp());
+        let chain = window.fulls.first().and_then(|full| self.timeline.chain(full));
+        match chain.and_then(|c| c.links.last()) {
+            _ if !window.gtids.is_empty() => format!("{span} (GTIDs up to {})", shown(&window.gtids)),
+            Some(link) => format!("{span} (up to {}:{})", link.file.name, link.to),
+            None => span,
+        }
+    }
+}
+
+/// A set as people read it: MariaDB's as a position.
+pub(crate) fn shown(set: &GtidSet) -> String {
+    match set {
+        GtidSet::Mysql(set) => set.to_string(),
+        GtidSet::Mariadb(set) => set.position(),
+    }
 }
 
 /// Measured speeds, for the estimate.
@@ -175,6 +158,8 @@ pub struct FilePart {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
+    /// What was asked for.
+    pub request: Request,
     /// Flavor of the source, and so of the target.
     pub flavor: Flavor,
     /// The version of the server the base was taken from; the target must not be older.
@@ -207,12 +192,17 @@ pub struct Plan {
 
 impl Plan {
     /// A hex digest of everything that decides the result: two plans of equal digest restore the same.
-    /// The estimate and the words are left out.
+    /// The estimate, the words and the way it was asked for are left out.
     pub fn digest(&self) -> String {
-        let mut decisive = self.clone();
-        decisive.eta_s = 0;
-        decisive.explanation.clear();
+        let Self { flavor, server_version: _, coordinates, base, files, replay_gtids, skipped, expected_gtids, .. } = self;
+        let decisive = (flavor, coordinates, &base.id, files, replay_gtids, skipped, expected_gtids);
         let json = serde_json::to_vec(&decisive).unwrap_or_default();
         hex::encode(Sha256::digest(&json))
     }
+}
+
+/// Reads GTIDs that stand for themselves: on MariaDB `0-1-5` is one transaction here (`0-1-3..5` are three), where a position of
+/// the same text would mean all up to it.
+pub fn parse_gtids(flavor: Flavor, text: &str) -> Result<GtidSet, ParseGtidError> {
+    GtidSet::parse(flavor, text).map(|set| choose::exact(&set))
 }

@@ -2,8 +2,21 @@
 
 use std::fmt;
 
-use super::chain::shown;
-use super::{Coordinates, Plan};
+use super::{Coordinates, Plan, Request, Target, shown};
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.exclusive && self.target != Target::Latest {
+            f.write_str("the last transaction before ")?;
+        }
+        match &self.target {
+            Target::Latest => f.write_str("the end of the archive"),
+            Target::Time(time) => time.fmt(f),
+            Target::Gtid(set) => write!(f, "GTID {}", shown(set)),
+            Target::Position(position) => write!(f, "position {position}"),
+        }
+    }
+}
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,167 @@
+//! A restore, phase by phase. What is done is kept in the target, so that the same restore goes on after a crash.
+
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::RestoreError;
+use super::plan::{Coordinates, Plan, Request, shown};
+use super::preflight::TargetFacts;
+use super::state::{Phase, State};
+use super::{RestoreOptions, RestoreReport, base, prove, replay, settings};
+use crate::archive::store::Store;
+use crate::model::{Flavor, GtidSet, Progress};
+use crate::mysql::endpoint::Endpoint;
+use crate::mysql::flavor::quote;
+use crate::mysql::sql::Session;
+
+/// The plan of an unfinished restore on `target` that was asked for by the same `request`: to go on with it, run it instead of a
+/// new plan (which may differ, as the archive grows).
+pub async fn unfinished(target: &Endpoint, request: &Request) -> Result<Option<Plan>, RestoreError> {
+    let mut session = Session::connect(target).await?;
+    let state = State::read(&mut session, &target.address()).await?;
+    Ok(state.map(|s| s.plan).filter(|plan| plan.request == *request))
+}
+
+/// Carries out `plan`, or goes on with it where an earlier run ended.
+pub async fn run(
+    plan: &Plan,
+    store: &Store,
+    target: &Endpoint,
+    options: &RestoreOptions,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<RestoreReport, RestoreError> {
+    let mut session = connect(target).await?;
+    let address = target.address();
+    let (mut state, resumed) = match State::read(&mut session, &address).await? {
+        Some(state) if state.plan.digest() == plan.digest() => (state, true),
+        Some(other) => {
+            let (begun, base) = (other.plan.request.to_string(), other.plan.base.id);
+            return Err(RestoreError::OtherRestore { address, begun, base });
+        }
+        None => (begin(&mut session, plan, &address, options).await?, false),
+    };
+    fail::fail_point!("restore::begun");
+    let began = Instant::now();
+    settings::shut_admins(&mut session, false).await?;
+    settings::shut(&mut session).await?;
+    if state.phase == Phase::Base {
+        base::load(store, &plan.base.id, target, &options.base, progress, cancel)
+            .await
+            .map_err(|e| RestoreError::Base { full: plan.base.id.clone(), message: e.to_string() })?;
+        fail::fail_point!("restore::base::loaded");
+        base::verify(store, &plan.base.id, target, &options.base, progress, cancel)
+            .await
+            .map_err(|e| RestoreError::Base { full: plan.base.id.clone(), message: e.to_string() })?;
+        next(&mut session, &mut state, Phase::Gtids, began).await?;
+    }
+    fail::fail_point!("restore::base::proved");
+    if state.phase == Phase::Gtids {
+        let began = Instant::now();
+        set_gtids(&mut session, plan).await?;
+        fail::fail_point!("restore::gtids::set");
+        next(&mut session, &mut state, Phase::Replay, began).await?;
+    }
+    if state.phase == Phase::Replay {
+        let began = Instant::now();
+        if !plan.files.is_empty() {
+            replay::replay(&mut session, plan, store, options, progress, cancel).await?;
+        }
+        fail::fail_point!("restore::replay::done");
+        progress.begin("proof", 0);
+        prove::prove(&mut session, plan).await?;
+        settings::shut_admins(&mut session, false).await?;
+        next(&mut session, &mut state, Phase::Cleanup, began).await?;
+    }
+    fail::fail_point!("restore::proved");
+    progress.begin("cleanup", 0);
+    let warnings = clean_up(&mut session, plan, &state, target, options).await?;
+    Ok(RestoreReport {
+        id: state.id,
+        target: address,
+        base: plan.base.id.clone(),
+        executed: shown(&plan.expected_gtids),
+        end: plan.end.clone(),
+        restored_to: plan.restored_to,
+        resumed,
+        rto_seconds: state.seconds.iter().map(|(_, s)| s).sum(),
+        seconds: state.seconds,
+        warnings,
+    })
+}
+
+async fn connect(target: &Endpoint) -> Result<Session, RestoreError> {
+    let mut session = Session::connect(target).await?;
+    // What a restore notes for itself is no part of the restored history.
+    session.exec("SET SESSION sql_log_bin = 0").await?;
+    Ok(session)
+}
+
+async fn begin(
+    session: &mut Session,
+    plan: &Plan,
+    address: &str,
+    options: &RestoreOptions,
+) -> Result<State, RestoreError> {
+    let problems = TargetFacts::read(session).await?.problems(plan, options.allow_non_empty);
+    if !problems.is_empty() {
+        return Err(RestoreError::Preflight { address: address.to_owned(), problems });
+    }
+    let saved = settings::save(session).await?;
+    let state =
+        State { id: uuid::Uuid::new_v4(), plan: plan.clone(), phase: Phase::Base, saved, seconds: Vec::new() };
+    state.write(session).await?;
+    Ok(state)
+}
+
+/// Notes that the current phase is over.
+async fn next(session: &mut Session, state: &mut State, phase: Phase, began: Instant) -> Result<(), RestoreError> {
+    state.seconds.push((state.phase, began.elapsed().as_secs_f64()));
+    state.phase = phase;
+    state.write(session).await
+}
+
+/// Tells the target that it has executed what the base holds, and nothing else.
+async fn set_gtids(session: &mut Session, plan: &Plan) -> Result<(), RestoreError> {
+    let dialect = session.dialect();
+    let log_bin = session.variable("log_bin").await?.is_some_and(|v| v.eq_ignore_ascii_case("ON") || v == "1");
+    if plan.flavor == Flavor::Mysql || log_bin {
+        session.exec(dialect.reset_binary_logs()).await?;
+    }
+    fail::fail_point!("restore::gtids::reset");
+    if plan.coordinates == Coordinates::Position {
+        return Ok(());
+    }
+    match &plan.base.gtids {
+        // MariaDB keeps a position from before unless it is told another.
+        GtidSet::Mariadb(set) => {
+            session.exec(&format!("SET GLOBAL gtid_slave_pos = {}", quote(&set.position()))).await?;
+        }
+        set if !set.is_empty() => session.exec(&dialect.set_gtid_executed(&set.to_string())).await?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Gives the target to its users.
+async fn clean_up(
+    session: &mut Session,
+    plan: &Plan,
+    state: &State,
+    target: &Endpoint,
+    options: &RestoreOptions,
+) -> Result<Vec<String>, RestoreError> {
+    settings::shut_admins(session, false).await?;
+    let dialect = session.dialect();
+    if !session.named_rows(dialect.show_replica_status()).await?.is_empty() {
+        session.exec(dialect.stop_replica()).await?;
+        session.exec(dialect.reset_replica_all()).await?;
+    }
+    fail::fail_point!("restore::cleanup::detached");
+    let warnings = base::finish(session, target, &plan.base.id, options).await?;
+    settings::give_back(session, &state.saved).await?;
+    fail::fail_point!("restore::cleanup::opened");
+    State::drop(session).await?;
+    Ok(warnings)
+}

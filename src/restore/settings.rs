@@ -1,0 +1,71 @@
+//! The target's settings while a restore is under way, and how they were before.
+
+use super::error::RestoreError;
+use crate::model::Flavor;
+use crate::mysql::flavor::quote;
+use crate::mysql::sql::Session;
+
+/// Variables that a restore changes, as they are now, in the order they are to be given back.
+pub(super) async fn save(session: &mut Session) -> Result<Vec<(String, String)>, RestoreError> {
+    let dialect = session.dialect();
+    let mut names = vec![dialect.applier_workers(), dialect.replica_max_packet(), "max_allowed_packet", "event_scheduler"];
+    match session.info().flavor() {
+        // read_only before super_read_only: giving back super_read_only=ON first would switch read_only on, too.
+        Flavor::Mysql => names.extend(["read_only", "super_read_only"]),
+        Flavor::Mariadb => names.extend(["slave_parallel_mode", "read_only"]),
+    }
+    let mut saved = Vec::new();
+    for name in names {
+        if let Some(value) = session.variable(name).await? {
+            saved.push((name.to_owned(), value));
+        }
+    }
+    Ok(saved)
+}
+
+/// Shuts out everybody without administrative rights, and stops events.
+pub(super) async fn shut(session: &mut Session) -> Result<(), RestoreError> {
+    set(session, "read_only", "ON").await?;
+    if session.variable("event_scheduler").await?.is_some_and(|v| v.eq_ignore_ascii_case("ON")) {
+        set(session, "event_scheduler", "OFF").await?;
+    }
+    Ok(())
+}
+
+/// MySQL: shuts out administrators too, or lets them in again. Only the applier writes then.
+pub(super) async fn shut_admins(session: &mut Session, shut: bool) -> Result<(), RestoreError> {
+    if session.info().flavor() == Flavor::Mysql {
+        set(session, "super_read_only", if shut { "ON" } else { "OFF" }).await?;
+    }
+    Ok(())
+}
+
+/// Readies the applier: parallel, and for events of any size. Replication must be stopped.
+pub(super) async fn ready_applier(session: &mut Session, workers: u32) -> Result<(), RestoreError> {
+    const GIB: &str = "1073741824";
+    let dialect = session.dialect();
+    set(session, "max_allowed_packet", GIB).await?;
+    set(session, dialect.replica_max_packet(), GIB).await?;
+    set(session, dialect.applier_workers(), &workers.to_string()).await?;
+    if session.info().flavor() == Flavor::Mariadb {
+        set(session, "slave_parallel_mode", "optimistic").await?;
+    }
+    Ok(())
+}
+
+/// Gives `saved` back.
+pub(super) async fn give_back(session: &mut Session, saved: &[(String, String)]) -> Result<(), RestoreError> {
+    for (name, value) in saved {
+        // DISABLED cannot be set, and was not changed.
+        if !value.eq_ignore_ascii_case("DISABLED") {
+            set(session, name, value).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn set(session: &mut Session, name: &str, value: &str) -> Result<(), RestoreError> {
+    let numeric = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    let value = if numeric { value.to_owned() } else { quote(value) };
+    Ok(session.exec(&format!("SET GLOBAL {name} = {value}")).await?)
+}

@@ -1,0 +1,165 @@
+//! A source, its archive, and restores from it: what the tests of `serve` and `restore` stand on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidemark::archive::store::{Store, StoreConfig};
+use tidemark::backup::logical::{self, LogicalConfig};
+use tidemark::binlog::{StreamConfig, StreamStatus, stream};
+use tidemark::model::{Flavor, GtidSet, Progress};
+use tidemark::mysql::endpoint::{Endpoint, Tls, TlsMode};
+use tidemark::restore::plan::{Plan, Request, Target, Throughput, parse_gtids};
+use tidemark::restore::{self, RestoreError, RestoreOptions, RestoreReport};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{ROOT_PASSWORD, Server, ServerOptions};
+
+pub struct Lab {
+    pub source: Server,
+    pub store: Store,
+    pub root: PathBuf,
+    pub runtime: Runtime,
+    _dir: tempfile::TempDir,
+}
+
+/// A stream that runs until it is stopped.
+pub struct Streaming {
+    cancel: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), tidemark::binlog::Error>>,
+    pub status: StreamStatus,
+}
+
+impl Lab {
+    /// A fresh source with one full of its empty self.
+    pub fn new(options: ServerOptions) -> Lab {
+        let lab = Lab::without_full(options);
+        lab.full();
+        lab
+    }
+
+    pub fn without_full(options: ServerOptions) -> Lab {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("archive");
+        let store = Store::open(&StoreConfig::Fs { root: root.clone() }).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let source = options.start();
+        let lab = Lab { source, store, root, runtime, _dir: dir };
+        lab.runtime
+            .block_on(tidemark::archive::identity::ensure(&lab.store, lab.source.flavor(), "lab"))
+            .unwrap();
+        lab
+    }
+
+    pub fn flavor(&self) -> Flavor {
+        self.source.flavor()
+    }
+
+    /// Takes a full; its id.
+    pub fn full(&self) -> String {
+        let config = LogicalConfig::default();
+        let endpoint = endpoint(&self.source);
+        let full = logical::run(&config, &endpoint, &self.store, Progress::default(), CancellationToken::new());
+        self.runtime.block_on(full).unwrap().id
+    }
+
+    pub fn stream(&self, config: StreamConfig) -> Streaming {
+        let (cancel, status) = (CancellationToken::new(), StreamStatus::default());
+        let run = stream(config, endpoint(&self.source), self.store.clone(), cancel.clone(), status.clone());
+        Streaming { cancel, task: self.runtime.spawn(run), status }
+    }
+
+    /// Archives everything the source has logged by now, in small segments.
+    pub fn archive(&self) {
+        let config =
+            StreamConfig { segment_bytes: 256 << 10, flush_interval: Duration::from_millis(50), ..StreamConfig::default() };
+        let streaming = self.stream(config);
+        self.durable(&streaming);
+        self.stop(streaming);
+    }
+
+    /// Waits until all that the source has logged is durable.
+    pub fn durable(&self, streaming: &Streaming) {
+        let row = self.source.rows(match self.flavor() {
+            Flavor::Mysql => "SHOW BINARY LOG STATUS",
+            Flavor::Mariadb => "SHOW MASTER STATUS",
+        });
+        let (file, offset) = (row[0][0].clone(), row[0][1].parse::<u64>().unwrap());
+        let mut status = streaming.status.subscribe();
+        let there = status.wait_for(|s| s.durable.as_ref().is_some_and(|d| d.file > file || d.file == file && d.offset >= offset));
+        let waited = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), there).await.is_ok() });
+        assert!(waited, "not durable up to {file}:{offset}: {:?}", streaming.status.read());
+    }
+
+    pub fn stop(&self, streaming: Streaming) {
+        streaming.cancel.cancel();
+        self.runtime.block_on(streaming.task).unwrap().unwrap();
+    }
+
+    pub fn plan(&self, request: &Request) -> Result<Plan, RestoreError> {
+        self.runtime.block_on(restore::plan(&self.store, request, Throughput::default()))
+    }
+
+    pub fn run(&self, plan: &Plan, target: &Server) -> Result<RestoreReport, RestoreError> {
+        let (options, progress, cancel) = (RestoreOptions::default(), Progress::default(), CancellationToken::new());
+        self.runtime.block_on(restore::run(plan, &self.store, &endpoint(target), &options, &progress, &cancel))
+    }
+
+    /// Restores into a fresh server and returns it.
+    pub fn restore(&self, request: &Request) -> (Server, RestoreReport) {
+        let plan = self.plan(request).unwrap_or_else(|e| panic!("{e}"));
+        let target = ServerOptions::of(self.flavor()).start();
+        let report = self.run(&plan, &target).unwrap_or_else(|e| panic!("{e}\n{plan}\n{}", target.log()));
+        assert_eq!(executed(&target), report.executed, "the report tells the truth");
+        (target, report)
+    }
+
+    pub fn gtids(&self, text: &str) -> GtidSet {
+        parse_gtids(self.flavor(), text).unwrap()
+    }
+}
+
+pub fn request(target: Target) -> Request {
+    Request { target, exclusive: false, skip_gtids: None, allow_nearest: false }
+}
+
+pub fn endpoint(server: &Server) -> Endpoint {
+    Endpoint {
+        host: "127.0.0.1".into(),
+        port: server.port(),
+        user: "root".into(),
+        password: ROOT_PASSWORD.into(),
+        tls: Tls { mode: TlsMode::Disabled, ca_pem: None },
+        connect_timeout: Duration::from_secs(10),
+    }
+}
+
+/// What the server has executed, in our own canonical text.
+pub fn executed(server: &Server) -> String {
+    match server.flavor() {
+        Flavor::Mysql => server.gtids(),
+        Flavor::Mariadb => server.sql("SELECT @@GLOBAL.gtid_slave_pos"),
+    }
+}
+
+/// Name and checksum of every user table.
+pub fn checksums(server: &Server) -> Vec<Vec<String>> {
+    let tables = server.rows(
+        "SELECT CONCAT('`', table_schema, '`.`', table_name, '`') FROM information_schema.tables WHERE table_type = 'BASE TABLE' AND \
+         table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema') ORDER BY 1",
+    );
+    let names: Vec<String> = tables.into_iter().map(|row| row[0].clone()).collect();
+    if names.is_empty() { Vec::new() } else { server.rows(&format!("CHECKSUM TABLE {}", names.join(", "))) }
+}
+
+/// An independent replay: the stock tool's text of `files` with `args`, into a fresh server by the stock client.
+pub fn stock_replay(source: &Server, args: &[&str]) -> Server {
+    let fresh = ServerOptions::of(source.flavor()).start();
+    if source.flavor() == Flavor::Mysql {
+        fresh.sql("RESET BINARY LOGS AND GTIDS");
+    }
+    let output = source.binlog_command().arg("--no-defaults").args(args).args(source.binlogs()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fresh.sql(&String::from_utf8_lossy(&output.stdout));
+    fresh
+}
