@@ -2,6 +2,7 @@ use std::fmt;
 
 use snafu::Snafu;
 
+use super::base::BaseError;
 use super::plan::PlanError;
 use crate::archive::ArchiveError;
 use crate::mysql::sql;
@@ -85,12 +86,12 @@ pub enum RestoreError {
         message: String,
     },
     /// Loading the base failed.
-    #[snafu(display("cannot load full {full}: {message}"))]
+    #[snafu(display("cannot load full {full}: {source}"))]
     Base {
         /// The full.
         full: String,
         /// Cause.
-        message: String,
+        source: BaseError,
     },
     /// The applier stopped.
     #[snafu(display(
@@ -156,6 +157,7 @@ impl RestoreError {
             Self::Archive { source } => source.is_transient(),
             Self::Serve { source } => source.is_transient(),
             Self::Sql { source } => source.is_transient(),
+            Self::Base { source, .. } => source.is_transient(),
             Self::Stalled { .. } | Self::Cancelled => true,
             _ => false,
         }

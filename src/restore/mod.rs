@@ -38,7 +38,7 @@ pub struct RestoreOptions {
     /// Applier threads of the target.
     pub workers: u32,
     /// How the base is loaded.
-    pub base: base::LoadOptions,
+    pub base: base::BaseConfig,
 }
 
 impl Default for RestoreOptions {
@@ -48,7 +48,7 @@ impl Default for RestoreOptions {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertise_host: None,
             workers: 4,
-            base: base::LoadOptions::default(),
+            base: base::BaseConfig::default(),
         }
     }
 }

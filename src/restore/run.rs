@@ -8,7 +8,9 @@ use super::error::RestoreError;
 use super::plan::{Coordinates, Plan, Request, shown};
 use super::preflight::TargetFacts;
 use super::state::{Phase, State};
-use super::{RestoreOptions, RestoreReport, base, prove, replay, settings};
+use super::base::{self, BaseConfig};
+use super::{RestoreOptions, RestoreReport, prove, replay, settings};
+use crate::archive::catalog::load_manifest;
 use crate::archive::store::Store;
 use crate::model::{Flavor, GtidSet, Progress};
 use crate::mysql::endpoint::Endpoint;
@@ -47,13 +49,13 @@ pub async fn run(
     settings::shut_admins(&mut session, false).await?;
     settings::shut(&mut session).await?;
     if state.phase == Phase::Base {
-        base::load(store, &plan.base.id, target, &options.base, progress, cancel)
-            .await
-            .map_err(|e| RestoreError::Base { full: plan.base.id.clone(), message: e.to_string() })?;
+        let failed = |e: base::BaseError| RestoreError::Base { full: plan.base.id.clone(), source: e };
+        let manifest = load_manifest(store, &plan.base.id).await?;
+        let config = BaseConfig { allow_non_empty: options.allow_non_empty, ..options.base.clone() };
+        let loaded = base::load(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
+        state.warnings = loaded.warnings;
         fail::fail_point!("restore::base::loaded");
-        base::verify(store, &plan.base.id, target, &options.base, progress, cancel)
-            .await
-            .map_err(|e| RestoreError::Base { full: plan.base.id.clone(), message: e.to_string() })?;
+        base::verify(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
         next(&mut session, &mut state, Phase::Gtids, began).await?;
     }
     fail::fail_point!("restore::base::proved");
@@ -76,7 +78,7 @@ pub async fn run(
     }
     fail::fail_point!("restore::proved");
     progress.begin("cleanup", 0);
-    let warnings = clean_up(&mut session, plan, &state, target, options).await?;
+    clean_up(&mut session, plan, &state, target).await?;
     Ok(RestoreReport {
         id: state.id,
         target: address,
@@ -87,7 +89,7 @@ pub async fn run(
         resumed,
         rto_seconds: state.seconds.iter().map(|(_, s)| s).sum(),
         seconds: state.seconds,
-        warnings,
+        warnings: state.warnings,
     })
 }
 
@@ -110,7 +112,7 @@ async fn begin(
     }
     let saved = settings::save(session).await?;
     let state =
-        State { id: uuid::Uuid::new_v4(), plan: plan.clone(), phase: Phase::Base, saved, seconds: Vec::new() };
+        State { id: uuid::Uuid::new_v4(), plan: plan.clone(), phase: Phase::Base, saved, seconds: Vec::new(), warnings: Vec::new() };
     state.write(session).await?;
     Ok(state)
 }
@@ -144,14 +146,8 @@ async fn set_gtids(session: &mut Session, plan: &Plan) -> Result<(), RestoreErro
     Ok(())
 }
 
-/// Gives the target to its users.
-async fn clean_up(
-    session: &mut Session,
-    plan: &Plan,
-    state: &State,
-    target: &Endpoint,
-    options: &RestoreOptions,
-) -> Result<Vec<String>, RestoreError> {
+/// Gives the target to its users. The state goes last, so that a killed clean-up is done again.
+async fn clean_up(session: &mut Session, plan: &Plan, state: &State, target: &Endpoint) -> Result<(), RestoreError> {
     settings::shut_admins(session, false).await?;
     let dialect = session.dialect();
     if !session.named_rows(dialect.show_replica_status()).await?.is_empty() {
@@ -159,9 +155,9 @@ async fn clean_up(
         session.exec(dialect.reset_replica_all()).await?;
     }
     fail::fail_point!("restore::cleanup::detached");
-    let warnings = base::finish(session, target, &plan.base.id, options).await?;
     settings::give_back(session, &state.saved).await?;
     fail::fail_point!("restore::cleanup::opened");
-    State::drop(session).await?;
-    Ok(warnings)
+    let failed = |e: base::BaseError| RestoreError::Base { full: plan.base.id.clone(), source: e };
+    base::finish(target).await.map_err(failed)?;
+    State::drop(session).await
 }

@@ -8,7 +8,7 @@ use crate::mysql::sql::Session;
 /// Variables that a restore changes, as they are now, in the order they are to be given back.
 pub(super) async fn save(session: &mut Session) -> Result<Vec<(String, String)>, RestoreError> {
     let dialect = session.dialect();
-    let mut names = vec![dialect.applier_workers(), dialect.replica_max_packet(), "max_allowed_packet", "event_scheduler"];
+    let mut names = vec![dialect.applier_workers(), dialect.replica_max_packet(), "max_allowed_packet"];
     match session.info().flavor() {
         // read_only before super_read_only: giving back super_read_only=ON first would switch read_only on, too.
         Flavor::Mysql => names.extend(["read_only", "super_read_only"]),
@@ -23,13 +23,9 @@ pub(super) async fn save(session: &mut Session) -> Result<Vec<(String, String)>,
     Ok(saved)
 }
 
-/// Shuts out everybody without administrative rights, and stops events.
+/// Shuts out everybody without administrative rights. (Events are the base's: they stay off until it is finished.)
 pub(super) async fn shut(session: &mut Session) -> Result<(), RestoreError> {
-    set(session, "read_only", "ON").await?;
-    if session.variable("event_scheduler").await?.is_some_and(|v| v.eq_ignore_ascii_case("ON")) {
-        set(session, "event_scheduler", "OFF").await?;
-    }
-    Ok(())
+    set(session, "read_only", "ON").await
 }
 
 /// MySQL: shuts out administrators too, or lets them in again. Only the applier writes then.
@@ -56,10 +52,7 @@ pub(super) async fn ready_applier(session: &mut Session, workers: u32) -> Result
 /// Gives `saved` back.
 pub(super) async fn give_back(session: &mut Session, saved: &[(String, String)]) -> Result<(), RestoreError> {
     for (name, value) in saved {
-        // DISABLED cannot be set, and was not changed.
-        if !value.eq_ignore_ascii_case("DISABLED") {
-            set(session, name, value).await?;
-        }
+        set(session, name, value).await?;
     }
     Ok(())
 }

@@ -39,6 +39,8 @@ pub(super) struct State {
     pub saved: Vec<(String, String)>,
     /// Measured seconds of the phases that ended, over all runs.
     pub seconds: Vec<(Phase, f64)>,
+    /// What the base load could not restore as it was.
+    pub warnings: Vec<String>,
 }
 
 impl State {

@@ -6,12 +6,10 @@
 mod support;
 
 mod architecture;
-<<<<<<< HEAD
 mod events;
-=======
 mod lab;
 mod restore;
->>>>>>> 536b54a (wip: restore run)
+mod serve;
 mod servers;
 mod store;
 mod wire;

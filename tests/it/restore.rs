@@ -1,7 +1,10 @@
 //! Restores into real servers, each compared with the source or with an independent replay by the stock tools.
 
-use tidemark::model::Flavor;
-use tidemark::restore::plan::Target;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tidemark::model::{BinlogPosition, Flavor};
+use tidemark::restore::plan::{Request, Target};
 
 use crate::lab::{Lab, checksums, request};
 use crate::support::ServerOptions;
@@ -42,5 +45,133 @@ fn a_restore_to_latest_equals_the_source() {
         let status = if flavor == Flavor::Mysql { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
         assert_eq!(target.sql(status), "");
         target.sql("INSERT INTO d.t (b) VALUES (1)");
+    }
+}
+
+/// The rows of `d.t` in a text that two servers can be compared by.
+fn rows(server: &crate::support::Server) -> String {
+    server.sql("SELECT id, a, b FROM d.t ORDER BY id")
+}
+
+#[test]
+fn a_restore_ends_at_a_time_a_gtid_or_a_position_or_just_before_it() {
+    for flavor in BOTH {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        load(&lab, 30);
+        // MariaDB's commit times are whole seconds.
+        std::thread::sleep(Duration::from_millis(if flavor == Flavor::Mariadb { 1100 } else { 5 }));
+        let (before, before_gtids) = (rows(&lab.source), lab.source.gtids());
+        let time = Timestamp::now();
+        std::thread::sleep(Duration::from_millis(if flavor == Flavor::Mariadb { 1100 } else { 5 }));
+        lab.source.sql("INSERT INTO d.t (a, b) VALUES ('the one', 1)");
+        let with_it = rows(&lab.source);
+        let with_gtids = lab.source.gtids();
+        let status = if flavor == Flavor::Mysql { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+        let at = lab.source.rows(status)[0].clone();
+        let position = BinlogPosition { file: at[0].clone(), offset: at[1].parse().unwrap() };
+        lab.source.sql("DROP TABLE d.t");
+        load(&lab, 10);
+        lab.archive();
+        let one = lab.gtids(&with_gtids).difference(&lab.gtids(&before_gtids));
+        let exclusive = |target| Request { exclusive: true, ..request(target) };
+        for (name, request, expected, gtids) in [
+            ("time", request(Target::Time(time)), &before, &before_gtids),
+            ("gtid", request(Target::Gtid(one.clone())), &with_it, &with_gtids),
+            ("before gtid", exclusive(Target::Gtid(one)), &before, &before_gtids),
+            ("position", request(Target::Position(position.clone())), &with_it, &with_gtids),
+            ("before position", exclusive(Target::Position(position)), &before, &before_gtids),
+        ] {
+            let (target, report) = lab.restore(&request);
+            assert_eq!(&rows(&target), expected, "{flavor} {name}");
+            assert_eq!(&report.executed, gtids, "{flavor} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_skipped_transaction_leaves_its_gtid_and_nothing_else() {
+    for flavor in BOTH {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        load(&lab, 20);
+        let before = lab.source.gtids();
+        lab.source.sql("DELETE FROM d.t");
+        let one = lab.gtids(&lab.source.gtids()).difference(&lab.gtids(&before));
+        let before = lab.source.gtids();
+        lab.source.sql("CREATE TABLE d.unwanted (a INT)");
+        let two = lab.gtids(&lab.source.gtids()).difference(&lab.gtids(&before));
+        lab.archive();
+        let skip = one.union(&two).unwrap();
+        let (target, report) = lab.restore(&Request { skip_gtids: Some(skip), ..request(Target::Latest) });
+        assert_eq!(report.executed, lab.source.gtids(), "{flavor}");
+        assert_eq!(lab.source.sql("SELECT COUNT(*) FROM d.t"), "0");
+        assert_ne!(target.sql("SELECT COUNT(*) FROM d.t"), "0", "{flavor}");
+        assert!(target.try_sql("SELECT * FROM d.unwanted").is_err(), "{flavor}");
+    }
+}
+
+#[test]
+fn a_target_outside_the_window_is_refused_with_what_is_reachable() {
+    let lab = Lab::new(ServerOptions::mysql());
+    load(&lab, 5);
+    lab.archive();
+    let later = Timestamp::now() + Duration::from_secs(3600);
+    let error = lab.plan(&request(Target::Time(later))).unwrap_err().to_string();
+    assert!(error.contains("reachable: ") && error.contains("--allow-nearest"), "{error}");
+    let nearest = Request { allow_nearest: true, ..request(Target::Time(later)) };
+    assert_eq!(lab.plan(&nearest).unwrap().expected_gtids.to_string(), lab.source.gtids());
+    let earlier = Timestamp::now() - Duration::from_secs(3600);
+    let error = lab.plan(&request(Target::Time(earlier))).unwrap_err().to_string();
+    assert!(error.contains("before the oldest full"), "{error}");
+    let uuid = lab.source.sql("SELECT @@server_uuid");
+    let error = lab.plan(&request(Target::Gtid(lab.gtids(&format!("{uuid}:9999"))))).unwrap_err().to_string();
+    assert!(error.contains(&format!("{uuid}:9999")), "{error}");
+}
+
+#[test]
+fn a_damaged_or_missing_object_fails_the_restore_by_name_and_claims_nothing() {
+    let lab = Lab::new(ServerOptions::mysql());
+    load(&lab, 60);
+    lab.archive();
+    let plan = lab.plan(&request(Target::Latest)).unwrap();
+    let objects = lab.runtime.block_on(lab.store.list("binlog/")).unwrap();
+    let object = objects.iter().filter(|o| o.key.ends_with(".zst")).nth(1).unwrap();
+    let path = lab.root.join(&object.key);
+    let good = std::fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 3] ^= 0x40;
+    std::fs::write(&path, bad).unwrap();
+    let target = ServerOptions::mysql().start();
+    let error = lab.run(&plan, &target).unwrap_err().to_string();
+    assert!(error.contains(&object.key), "{error}");
+    assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "1");
+    // With the object back the same restore goes on to its end.
+    std::fs::write(&path, good).unwrap();
+    let report = lab.run(&plan, &target).unwrap();
+    assert!(report.resumed);
+    assert_eq!(report.executed, lab.source.gtids());
+    assert_eq!(checksums(&target), checksums(&lab.source));
+}
+
+#[test]
+fn what_somebody_else_wrote_to_the_target_fails_the_proof() {
+    for flavor in BOTH {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        load(&lab, 10);
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        let target = ServerOptions::of(flavor).start();
+        fail::cfg_callback("restore::replay::before_start", {
+            let client = std::sync::Mutex::new(target.client());
+            move || {
+                let mut client = client.lock().unwrap();
+                client.args(["--execute", "CREATE DATABASE strange"]);
+                assert!(client.status().unwrap().success());
+            }
+        })
+        .unwrap();
+        let outcome = lab.run(&plan, &target);
+        fail::remove("restore::replay::before_start");
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("not proved") && error.contains("not in the plan"), "{flavor}: {error}");
     }
 }
