@@ -144,7 +144,9 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.missing.is_empty(), self.foreign.is_empty()) {
             (false, true) => write!(f, "the target lacks {}", self.missing),
-            (true, false) => write!(f, "the target has {}, which is not in the plan (somebody wrote to it)", self.foreign),
+            (true, false) => {
+                write!(f, "the target has {}, which is not in the plan (somebody wrote to it)", self.foreign)
+            }
             _ => write!(f, "the target lacks {} and has {}, which is not in the plan", self.missing, self.foreign),
         }
     }
@@ -172,4 +174,3 @@ pub(super) fn unreadable(file: String, cause: impl fmt::Display) -> RestoreError
 fn list(problems: &[String]) -> String {
     problems.iter().map(|p| format!("\n  - {p}")).collect()
 }
-

@@ -68,7 +68,8 @@ impl TargetFacts {
             }
         }
         if self.server_id == 0 {
-            problems.push("its server_id is 0, so it cannot replicate: start it with --server-id=N, N unique".to_owned());
+            problems
+                .push("its server_id is 0, so it cannot replicate: start it with --server-id=N, N unique".to_owned());
         }
         let on = |value: &Option<String>| value.as_deref().is_some_and(|v| v.eq_ignore_ascii_case("ON"));
         if plan.flavor == Flavor::Mysql && plan.coordinates == Coordinates::Gtid && !on(&self.gtid_mode) {
@@ -86,7 +87,9 @@ impl TargetFacts {
             ));
         }
         if self.replicates {
-            problems.push("it is configured as a replica: stop it and run RESET REPLICA ALL, or use a fresh server".to_owned());
+            problems.push(
+                "it is configured as a replica: stop it and run RESET REPLICA ALL, or use a fresh server".to_owned(),
+            );
         }
         if let Some(grant) = &self.missing_grant {
             problems.push(format!("the account lacks privileges: {grant}"));

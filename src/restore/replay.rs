@@ -121,11 +121,7 @@ async fn serve(
         user: USER.to_owned(),
         password: password.clone(),
         identity: Identity { server_id, server_uuid: uuid::Uuid::new_v4(), flavor: plan.flavor, version, gtids },
-        scope: Scope::Fixed {
-            parts,
-            only: gtids.then(|| plan.replay_gtids.clone()),
-            skip: Some(plan.skipped.clone()),
-        },
+        scope: Scope::Fixed { parts, only: gtids.then(|| plan.replay_gtids.clone()), skip: Some(plan.skipped.clone()) },
     };
     let server = Server::bind(config, store.clone()).await?;
     let (address, status) = (server.local_addr()?, server.status());

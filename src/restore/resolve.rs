@@ -88,9 +88,8 @@ async fn find(
     while let Some(piece) = reader.next().await? {
         let mut input = &piece[..];
         while let Some(event) = scanner.next_event(&mut input).map_err(|e| error::unreadable(name(), e))? {
-            let step = tracker
-                .step(&event.header, event.offset, event.body)
-                .map_err(|e| error::unreadable(name(), e))?;
+            let step =
+                tracker.step(&event.header, event.offset, event.body).map_err(|e| error::unreadable(name(), e))?;
             match step {
                 Tracked::Head => search.end = event.end(),
                 Tracked::Ended(transaction) => {

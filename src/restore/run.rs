@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::base::{self, BaseConfig};
 use super::error::RestoreError;
 use super::plan::{Coordinates, Plan, Request, shown};
 use super::preflight::TargetFacts;
 use super::state::{Phase, State};
-use super::base::{self, BaseConfig};
 use super::{RestoreOptions, RestoreReport, prove, replay, settings};
 use crate::archive::catalog::load_manifest;
 use crate::archive::store::Store;
@@ -52,7 +52,8 @@ pub async fn run(
         let failed = |e: base::BaseError| RestoreError::Base { full: plan.base.id.clone(), source: e };
         let manifest = load_manifest(store, &plan.base.id).await?;
         let config = BaseConfig { allow_non_empty: options.allow_non_empty, ..options.base.clone() };
-        let loaded = base::load(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
+        let loaded =
+            base::load(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
         state.warnings = loaded.warnings;
         fail::fail_point!("restore::base::loaded");
         base::verify(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
@@ -111,8 +112,14 @@ async fn begin(
         return Err(RestoreError::Preflight { address: address.to_owned(), problems });
     }
     let saved = settings::save(session).await?;
-    let state =
-        State { id: uuid::Uuid::new_v4(), plan: plan.clone(), phase: Phase::Base, saved, seconds: Vec::new(), warnings: Vec::new() };
+    let state = State {
+        id: uuid::Uuid::new_v4(),
+        plan: plan.clone(),
+        phase: Phase::Base,
+        saved,
+        seconds: Vec::new(),
+        warnings: Vec::new(),
+    };
     state.write(session).await?;
     Ok(state)
 }

@@ -1,6 +1,7 @@
 //! A source, its archive, and restores from it: what the tests of `serve` and `restore` stand on.
 
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use tidemark::archive::store::{Store, StoreConfig};
@@ -14,6 +15,9 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{ROOT_PASSWORD, Server, ServerOptions};
+
+/// Failpoints are the whole process's: a test that sets some keeps the others' restores out meanwhile.
+static FAILPOINTS: RwLock<()> = RwLock::new(());
 
 pub struct Lab {
     pub source: Server,
@@ -45,9 +49,7 @@ impl Lab {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let source = options.start();
         let lab = Lab { source, store, root, runtime, _dir: dir };
-        lab.runtime
-            .block_on(tidemark::archive::identity::ensure(&lab.store, lab.source.flavor(), "lab"))
-            .unwrap();
+        lab.runtime.block_on(tidemark::archive::identity::ensure(&lab.store, lab.source.flavor(), "lab")).unwrap();
         lab
     }
 
@@ -71,8 +73,11 @@ impl Lab {
 
     /// Archives everything the source has logged by now, in small segments.
     pub fn archive(&self) {
-        let config =
-            StreamConfig { segment_bytes: 256 << 10, flush_interval: Duration::from_millis(50), ..StreamConfig::default() };
+        let config = StreamConfig {
+            segment_bytes: 256 << 10,
+            flush_interval: Duration::from_millis(50),
+            ..StreamConfig::default()
+        };
         let streaming = self.stream(config);
         self.durable(&streaming);
         self.stop(streaming);
@@ -86,8 +91,10 @@ impl Lab {
         });
         let (file, offset) = (row[0][0].clone(), row[0][1].parse::<u64>().unwrap());
         let mut status = streaming.status.subscribe();
-        let there = status.wait_for(|s| s.durable.as_ref().is_some_and(|d| d.file > file || d.file == file && d.offset >= offset));
-        let waited = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), there).await.is_ok() });
+        let there = status
+            .wait_for(|s| s.durable.as_ref().is_some_and(|d| d.file > file || d.file == file && d.offset >= offset));
+        let waited =
+            self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), there).await.is_ok() });
         assert!(waited, "not durable up to {file}:{offset}: {:?}", streaming.status.read());
     }
 
@@ -101,6 +108,40 @@ impl Lab {
     }
 
     pub fn run(&self, plan: &Plan, target: &Server) -> Result<RestoreReport, RestoreError> {
+        let _shared = FAILPOINTS.read().unwrap_or_else(PoisonError::into_inner);
+        self.run_now(plan, target)
+    }
+
+    /// Runs with something happening at a failpoint.
+    pub fn run_with(
+        &self,
+        plan: &Plan,
+        target: &Server,
+        failpoint: &str,
+        happens: impl Fn() + Send + Sync + 'static,
+    ) -> Result<RestoreReport, RestoreError> {
+        let _alone = FAILPOINTS.write().unwrap_or_else(PoisonError::into_inner);
+        fail::cfg_callback(failpoint, happens).unwrap();
+        let outcome = self.run_now(plan, target);
+        fail::remove(failpoint);
+        outcome
+    }
+
+    /// Runs until `failpoint`, where it dies in mid-air: connections are cut, nothing is tidied up.
+    pub fn run_dying_at(&self, plan: &Plan, target: &Server, failpoint: &str) {
+        let _alone = FAILPOINTS.write().unwrap_or_else(PoisonError::into_inner);
+        fail::cfg(failpoint, "panic").unwrap();
+        let (plan, store, endpoint) = (plan.clone(), self.store.clone(), endpoint(target));
+        let died = self.runtime.block_on(self.runtime.spawn(async move {
+            let (options, progress, cancel) =
+                (RestoreOptions::default(), Progress::default(), CancellationToken::new());
+            restore::run(&plan, &store, &endpoint, &options, &progress, &cancel).await.map(|_| ())
+        }));
+        fail::remove(failpoint);
+        assert!(died.as_ref().is_err_and(|e| e.is_panic()), "{failpoint} was not met: {died:?}");
+    }
+
+    fn run_now(&self, plan: &Plan, target: &Server) -> Result<RestoreReport, RestoreError> {
         let (options, progress, cancel) = (RestoreOptions::default(), Progress::default(), CancellationToken::new());
         self.runtime.block_on(restore::run(plan, &self.store, &endpoint(target), &options, &progress, &cancel))
     }
@@ -150,16 +191,4 @@ pub fn checksums(server: &Server) -> Vec<Vec<String>> {
     );
     let names: Vec<String> = tables.into_iter().map(|row| row[0].clone()).collect();
     if names.is_empty() { Vec::new() } else { server.rows(&format!("CHECKSUM TABLE {}", names.join(", "))) }
-}
-
-/// An independent replay: the stock tool's text of `files` with `args`, into a fresh server by the stock client.
-pub fn stock_replay(source: &Server, args: &[&str]) -> Server {
-    let fresh = ServerOptions::of(source.flavor()).start();
-    if source.flavor() == Flavor::Mysql {
-        fresh.sql("RESET BINARY LOGS AND GTIDS");
-    }
-    let output = source.binlog_command().arg("--no-defaults").args(args).args(source.binlogs()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    fresh.sql(&String::from_utf8_lossy(&output.stdout));
-    fresh
 }

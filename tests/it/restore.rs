@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidemark::model::{BinlogPosition, Flavor};
+use tidemark::restore;
 use tidemark::restore::plan::{Request, Target};
 
-use crate::lab::{Lab, checksums, request};
+use crate::lab::{Lab, checksums, endpoint, executed, request};
 use crate::support::ServerOptions;
 
 const BOTH: [Flavor; 2] = [Flavor::Mysql, Flavor::Mariadb];
@@ -19,9 +20,17 @@ fn load(lab: &Lab, rounds: usize) {
     for i in 0..rounds {
         sql += &format!("INSERT INTO d.t (a, b) VALUES (REPEAT(CHAR(97 + {i} % 26), {i} % 190), {i});\n");
         match i % 25 {
-            3 => sql += &format!("BEGIN; UPDATE d.t SET b = b + 1 WHERE id % 3 = 0; DELETE FROM d.t WHERE id = {i}; COMMIT;\n"),
-            7 => sql += &format!("CREATE TABLE d.t{i} AS SELECT * FROM d.t WHERE id % 5 = 0;\n"),
-            11 => sql += &format!("XA START 'x{i}'; INSERT INTO d.t (b) VALUES (-{i}); XA END 'x{i}'; XA PREPARE 'x{i}'; XA COMMIT 'x{i}';\n"),
+            3 => {
+                sql += &format!(
+                    "BEGIN; UPDATE d.t SET b = b + 1 WHERE id % 3 = 0; DELETE FROM d.t WHERE id = {i}; COMMIT;\n"
+                )
+            }
+            7 => sql += &format!("CREATE TABLE IF NOT EXISTS d.t{i} AS SELECT * FROM d.t WHERE id % 5 = 0;\n"),
+            11 => {
+                sql += &format!(
+                    "XA START 'x{i}'; INSERT INTO d.t (b) VALUES (-{i}); XA END 'x{i}'; XA PREPARE 'x{i}'; XA COMMIT 'x{i}';\n"
+                )
+            }
             19 => sql += "FLUSH BINARY LOGS;\n",
             _ => {}
         }
@@ -40,8 +49,14 @@ fn a_restore_to_latest_equals_the_source() {
         assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}");
         assert!(!checksums(&target).is_empty());
         // The target is open for its users again, is no replica, and nothing of the restore is left.
-        assert_eq!(target.sql("SELECT @@GLOBAL.read_only, @@GLOBAL.event_scheduler"), lab.source.sql("SELECT 0, @@GLOBAL.event_scheduler"));
-        assert_eq!(target.sql("SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'tidemark_restore'"), "0");
+        assert_eq!(
+            target.sql("SELECT @@GLOBAL.read_only, @@GLOBAL.event_scheduler"),
+            lab.source.sql("SELECT 0, @@GLOBAL.event_scheduler")
+        );
+        assert_eq!(
+            target.sql("SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'tidemark_restore'"),
+            "0"
+        );
         let status = if flavor == Flavor::Mysql { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
         assert_eq!(target.sql(status), "");
         target.sql("INSERT INTO d.t (b) VALUES (1)");
@@ -160,18 +175,63 @@ fn what_somebody_else_wrote_to_the_target_fails_the_proof() {
         lab.archive();
         let plan = lab.plan(&request(Target::Latest)).unwrap();
         let target = ServerOptions::of(flavor).start();
-        fail::cfg_callback("restore::replay::before_start", {
-            let client = std::sync::Mutex::new(target.client());
-            move || {
-                let mut client = client.lock().unwrap();
-                client.args(["--execute", "CREATE DATABASE strange"]);
-                assert!(client.status().unwrap().success());
-            }
-        })
-        .unwrap();
-        let outcome = lab.run(&plan, &target);
-        fail::remove("restore::replay::before_start");
+        let client = std::sync::Mutex::new(target.client());
+        let outcome = lab.run_with(&plan, &target, "restore::replay::before_start", move || {
+            let mut client = client.lock().unwrap();
+            client.args(["--execute", "CREATE DATABASE strange"]);
+            assert!(client.status().unwrap().success());
+        });
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("not proved") && error.contains("not in the plan"), "{flavor}: {error}");
     }
+}
+
+#[test]
+fn a_restore_that_dies_in_any_phase_goes_on_when_it_is_run_again() {
+    for flavor in BOTH {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        load(&lab, 40);
+        lab.full();
+        load(&lab, 40);
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        assert!(!plan.base.gtids.is_empty());
+        for failpoint in [
+            "restore::begun",
+            "restore::base::loaded",
+            "restore::gtids::reset",
+            "restore::gtids::set",
+            "restore::replay::before_start",
+            "restore::replay::watching",
+            "restore::replay::done",
+            "restore::proved",
+            "restore::cleanup::detached",
+            "restore::cleanup::opened",
+        ] {
+            let target = ServerOptions::of(flavor).start();
+            lab.run_dying_at(&plan, &target, failpoint);
+            let report = lab.run(&plan, &target).unwrap_or_else(|e| panic!("{flavor} {failpoint}: {e}"));
+            assert!(report.resumed, "{flavor} {failpoint}");
+            assert_eq!(executed(&target), lab.source.gtids(), "{flavor} {failpoint}");
+            assert_eq!(checksums(&target), checksums(&lab.source), "{flavor} {failpoint}");
+        }
+    }
+}
+
+#[test]
+fn a_half_restored_target_refuses_another_plan() {
+    let lab = Lab::new(ServerOptions::mysql());
+    load(&lab, 10);
+    lab.archive();
+    let plan = lab.plan(&request(Target::Latest)).unwrap();
+    let target = ServerOptions::mysql().start();
+    lab.run_dying_at(&plan, &target, "restore::gtids::set");
+    load(&lab, 1);
+    lab.archive();
+    let other = lab.plan(&request(Target::Latest)).unwrap();
+    let error = lab.run(&other, &target).unwrap_err().to_string();
+    assert!(error.contains("unfinished restore") && error.contains("empty server"), "{error}");
+    let unfinished = lab.runtime.block_on(restore::unfinished(&endpoint(&target), &request(Target::Latest))).unwrap();
+    assert_eq!(unfinished.as_ref(), Some(&plan), "the same request finds its own plan again");
+    lab.run(&plan, &target).unwrap();
 }

@@ -24,7 +24,13 @@ fn a_stock_replica_catches_up_and_follows_what_is_archived_later() {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             user: "r".into(),
             password: "secret".into(),
-            identity: Identity { server_id: 4_000_000, server_uuid: uuid::Uuid::new_v4(), flavor, version, gtids: true },
+            identity: Identity {
+                server_id: 4_000_000,
+                server_uuid: uuid::Uuid::new_v4(),
+                flavor,
+                version,
+                gtids: true,
+            },
             scope: Scope::Everything { follow: Some(Duration::from_millis(200)) },
         };
         let cancel = CancellationToken::new();
@@ -43,12 +49,19 @@ fn a_stock_replica_catches_up_and_follows_what_is_archived_later() {
             ),
         });
         let caught_up = |what: &str| {
-            wait_for(what, Duration::from_secs(30), || (replica.gtids() == lab.source.gtids()).then_some(()));
+            let status = if flavor == Flavor::Mysql { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
+            wait_for(what, Duration::from_secs(30), || {
+                let errors = replica.sql(status);
+                assert!(!errors.contains("tidemark: "), "{flavor}: {errors}");
+                (replica.gtids() == lab.source.gtids()).then_some(())
+            });
             assert_eq!(checksums(&replica), checksums(&lab.source), "{flavor}");
         };
         caught_up("the replica to catch up");
         for round in 3..6 {
-            lab.source.sql(&format!("INSERT INTO d.t VALUES ({round}); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (-{round})"));
+            lab.source.sql(&format!(
+                "INSERT INTO d.t VALUES ({round}); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (-{round})"
+            ));
             caught_up("the replica to follow");
         }
         cancel.cancel();

@@ -168,7 +168,7 @@ impl Dialect {
         };
         format!(
             "{statement} {p}_HOST = {}, {p}_PORT = {}, {p}_USER = {}, {p}_PASSWORD = {}, {p}_SSL = 0, \
-{p}_CONNECT_RETRY = {}, {p}_HEARTBEAT_PERIOD = {}, {login}, {begin}",
+             {p}_CONNECT_RETRY = {}, {p}_HEARTBEAT_PERIOD = {}, {begin}, {login}",
             literal(source.host),
             source.port,
             literal(source.user),

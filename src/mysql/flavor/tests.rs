@@ -51,7 +51,16 @@ fn each_version_gets_the_statement_it_understands() {
 
 #[test]
 fn a_replica_is_pointed_at_its_source_in_its_own_words() {
-    let source = Source { host: "h", port: 1, user: "u'", password: "p\\", connect_retry_s: 2, heartbeat_s: 3 };
+    let source = Source {
+        host: "h",
+        port: 1,
+        user: "u'",
+        password: "p\\",
+        connect_retry_s: 2,
+        heartbeat_s: 3,
+        position: None,
+        assign_gtids: false,
+    };
     let said = ["8.0.11", "9.7.4", "10.11.19-MariaDB"]
         .map(|v| Dialect::new(ServerVersion::parse(v).unwrap()).change_source(&source));
     assert_eq!(

@@ -125,9 +125,7 @@ fn ask_gtids(facts: &Facts, request: &Request, chain: &Chain, set: &GtidSet, fro
     match (request.exclusive, first, last) {
         (true, ..) if in_base => Err(Reject::TooNew),
         (_, None, _) if missing.is_empty() => Err(Reject::TooNew),
-        _ if !missing.is_empty() && request.allow_nearest && !request.exclusive => {
-            Ok(Step::Cut(end_of(facts, chain)))
-        }
+        _ if !missing.is_empty() && request.allow_nearest && !request.exclusive => Ok(Step::Cut(end_of(facts, chain))),
         _ if !missing.is_empty() => Err(Reject::Unreachable(
             error::MissingGtidsSnafu {
                 target: request.to_string(),
@@ -207,7 +205,8 @@ fn unreachable(facts: &Facts, request: &Request, chain: &Chain) -> Reject {
 fn file_called<'a>(facts: &'a Facts, name: &str) -> Result<&'a ArchivedFile, PlanError> {
     let spelled = |f: &ArchivedFile| format!("{}@{}", f.id.name, f.id.created_unix);
     let in_chains = |f: &&ArchivedFile| {
-        facts.timeline.chains.iter().any(|c| c.links.iter().any(|l| l.file == f.id)) && (f.id.name == name || spelled(f) == name)
+        facts.timeline.chains.iter().any(|c| c.links.iter().any(|l| l.file == f.id))
+            && (f.id.name == name || spelled(f) == name)
     };
     let found: Vec<&ArchivedFile> = facts.files.iter().filter(in_chains).collect();
     match found.as_slice() {
@@ -341,7 +340,10 @@ fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &Plan) -> Ve
     let mut lines = vec![format!("target: {request}")];
     lines.push(match newer {
         0 => format!("base: {} is the newest full", full.id),
-        n => format!("base: {} is the newest full that the target contains and whose log reaches it ({n} newer ones do not)", full.id),
+        n => format!(
+            "base: {} is the newest full that the target contains and whose log reaches it ({n} newer ones do not)",
+            full.id
+        ),
     });
     lines.push(match &plan.end {
         None => "nothing to replay: the full is the target".to_owned(),

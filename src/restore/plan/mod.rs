@@ -77,7 +77,11 @@ impl Facts {
     /// What can be restored, in words: times and GTIDs.
     pub fn reachable(&self) -> String {
         let windows: Vec<String> = self.timeline.windows.iter().map(|w| self.in_words(w)).collect();
-        if windows.is_empty() { "nothing is reachable".to_owned() } else { format!("reachable: {}", windows.join("; ")) }
+        if windows.is_empty() {
+            "nothing is reachable".to_owned()
+        } else {
+            format!("reachable: {}", windows.join("; "))
+        }
     }
 
     fn in_words(&self, window: &Window) -> String {
@@ -194,7 +198,8 @@ impl Plan {
     /// A hex digest of everything that decides the result: two plans of equal digest restore the same.
     /// The estimate, the words and the way it was asked for are left out.
     pub fn digest(&self) -> String {
-        let Self { flavor, server_version: _, coordinates, base, files, replay_gtids, skipped, expected_gtids, .. } = self;
+        let Self { flavor, server_version: _, coordinates, base, files, replay_gtids, skipped, expected_gtids, .. } =
+            self;
         let decisive = (flavor, coordinates, &base.id, files, replay_gtids, skipped, expected_gtids);
         let json = serde_json::to_vec(&decisive).unwrap_or_default();
         hex::encode(Sha256::digest(&json))

@@ -85,6 +85,8 @@ async fn a_stock_replica_of_each_flavor_logs_in_and_asks_for_the_binlog() {
             password: "it's \"secret\"",
             connect_retry_s: 1,
             heartbeat_s: 5,
+            position: None,
+            assign_gtids: false,
         };
         let dialect = session.dialect();
         session.exec(&dialect.change_source(&source)).await.unwrap();
