@@ -69,6 +69,11 @@ pub(super) struct Cutter {
     server: String,
     flavor: Flavor,
     segment_bytes: u64,
+    /// The source's newest file when this session began: it and later ones can only end by an event that says so. One that
+    /// ends otherwise was replaced (RESET BINARY LOGS), and what the source sends next may leave something out.
+    newest: String,
+    /// Whether that file was reached.
+    past_newest: bool,
     file: Option<Open>,
     upto: u64,
 }
@@ -91,7 +96,7 @@ struct Open {
     commits: CommitCounts,
     chunk: BytesMut,
     long: bool,
-    ending: Option<(Ending, Option<String>)>,
+    ending: Option<Ending>,
     overlap: Option<Overlap>,
     /// Its index is in the store already.
     closed: bool,
@@ -112,13 +117,14 @@ struct Overlap {
 
 impl Cutter {
     /// For a file of which nothing is stored. It begins with the source's announcement of it.
-    pub(super) fn new(server: &str, flavor: Flavor, segment_bytes: u64) -> Self {
-        Self { server: server.to_owned(), flavor, segment_bytes: segment_bytes.max(64 << 10), file: None, upto: 0 }
+    pub(super) fn new(server: &str, flavor: Flavor, newest: &str, segment_bytes: u64) -> Self {
+        let (server, newest) = (server.to_owned(), newest.to_owned());
+        Self { server, flavor, segment_bytes: segment_bytes.max(64 << 10), newest, past_newest: false, file: None, upto: 0 }
     }
 
     /// For a file that goes on where the store's part of it ends. The dump must start at [`Self::dump_start`].
-    pub(super) fn resume(head: &Head, segment_bytes: u64) -> Self {
-        let mut cutter = Self::new(&head.file.server, head.flavor, segment_bytes);
+    pub(super) fn resume(head: &Head, newest: &str, segment_bytes: u64) -> Self {
+        let mut cutter = Self::new(&head.file.server, head.flavor, newest, segment_bytes);
         let crc = if head.summary.crc32 { ChecksumAlgorithm::Crc32 } else { ChecksumAlgorithm::Off };
         let overlap = head.last_range.as_ref().map(|(_, sha256)| Overlap {
             end: head.end,
@@ -200,8 +206,13 @@ impl Cutter {
             if open.can_seal() {
                 open.seal(self.flavor, self.upto, cuts);
             }
+            let at_newest = open.name == self.newest || self.past_newest;
+            if open.ending.is_none() && !open.closed && at_newest {
+                return Err(Error::Replaced { at: open.position() });
+            }
+            self.past_newest = at_newest;
             if let (false, Some(head)) = (open.closed, &open.head) {
-                let (ending, _) = open.ending.take().unwrap_or((Ending::Crash, None));
+                let ending = open.ending.take().unwrap_or(Ending::Crash);
                 let next_file = Some(position.file.clone());
                 cuts.push(Cut::Close(Box::new(Closing { file: head.id.clone(), ending, next_file })));
             }
@@ -370,10 +381,10 @@ impl Open {
         let parse = |source| Error::Event { at: at.clone(), source };
         match header.event_type {
             EventType::ROTATE => {
-                let rotate = Rotate::parse(body).map_err(parse)?;
-                self.ending = Some((Ending::Rotate, Some(rotate.next_file)));
+                Rotate::parse(body).map_err(parse)?;
+                self.ending = Some(Ending::Rotate);
             }
-            EventType::STOP => self.ending = Some((Ending::Stop, None)),
+            EventType::STOP => self.ending = Some(Ending::Stop),
             _ => {}
         }
         self.event_end = end;

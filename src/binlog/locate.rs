@@ -22,6 +22,12 @@ pub(super) struct FileHead {
     pub previous_gtids: GtidSet,
 }
 
+/// Reads the heads of the source's files.
+pub(super) trait Inspect {
+    type Error;
+    fn inspect(&self, file: &str) -> impl Future<Output = Result<FileHead, Self::Error>> + Send;
+}
+
 /// Where the stream begins.
 #[derive(Clone, Debug)]
 pub(super) enum Start {
@@ -48,23 +54,23 @@ impl<E> From<E> for Refusal<E> {
     }
 }
 
-/// Finds the start. `inspect` reads the head of one of the source's files; it is asked O(log files) times.
+/// Finds the start. It looks into O(log files) of the source's files.
 ///
 /// - The source's own newest archived file is still there (same name *and* creation stamp): go on after its last byte.
 /// - It is gone: from the oldest file the source still has, whether it purged (then what is missing is a gap) or reset its
 ///   logs (then names start again, and GTIDs may, so GTID arithmetic would lie).
 /// - Another server (failover): the newest file before which everything is archived; without one, a gap and the oldest file.
 /// - A fresh archive: the file that the oldest full still in reach begins at, or else the current file.
-pub(super) async fn locate<E, F: Future<Output = Result<FileHead, E>>>(
+pub(super) async fn locate<I: Inspect>(
     archived: &Archived,
     source: &Source,
-    inspect: impl Fn(String) -> F,
-) -> Result<Start, Refusal<E>> {
+    files: &I,
+) -> Result<Start, Refusal<I::Error>> {
     let (Some((oldest, _)), Some((current, _))) = (source.files.first(), source.files.last()) else {
         return Err(Refusal::NoFiles);
     };
     if let Some(head) = archived.heads.iter().find(|head| head.file.server == source.server) {
-        return continue_server(head, archived, source, oldest, inspect).await;
+        return continue_server(head, archived, source, oldest, files).await;
     }
     if !archived.heads.is_empty() {
         let after = archived.heads.first().map(Head::position);
@@ -72,7 +78,7 @@ pub(super) async fn locate<E, F: Future<Output = Result<FileHead, E>>>(
             let gap = Gap { missing: GtidSet::empty(source.flavor), after, resumed_at: current.clone() };
             return Ok(Start::File { name: current.clone(), gap: Some(gap) });
         }
-        return by_gtid(&archived.covered(source.flavor), after, source, oldest, inspect).await;
+        return by_gtid(&archived.covered(source.flavor), after, source, oldest, files).await;
     }
     let mut last_full = None;
     for full in &archived.fulls {
@@ -80,12 +86,12 @@ pub(super) async fn locate<E, F: Future<Output = Result<FileHead, E>>>(
             && let Some(position) = &full.position
             && source.files.iter().any(|(name, _)| *name == position.file)
             && (full.position_created_unix.is_none()
-                || full.position_created_unix == Some(inspect(position.file.clone()).await?.created_unix))
+                || full.position_created_unix == Some(files.inspect(&position.file).await?.created_unix))
         {
             return Ok(Start::File { name: position.file.clone(), gap: None });
         }
         if source.gtids_on && !full.gtids.is_empty() {
-            let found = by_gtid(&full.gtids, full.position.clone(), source, oldest, &inspect).await?;
+            let found = by_gtid(&full.gtids, full.position.clone(), source, oldest, files).await?;
             if matches!(found, Start::File { gap: None, .. }) {
                 return Ok(found);
             }
@@ -95,16 +101,16 @@ pub(super) async fn locate<E, F: Future<Output = Result<FileHead, E>>>(
     Ok(last_full.unwrap_or_else(|| Start::File { name: current.clone(), gap: None }))
 }
 
-async fn continue_server<E, F: Future<Output = Result<FileHead, E>>>(
+async fn continue_server<I: Inspect>(
     head: &Head,
     archived: &Archived,
     source: &Source,
     oldest: &str,
-    inspect: impl Fn(String) -> F,
-) -> Result<Start, Refusal<E>> {
+    files: &I,
+) -> Result<Start, Refusal<I::Error>> {
     let at = source.files.iter().position(|(name, _)| *name == head.file.name);
     if let Some((at, (name, size))) = at.and_then(|at| Some((at, source.files.get(at)?)))
-        && inspect(name.clone()).await?.created_unix == head.file.created_unix
+        && files.inspect(name).await?.created_unix == head.file.created_unix
     {
         if *size < head.end {
             return Err(Refusal::Diverged { head: Box::new(head.clone()), size: *size });
@@ -115,7 +121,7 @@ async fn continue_server<E, F: Future<Output = Result<FileHead, E>>>(
             _ => Start::Resume(Box::new(head.clone())),
         });
     }
-    let next = inspect(oldest.to_owned()).await?;
+    let next = files.inspect(oldest).await?;
     let successor = head.closed.as_ref().and_then(|closed| closed.next_file.as_deref());
     let follows = successor == Some(oldest) && next.created_unix >= head.file.created_unix;
     let anonymous = head.summary.transactions > head.summary.gtids.count();
@@ -126,19 +132,19 @@ async fn continue_server<E, F: Future<Output = Result<FileHead, E>>>(
     Ok(Start::File { name: oldest.to_owned(), gap })
 }
 
-async fn by_gtid<E, F: Future<Output = Result<FileHead, E>>>(
+async fn by_gtid<I: Inspect>(
     covered: &GtidSet,
     after: Option<BinlogPosition>,
     source: &Source,
     oldest: &str,
-    inspect: impl Fn(String) -> F,
-) -> Result<Start, Refusal<E>> {
+    files: &I,
+) -> Result<Start, Refusal<I::Error>> {
     // What precedes a file only grows from file to file, so the files all of whose past is covered are a prefix of the list.
     let (mut low, mut high) = (0, source.files.len());
     while low < high {
         let middle = low + (high - low) / 2;
         let Some((name, _)) = source.files.get(middle) else { break };
-        if inspect(name.clone()).await?.previous_gtids.is_subset(covered) {
+        if files.inspect(name).await?.previous_gtids.is_subset(covered) {
             low = middle + 1;
         } else {
             high = middle;
@@ -147,7 +153,7 @@ async fn by_gtid<E, F: Future<Output = Result<FileHead, E>>>(
     if let Some((name, _)) = low.checked_sub(1).and_then(|last| source.files.get(last)) {
         return Ok(Start::File { name: name.clone(), gap: None });
     }
-    let missing = inspect(oldest.to_owned()).await?.previous_gtids.difference(covered);
+    let missing = files.inspect(oldest).await?.previous_gtids.difference(covered);
     let gap = Gap { missing, after, resumed_at: oldest.to_owned() };
     Ok(Start::File { name: oldest.to_owned(), gap: Some(gap) })
 }

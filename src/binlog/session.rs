@@ -14,7 +14,7 @@ use super::checkpoint::{self, Archived, Head};
 use super::cutter::Cutter;
 use super::error::{ArchiveSnafu, SourceSnafu};
 use super::files::{self, Survey};
-use super::locate::{FileHead, Refusal, Start, locate};
+use super::locate::{FileHead, Inspect, Refusal, Start, locate};
 use super::pump::{Ended, Pump};
 use super::status::{Gap, StreamStatus};
 use super::upload::{self, Durable};
@@ -164,18 +164,19 @@ impl Stream {
                 s.last_durable_commit = head.summary.last_commit;
             }
         });
-        let start = locate(&archived, &source, |file| async move { self.inspect(&file).await }).await;
+        let start = locate(&archived, &source, self).await;
         let start = start.map_err(refused)?;
         self.report(&archived, &source.server, &executed, &start);
         let segment_bytes = self.config.segment_bytes;
+        let newest = source.files.last().map(|(name, _)| name.as_str()).unwrap_or_default();
         Ok(match start {
             Start::Resume(head) => {
                 let Head { file, .. } = &*head;
                 let at = BinlogPosition { file: file.name.clone(), offset: Cutter::dump_start(&head) };
-                (Cutter::resume(&head, segment_bytes), at, head.index)
+                (Cutter::resume(&head, newest, segment_bytes), at, head.index)
             }
             Start::File { name, .. } => {
-                let cutter = Cutter::new(&source.server, source.flavor, segment_bytes);
+                let cutter = Cutter::new(&source.server, source.flavor, newest, segment_bytes);
                 // A file before it that the store has, but not its index, is over: it closes as the new one begins.
                 let before = archived.heads.into_iter().find(|h| h.file.server == source.server && h.closed.is_none());
                 if let Some(index) = before.and_then(|head| head.index) {
@@ -233,6 +234,10 @@ impl Stream {
     fn grant(&self) -> String {
         format!("GRANT REPLICATION SLAVE ON *.* TO '{}'@'…'", self.source.user)
     }
+}
+
+impl Inspect for Stream {
+    type Error = Error;
 
     /// Reads the head of one of the source's files: a short dump, ended as soon as PREVIOUS_GTIDS or GTID_LIST came.
     async fn inspect(&self, file: &str) -> Result<FileHead, Error> {

@@ -12,4 +12,5 @@ mod restore;
 mod serve;
 mod servers;
 mod store;
+mod stream;
 mod wire;
