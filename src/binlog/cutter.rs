@@ -119,7 +119,15 @@ impl Cutter {
     /// For a file of which nothing is stored. It begins with the source's announcement of it.
     pub(super) fn new(server: &str, flavor: Flavor, newest: &str, segment_bytes: u64) -> Self {
         let (server, newest) = (server.to_owned(), newest.to_owned());
-        Self { server, flavor, segment_bytes: segment_bytes.max(64 << 10), newest, past_newest: false, file: None, upto: 0 }
+        Self {
+            server,
+            flavor,
+            segment_bytes: segment_bytes.max(64 << 10),
+            newest,
+            past_newest: false,
+            file: None,
+            upto: 0,
+        }
     }
 
     /// For a file that goes on where the store's part of it ends. The dump must start at [`Self::dump_start`].

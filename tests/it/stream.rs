@@ -109,7 +109,8 @@ fn a_kill_at_any_upload_step_loses_and_doubles_nothing() {
         let server = ServerOptions::of(flavor).start();
         server.sql("CREATE DATABASE d; CREATE TABLE d.t (a BIGINT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB)");
         for (failpoint, pass) in FAILPOINTS {
-            let mut child = StreamerProcess { failpoint, pass, ..StreamerProcess::default() }.start(&server, folder.path());
+            let mut child =
+                StreamerProcess { failpoint, pass, ..StreamerProcess::default() }.start(&server, folder.path());
             let mut killed = None;
             for i in 0..200 {
                 server.sql("INSERT INTO d.t (b) VALUES (REPEAT('x', 30000)), (REPEAT('y', 90000))");
@@ -491,8 +492,7 @@ impl Streaming {
     fn start(config: StreamConfig, server: &Server, store: &Store) -> Streaming {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (cancel, status) = (CancellationToken::new(), StreamStatus::default());
-        let task =
-            runtime.spawn(stream(config, endpoint(server), store.clone(), cancel.clone(), status.clone()));
+        let task = runtime.spawn(stream(config, endpoint(server), store.clone(), cancel.clone(), status.clone()));
         Streaming { runtime, cancel, status, task, store: store.clone(), started: Instant::now() }
     }
 
@@ -601,9 +601,8 @@ fn assert_identical(store: &Store, server: &Server) -> Vec<ArchivedFile> {
     let mut files: Vec<_> = catalog(store).files.into_iter().filter(|file| file.id.server == name).collect();
     files.sort_by_key(|file| (file.id.created_unix, file.id.name.clone()));
     let own: Vec<PathBuf> = server.binlogs();
-    let newest = |path: &PathBuf| {
-        files.iter().rfind(|file| path.file_name().is_some_and(|name| name == file.id.name.as_str()))
-    };
+    let newest =
+        |path: &PathBuf| files.iter().rfind(|file| path.file_name().is_some_and(|name| name == file.id.name.as_str()));
     let first = own.iter().position(|path| newest(path).is_some()).expect("nothing is archived");
     for path in &own[first..] {
         let file = newest(path).unwrap_or_else(|| panic!("{} is not archived", path.display()));
