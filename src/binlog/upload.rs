@@ -70,10 +70,15 @@ pub(super) async fn run(
     let context = Arc::new(context);
     let mut flying: FuturesOrdered<BoxFuture<'static, Result<Landed, Error>>> = FuturesOrdered::new();
     let mut more = true;
+    // Nothing of the next file is stored before this one is whole and indexed: after a crash only the newest file is open.
+    let mut closing = false;
     while more || !flying.is_empty() {
         tokio::select! {
-            object = objects.recv(), if more && flying.len() < IN_FLIGHT => match object {
-                Some(object) => flying.push_back(start(&context, object)),
+            object = objects.recv(), if more && !closing && flying.len() < IN_FLIGHT => match object {
+                Some(object) => {
+                    closing = matches!(object, Object::Close(_));
+                    flying.push_back(start(&context, object));
+                }
                 None => more = false,
             },
             Some(landed) = flying.next() => match landed? {
@@ -89,10 +94,11 @@ pub(super) async fn run(
                     publish(&context, &seal, bytes);
                 }
                 Landed::CutOff => {}
-                Landed::Close(closing) => {
-                    if let Some(writer) = index.take().filter(|index| *index.file() == closing.file) {
-                        close(&context, writer, &closing).await?;
+                Landed::Close(over) => {
+                    if let Some(writer) = index.take().filter(|index| *index.file() == over.file) {
+                        close(&context, writer, &over).await?;
                     }
+                    closing = false;
                 }
             },
         }
