@@ -24,7 +24,7 @@ pub enum Error {
         /// The statement that helps.
         grant: String,
         /// The server's answer.
-        source: wire::Error,
+        source: Box<wire::Error>,
     },
     /// Talking to the source failed.
     #[snafu(display("cannot {doing}: {source}"))]
@@ -48,7 +48,8 @@ pub enum Error {
         /// What was tried.
         doing: &'static str,
         /// Cause.
-        source: ArchiveError,
+        #[snafu(source(from(ArchiveError, Box::new)))]
+        source: Box<ArchiveError>,
     },
     /// Server and archive disagree about bytes that both have.
     #[snafu(display(
@@ -112,10 +113,7 @@ impl Error {
             Self::Privilege { .. } => "privilege",
             Self::Source { .. } => "source",
             Self::Answer { .. } => "answer",
-            Self::Archive { source: ArchiveError::IndexDiverged { .. }, .. }
-            | Self::Archive { source: ArchiveError::Segment { source: SegmentError::Diverged { .. } }, .. } => {
-                "diverged"
-            }
+            Self::Archive { source, .. } if is_divergence(source) => "diverged",
             Self::Archive { source, .. } if source.is_transient() => "store",
             Self::Archive { .. } => "archive",
             Self::Diverged { .. } => "diverged",
@@ -143,4 +141,11 @@ impl Error {
             _ => false,
         }
     }
+}
+
+fn is_divergence(error: &ArchiveError) -> bool {
+    matches!(
+        error,
+        ArchiveError::IndexDiverged { .. } | ArchiveError::Segment { source: SegmentError::Diverged { .. } }
+    )
 }

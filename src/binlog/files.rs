@@ -73,7 +73,9 @@ fn monitor(flavor: Flavor) -> &'static str {
 /// Names the GRANT when the server said no for want of one.
 pub(super) fn denied(source: wire::Error, doing: &'static str, grant: &str) -> Error {
     match source.server_error() {
-        Some(server) if DENIED.contains(&server.code) => Error::Privilege { doing, grant: grant.to_owned(), source },
+        Some(server) if DENIED.contains(&server.code) => {
+            Error::Privilege { doing, grant: grant.to_owned(), source: Box::new(source) }
+        }
         _ => Error::Source { doing, source },
     }
 }

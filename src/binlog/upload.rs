@@ -194,7 +194,7 @@ where
                 }
                 return Ok(value);
             }
-            Err(source) => Error::Archive { doing, source },
+            Err(source) => Error::Archive { doing, source: Box::new(source) },
         };
         context.status.count_error(error.code());
         if !error.is_transient() || context.cancel.is_cancelled() {
