@@ -74,7 +74,8 @@ async fn comes_back(flavor: Flavor, schema: &str) {
     same_lines("the stock dump", &expected, &found);
     let tables = tables(&source);
     assert!(tables.len() > 20, "{tables:?}");
-    for table in &tables {
+    // CHECKSUM TABLE counts uninitialised memory for a multi-valued index: two calls differ after a reload by stock tools, too.
+    for table in tables.iter().filter(|table| *table != "`app`.`multi_valued`") {
         let sql = format!("CHECKSUM TABLE {table}");
         assert_eq!(source.sql(&sql), target.sql(&sql), "checksum of {table}");
     }

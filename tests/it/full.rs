@@ -1,1 +1,185 @@
-//! Full backups under load, under DDL, cut off and damaged.
+//! Full backups under load and DDL, of big rows; loads that are cut off, refused or fed damaged objects.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tidemark::archive::keys;
+use tidemark::archive::manifest::Content;
+use tidemark::backup::logical;
+use tidemark::model::{Flavor, GtidSet, Progress};
+use tidemark::restore::base::{self, BaseConfig, BaseError};
+use tokio_util::sync::CancellationToken;
+
+use crate::fidelity::{back_up, endpoint, folder, restore, small};
+use crate::support::{Server, ServerOptions, wait_for};
+
+const BANK: &str = "CREATE DATABASE bank; USE bank;
+  CREATE TABLE accounts (id INT PRIMARY KEY, balance INT NOT NULL);
+  CREATE TABLE ledger (id BIGINT AUTO_INCREMENT PRIMARY KEY, f INT, t INT, amount INT);
+  CREATE TABLE filler (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(255));
+  INSERT INTO accounts VALUES (1,1000),(2,1000),(3,1000),(4,1000),(5,1000),(6,1000),(7,1000),(8,1000);
+  INSERT INTO filler (v) VALUES (REPEAT('x',200)),(REPEAT('y',200));
+  INSERT INTO filler (v) SELECT a.v FROM filler a, filler b, filler c, filler d, filler e, filler f, filler g, filler h, filler i, filler j, filler k, filler l, filler m, filler n;
+  CREATE TABLE stop (id INT);
+  DELIMITER //
+  CREATE PROCEDURE transfers() BEGIN
+    DECLARE a INT; DECLARE b INT; DECLARE x INT;
+    REPEAT
+      SET a = 1 + FLOOR(RAND() * 4), b = 5 + FLOOR(RAND() * 4), x = FLOOR(RAND() * 10);
+      START TRANSACTION;
+      UPDATE accounts SET balance = balance - x WHERE id = a;
+      UPDATE accounts SET balance = balance + x WHERE id = b;
+      INSERT INTO ledger (f, t, amount) VALUES (a, b, x);
+      COMMIT;
+    UNTIL EXISTS (SELECT 1 FROM stop) END REPEAT;
+  END//";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_under_writes_is_one_moment_of_mysql_and_names_its_gtids() {
+    one_moment(Flavor::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_under_writes_is_one_moment_of_mariadb_and_names_its_gtids() {
+    one_moment(Flavor::Mariadb).await;
+}
+
+async fn one_moment(flavor: Flavor) {
+    let (source, target) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).start());
+    source.sql(BANK);
+    let before = GtidSet::parse(flavor, &source.gtids()).unwrap();
+    let mut writers: Vec<_> = (0..3)
+        .map(|_| source.client().args(["-e", "CALL bank.transfers()"]).stdout(Stdio::null()).spawn().unwrap())
+        .collect();
+    wait_for("transfers", Duration::from_secs(30), || {
+        (source.sql("SELECT COUNT(*) > 50 FROM bank.ledger") == "1").then_some(())
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path());
+    let manifest = back_up(&source, &store).await;
+    let count_at_end: u64 = source.sql("SELECT COUNT(*) FROM bank.ledger").parse().unwrap();
+    source.sql("INSERT INTO bank.stop VALUES (1)");
+    writers.iter_mut().for_each(|writer| assert!(writer.wait().unwrap().success()));
+    restore(&store, &manifest, &target).await;
+    assert_eq!(target.sql("SELECT SUM(balance) FROM bank.accounts"), "8000");
+    let ledger: u64 = target.sql("SELECT COUNT(*) FROM bank.ledger").parse().unwrap();
+    assert!(ledger > 50 && ledger < count_at_end, "writes went on: {ledger} of {count_at_end}");
+    // Every transfer is one transaction: the GTID set says exactly how many the copy holds.
+    assert_eq!(manifest.gtids.difference(&before).count(), ledger);
+    let moved = "SELECT (SELECT SUM(amount) FROM bank.ledger WHERE t = 5) = (SELECT balance - 1000 FROM bank.accounts WHERE id = 5)";
+    assert_eq!(target.sql(moved), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ddl_during_a_full_begins_it_again_and_the_copy_is_whole() {
+    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
+    source.sql(BANK);
+    let mut ddl = source
+        .client()
+        .args(["-e", "SELECT SLEEP(0.02); ALTER TABLE bank.filler ADD COLUMN n INT DEFAULT 7; ALTER TABLE bank.ledger RENAME bank.book;"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path());
+    let manifest = back_up(&source, &store).await;
+    assert!(ddl.wait().unwrap().success());
+    restore(&store, &manifest, &target).await;
+    // Whichever side of the DDL it shows, the GTIDs say the same.
+    let after: bool = manifest.gtids.to_string().replace('\n', "") == source.gtids();
+    let columns = target.sql("SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_NAME = 'filler'");
+    assert!(!after || columns == "3", "{columns} columns, {}", manifest.gtids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_was_cut_off_goes_on_and_ends_the_same() {
+    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
+    source.sql(BANK);
+    source.sql("CREATE TABLE bank.plain (id INT PRIMARY KEY) ENGINE=MyISAM; INSERT INTO bank.plain VALUES (1),(2)");
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path());
+    let manifest = back_up(&source, &store).await;
+    let config = BaseConfig { connections: 2, defer_keys_above_bytes: 1, ..BaseConfig::default() };
+    for rows in [0, 1, 5000, 9000] {
+        let progress = Progress::default();
+        let cut = async {
+            while progress.read().phase != "rows" || progress.read().done_rows < rows {
+                tokio::task::yield_now().await;
+            }
+        };
+        let at = endpoint(&target);
+        let load = base::load(&store, &manifest, &at, &config, progress.clone(), CancellationToken::new());
+        // A dropped load is to the server what a killed process is: connections that end.
+        tokio::select! { () = cut => {}, _ = load => {} }
+    }
+    restore(&store, &manifest, &target).await;
+    for table in ["accounts", "ledger", "filler", "plain"] {
+        let sql = format!("CHECKSUM TABLE bank.{table}");
+        assert_eq!(source.sql(&sql), target.sql(&sql));
+    }
+    assert_eq!(
+        target.sql("SELECT @@GLOBAL.local_infile, @@GLOBAL.innodb_flush_log_at_trx_commit"),
+        source.sql("SELECT @@GLOBAL.local_infile, @@GLOBAL.innodb_flush_log_at_trx_commit")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_objects_and_targets_are_refused_by_name() {
+    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
+    source.sql(BANK);
+    source.sql("CREATE TABLE bank.odd (e ENUM('😀'))");
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path());
+    let manifest = back_up(&source, &store).await;
+    let Content::Logical(content) = &manifest.content;
+    assert!(content.warnings.iter().any(|warning| warning.contains("`bank`.`odd`")), "{:?}", content.warnings);
+    let load = async |target: &Server| {
+        base::load(
+            &store,
+            &manifest,
+            &endpoint(target),
+            &BaseConfig::default(),
+            Progress::default(),
+            CancellationToken::new(),
+        )
+        .await
+    };
+
+    let object = manifest.objects.iter().find(|object| object.key.contains("filler")).unwrap();
+    let path = dir.path().join(&object.key);
+    let good = std::fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    let last = bad.len() - 10;
+    bad[last] ^= 1;
+    for damage in [Some(bad), Some(good[..good.len() / 2].to_vec()), None] {
+        match damage {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let refused = load(&target).await.unwrap_err().to_string();
+        assert!(refused.contains(&object.key), "{refused}");
+        assert_eq!(target.sql("SELECT COUNT(*) FROM bank.filler"), "0");
+    }
+    std::fs::write(&path, &good).unwrap();
+    load(&target).await.unwrap();
+    // One changed row on the target is found.
+    target.sql("UPDATE bank.filler SET v = 'z' WHERE id = 77");
+    let (at, config) = (endpoint(&target), BaseConfig::default());
+    let differs = base::verify(&store, &manifest, &at, &config, Progress::default(), CancellationToken::new());
+    assert!(matches!(differs.await, Err(BaseError::Differs { table, .. }) if table.contains("filler")));
+
+    let other = ServerOptions::mariadb().start();
+    assert!(matches!(load(&other).await, Err(BaseError::WrongServer { .. })));
+    assert!(matches!(load(&source).await, Err(BaseError::NotEmpty { what }) if what.contains("bank")));
+    source.sql("CREATE USER weak@'%' IDENTIFIED BY 'w'; GRANT SELECT ON bank.* TO weak@'%'");
+    let weak = tidemark::mysql::endpoint::Endpoint { user: "weak".into(), password: "w".into(), ..endpoint(&source) };
+    let refused = logical::run(&small(), &weak, &store, Progress::default(), CancellationToken::new())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("GRANT SELECT"), "{refused}");
+    assert_eq!(
+        store.list(keys::FULLS).await.unwrap().iter().filter(|object| object.key.ends_with("manifest.json")).count(),
+        1
+    );
+}

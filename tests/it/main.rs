@@ -7,6 +7,8 @@ mod support;
 
 mod architecture;
 mod events;
+mod fidelity;
+mod full;
 mod lab;
 mod restore;
 mod serve;

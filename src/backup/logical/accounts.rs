@@ -70,14 +70,7 @@ async fn mariadb(session: &mut Session) -> Result<Vec<Account>, LogicalError> {
         let (user, host, role) = (text(&row, 0), text(&row, 1), text(&row, 2) == "Y");
         let name = quote::account(&user, if role { "" } else { &host });
         let create = if role {
-            let sql = format!(
-                "SELECT User, Host FROM mysql.roles_mapping WHERE Role = {} AND Admin_option = 'Y' ORDER BY Host = '', User, Host LIMIT 1",
-                quote::text(&user)
-            );
-            let admin = session.query(&sql).await?;
-            let admin =
-                admin.first().map(|row| format!(" WITH ADMIN {}", quote::account(&text(row, 0), &text(row, 1))));
-            format!("CREATE ROLE {name}{}", admin.unwrap_or_default()).into()
+            format!("CREATE ROLE {name}").into()
         } else {
             one(session, &format!("SHOW CREATE USER {name}")).await?.into()
         };

@@ -22,6 +22,15 @@ pub struct ColumnInfo {
     pub generation: String,
 }
 
+impl ColumnInfo {
+    /// An ENUM or SET one of whose members may have been printed with `?` for a character.
+    pub fn may_be_unprintable(&self) -> bool {
+        matches!(self.data_type.as_str(), "enum" | "set")
+            && self.column_type.contains('?')
+            && matches!(self.charset.as_str(), "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030")
+    }
+}
+
 /// A table's select list and its counterpart for `LOAD DATA`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {

@@ -15,7 +15,7 @@ use crate::archive::keys;
 use crate::archive::logical::{Chunk, Part, SqlText, Table, TableKind};
 use crate::archive::rows::Lines;
 use crate::archive::store::Store;
-use crate::model::{Flavor, Progress};
+use crate::model::Progress;
 use crate::mysql::quote;
 
 /// Longest row a server can hold, with room for its packet.
@@ -62,6 +62,8 @@ pub(super) struct Copier {
     pub(super) store: Store,
     pub(super) full_id: String,
     pub(super) objects: Arc<Objects>,
+    /// What the copy is not exact about.
+    pub(super) warnings: Arc<Mutex<Vec<String>>>,
     pub(super) progress: Progress,
     pub(super) cancel: CancellationToken,
 }
@@ -111,7 +113,13 @@ impl Copier {
         }
         let shape = match job.head.kind {
             TableKind::Sequence | TableKind::NoRows => Shape::default(),
-            _ => shape(session.flavor, &columns(session, &job.schema, &job.name).await?, job.head.versioned),
+            _ => {
+                let columns = columns(session, &job.schema, &job.name).await?;
+                if range == 0 {
+                    self.warn_of_unprintable(&qualified, &columns);
+                }
+                shape(session.flavor, &columns, job.head.versioned)
+            }
         };
         let mut load_session = Vec::new();
         let mut from_suffix = String::new();
@@ -196,6 +204,19 @@ impl Copier {
         Ok(Chunk { condition, rows: lines.rows, raw_bytes: lines.bytes, checksum: lines.checksum, parts })
     }
 
+    /// Servers print definitions in three-byte UTF-8; a member's longer characters come out as `?`.
+    fn warn_of_unprintable(&self, table: &str, columns: &[ColumnInfo]) {
+        for column in columns.iter().filter(|column| column.may_be_unprintable()) {
+            let warning = format!(
+                "{table}: a member of {} {} may have characters that the server prints as '?' in definitions; it then comes back as '?' \
+                 (its rows keep their member's number)",
+                column.data_type.to_ascii_uppercase(),
+                column.name
+            );
+            self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+        }
+    }
+
     fn object_key(&self, job: &TableJob, range: usize, part: usize) -> String {
         let mut path = format!("{}/{}", keys::escape(&job.schema), keys::escape(&job.name));
         // Folders of the local store have names of at most 255 bytes.
@@ -263,18 +284,6 @@ async fn columns(session: &mut Session, schema: &str, name: &str) -> Result<Vec<
         .collect();
     if columns.is_empty() {
         return Err(LogicalError::Changed { what: quote::qualified(schema, name) });
-    }
-    // The server prints members in three-byte UTF-8 and loses the others.
-    let lossy = |c: &&ColumnInfo| matches!(c.data_type.as_str(), "enum" | "set") && c.column_type.contains('?');
-    if session.flavor == Flavor::Mysql
-        && let Some(column) = columns.iter().find(lossy)
-    {
-        tracing::debug!(
-            schema,
-            table = name,
-            column = column.name,
-            "a member's name may hold characters the server cannot print"
-        );
     }
     Ok(columns)
 }

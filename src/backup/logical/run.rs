@@ -78,6 +78,7 @@ async fn once(
         store: store.clone(),
         full_id: full_id.clone(),
         objects: objects.clone(),
+        warnings: Arc::default(),
         progress: progress.clone(),
         cancel: cancel.clone(),
     };
@@ -129,7 +130,8 @@ async fn once(
         }
     }
 
-    let warnings = warnings(&before);
+    let mut warnings = warnings(&before);
+    warnings.append(&mut copier.warnings.lock().unwrap_or_else(PoisonError::into_inner));
     let totals = tables.iter().fold((0, 0), |(rows, bytes), table| {
         (rows + table.rows, bytes + table.chunks.iter().map(|chunk| chunk.raw_bytes).sum::<u64>())
     });

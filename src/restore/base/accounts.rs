@@ -2,7 +2,7 @@
 
 use super::error::BaseError;
 use super::session::Session;
-use crate::archive::logical::{Account, ServerRecord};
+use crate::archive::logical::{Account, ServerRecord, SqlText};
 use crate::model::Flavor;
 use crate::mysql::quote;
 
@@ -24,29 +24,11 @@ pub(super) async fn restore(
     if server.partial_revokes && session.flavor == Flavor::Mysql {
         session.exec("SET GLOBAL partial_revokes = ON").await?;
     }
-    let mut todo: Vec<_> = accounts.iter().filter(|account| !is_own(account)).collect();
-    let others = todo.clone();
-    // A role's first holder may be a role that comes later.
-    while !todo.is_empty() {
-        let before = todo.len();
-        let mut left = Vec::new();
-        let mut problem = None;
-        for account in todo {
-            match create(session, account).await {
-                Ok(()) => {}
-                Err(e) if account.role => {
-                    problem.get_or_insert(e);
-                    left.push(account);
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        match problem {
-            Some(e) if left.len() == before => return Err(e),
-            _ => todo = left,
-        }
+    let others: Vec<_> = accounts.iter().filter(|account| !is_own(account)).collect();
+    for account in &others {
+        create(session, account).await?;
     }
-    for account in others {
+    for account in &others {
         let name = quote::account(&account.user, &account.host);
         for grant in &account.grants {
             match session.define(grant.as_bytes(), &format!("granting to {name}")).await {
@@ -54,12 +36,33 @@ pub(super) async fn restore(
                 Err(e) if matches!(e.code(), Some(1146 | 1305 | 1054)) => {
                     warnings.push(format!("a grant to {name} names what does not exist and was not restored: {e}"));
                 }
+                // Only who may act for everybody can pass that on.
+                Err(e) if e.code() == Some(1698) && grant.as_bytes().starts_with(b"GRANT PROXY ") => {
+                    if has_grant(session, &name, grant).await? {
+                        continue;
+                    }
+                    warnings.push(format!("a PROXY grant to {name} was not restored: {e}"));
+                }
                 other => drop(other?),
             }
         }
     }
+    // Who makes a role on MariaDB becomes its administrator; that was needed above, and is undone unless the source says the same.
+    let own_grants = accounts.iter().find(|account| is_own(account)).map_or(&[][..], |own| own.grants.as_slice());
+    for role in others.iter().filter(|account| account.role && !account.create.as_bytes().is_empty()) {
+        let name = quote::identifier(&role.user);
+        let granted = format!("GRANT {name} TO ");
+        if !own_grants.iter().any(|grant| grant.as_bytes().starts_with(granted.as_bytes())) {
+            session.exec(&format!("REVOKE {name} FROM {}", quote::account(own_user, own_host))).await?;
+        }
+    }
     session.exec("FLUSH PRIVILEGES").await?;
     Ok(warnings)
+}
+
+async fn has_grant(session: &mut Session, name: &str, grant: &SqlText) -> Result<bool, BaseError> {
+    let grants = session.query(&format!("SHOW GRANTS FOR {name}")).await?;
+    Ok(grants.iter().any(|row| row.first().and_then(Option::as_ref).is_some_and(|own| own == grant.as_bytes())))
 }
 
 async fn create(session: &mut Session, account: &Account) -> Result<(), BaseError> {
@@ -67,8 +70,19 @@ async fn create(session: &mut Session, account: &Account) -> Result<(), BaseErro
     if account.create.as_bytes().is_empty() {
         return Ok(());
     }
-    // The server's own root, or made by a load that was cut off.
-    let drop_it = if account.role { "DROP ROLE IF EXISTS" } else { "DROP USER IF EXISTS" };
-    session.exec(&format!("{drop_it} {name}")).await?;
-    session.define(account.create.as_bytes(), &format!("creating account {name}")).await.map(drop)
+    let what = format!("creating account {name}");
+    let create = account.create.as_bytes();
+    if account.role {
+        session.exec(&format!("DROP ROLE IF EXISTS {name}")).await?;
+        return session.define(create, &what).await.map(drop);
+    }
+    match session.define(create, &what).await {
+        // The server's own root, or made by a load that was cut off. Dropped, it would lose PROXY rights nobody could give back.
+        Err(e) if e.code() == Some(1396) => {
+            let alter = [b"ALTER", create.strip_prefix(b"CREATE").unwrap_or(create)].concat();
+            session.define(&alter, &what).await?;
+            session.exec(&format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {name}")).await.map(drop)
+        }
+        other => other.map(drop),
+    }
 }

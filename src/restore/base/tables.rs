@@ -127,7 +127,7 @@ impl Loader {
                 let last = job.left.fetch_sub(1, Ordering::AcqRel) == 1;
                 Ok((last && !job.split.keys.is_empty()).then_some(Task::Keys(job)))
             }
-            Task::Whole(job) => self.load_whole(session, &job.table).await.map(|()| None),
+            Task::Whole(job) => self.load_whole(session, &job.table, &job.split.create).await.map(|()| None),
             Task::Keys(job) => self.add_keys(session, &job).await.map(|()| None),
         }
     }
@@ -179,13 +179,20 @@ impl Loader {
         Ok(())
     }
 
-    async fn load_whole(&self, session: &mut Session, table: &Table) -> Result<(), BaseError> {
+    async fn load_whole(&self, session: &mut Session, table: &Table, create: &[u8]) -> Result<(), BaseError> {
         let name = quote::qualified(&table.schema, &table.name);
         let step = format!("rows {name}");
         if self.steps.done(&step) {
             return Ok(());
         }
-        session.exec(&format!("DELETE FROM {name}")).await?;
+        if table.kind == TableKind::System {
+            session.exec(&format!("DELETE FROM {name}")).await?;
+        } else if !self.steps.0.is_empty() {
+            // A load that was cut off may have left some rows; not every engine can delete them.
+            session.exec(&format!("USE {}", quote::identifier(&table.schema))).await?;
+            session.exec(&format!("DROP TABLE {name}")).await?;
+            session.define(create, &format!("creating {name}")).await?;
+        }
         for part in table.chunks.iter().flat_map(|chunk| &chunk.parts) {
             self.stream(session, table, &name, part).await?;
         }

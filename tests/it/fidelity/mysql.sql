@@ -28,7 +28,7 @@ CREATE TABLE texts (id INT PRIMARY KEY, c CHAR(20), v VARCHAR(300), bin BINARY(8
   tt TINYTEXT, te TEXT, mt MEDIUMTEXT, lt LONGTEXT, l1 VARCHAR(50) CHARACTER SET latin1, sj VARCHAR(50) CHARACTER SET sjis, u16 VARCHAR(50) CHARACTER SET utf16,
   u32 CHAR(5) CHARACTER SET utf32, gb VARCHAR(50) CHARACTER SET gb18030, bi VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin);
 INSERT INTO texts VALUES
- (1, 'spaces  ', 'spaces  ', 'a\0 ', x'000102030405060708090a0b0c0d0e0f1a1b22275c2c7c', x'00', x'5c4e', x'0a', x'ff00fe', '', '\\N', 'tab\there\nline\r\nend\\', '😀 é ''"`', 'é£', _sjis x'835c95', 'a€😀', '😀', '中文😀', 'B '),
+ (1, 'spaces  ', 'spaces  ', 'a\0 ', x'000102030405060708090a0b0c0d0e0f1a1b22275c2c7c', x'00', x'5c4e', x'0a', x'ff00fe', '', '\\N', 'tab\there\nline\r\nend\\', '😀 é ''"`', 'é£', _sjis x'835c', 'a€😀', '😀', '中文😀', 'B '),
  (2, '', '', '', '', '', '', '', '', '', '', '', '', '', '', '', '', '', ''), (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
  (4, 'NULL', '\\', '\\', '\\\\', '\t', '\n', x'5c0a', x'5c09', 'NULL', '\\.', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x');
 INSERT INTO texts (id, vb) SELECT 1000 + n, CHAR(n) FROM (WITH RECURSIVE c AS (SELECT 0 n UNION ALL SELECT n + 1 FROM c WHERE n < 255) SELECT n FROM c) x;
@@ -53,9 +53,11 @@ INSERT INTO vectors VALUES (1, TO_VECTOR('[1.1, -2.5e-30, 3e30]')), (2, NULL);
 -- Columns and keys of every kind.
 CREATE TABLE computed (id INT AUTO_INCREMENT PRIMARY KEY, a INT, hidden INT INVISIBLE DEFAULT 7, stored_sum INT GENERATED ALWAYS AS (a + 1) STORED,
   stored_float FLOAT GENERATED ALWAYS AS (a / 3) STORED, virtual_twice INT GENERATED ALWAYS AS (a * 2) VIRTUAL, expr_default VARCHAR(64) DEFAULT (CONCAT('x', 'y')), name VARCHAR(50),
-  tags JSON, CHECK (a < 1000000), CONSTRAINT off_check CHECK (a > 5) NOT ENFORCED, KEY by_lower ((LOWER(name))), KEY by_sum (stored_sum), KEY by_virtual (virtual_twice),
-  KEY by_tags ((CAST(tags->'$[*]' AS UNSIGNED ARRAY))), UNIQUE KEY desc_key (name DESC, id), KEY prefix_key (name(5)) COMMENT 'a,b) KEY', KEY invisible_key (a) INVISIBLE, FULLTEXT KEY words (name));
-INSERT INTO computed (id, a, hidden, name, tags) VALUES (1, 1, 2, 'One', '[1,2]'), (2, 2, NULL, 'TWO words', '[3]'), (0, 3, 3, 'zero id', '[]'), (-5, 4, 4, NULL, NULL);
+  CHECK (a < 1000000), CONSTRAINT off_check CHECK (a > 5) NOT ENFORCED, KEY by_lower ((LOWER(name))), KEY by_sum (stored_sum), KEY by_virtual (virtual_twice),
+  UNIQUE KEY desc_key (name DESC, id), KEY prefix_key (name(5)) COMMENT 'a,b) KEY', KEY invisible_key (a) INVISIBLE, FULLTEXT KEY words (name));
+INSERT INTO computed (id, a, hidden, name) VALUES (1, 1, 2, 'One'), (2, 2, NULL, 'TWO words'), (0, 3, 3, 'zero id'), (-5, 4, 4, NULL);
+CREATE TABLE multi_valued (id INT PRIMARY KEY, tags JSON, KEY by_tags ((CAST(tags->'$[*]' AS UNSIGNED ARRAY))));
+INSERT INTO multi_valued VALUES (1, '[1,2]'), (2, '[3]'), (3, '[]'), (4, NULL);
 ALTER TABLE computed AUTO_INCREMENT = 5000;
 CREATE TABLE no_key (a INT, b VARCHAR(10));
 INSERT INTO no_key VALUES (1, 'dup'), (1, 'dup'), (NULL, NULL);
@@ -66,7 +68,7 @@ CREATE TABLE generated_key (a INT);
 INSERT INTO generated_key VALUES (7), (7);
 SET SESSION sql_generate_invisible_primary_key = OFF;
 CREATE TABLE composite (a INT, b VARCHAR(20), c DATE, v INT, counter INT NOT NULL AUTO_INCREMENT, PRIMARY KEY (b, a, c), KEY (counter));
-INSERT INTO composite (a, b, c, v) VALUES (1, 'A', '2020-01-01', 1), (1, 'ä', '2020-01-01', 2), (2, 'z', '0000-00-00', 3);
+INSERT INTO composite (a, b, c, v) VALUES (1, 'A', '2020-01-01', 1), (1, 'ä', '2021-01-01', 2), (2, 'z', '0000-00-00', 3);
 CREATE TABLE `we``ird
 table` (`co``l
 umn` INT PRIMARY KEY, `select` INT, `é` VARCHAR(5) DEFAULT 'é😀', `?` ENUM('?') COMMENT 'comment with ''quotes'' and ) , (');
@@ -139,4 +141,4 @@ CREATE USER locked@localhost IDENTIFIED BY RANDOM PASSWORD ACCOUNT LOCK;
 CREATE USER dynamic@localhost IDENTIFIED BY 'x' DEFAULT ROLE reader, writer;
 GRANT SELECT ON app.* TO reader; GRANT INSERT, UPDATE (a, b) ON app.large TO writer WITH GRANT OPTION; GRANT writer TO `odd role`@`%.example.com`;
 GRANT BACKUP_ADMIN, REPLICATION SLAVE ON *.* TO dynamic@localhost; GRANT EXECUTE ON PROCEDURE app.ghost_definer TO plain@'%'; GRANT SELECT ON `odd ``name`.* TO plain@'%';
-GRANT `odd role`@`%.example.com` TO plain@'%' WITH ADMIN OPTION; GRANT PROXY ON plain@'%' TO dynamic@localhost;
+GRANT `odd role`@`%.example.com` TO plain@'%' WITH ADMIN OPTION;
