@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod cli;
 mod events;
 mod fidelity;
 mod full;
