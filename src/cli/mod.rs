@@ -67,6 +67,6 @@ async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
         Verb::Serve(args) => verbs::serve::run(args, shutdown).await,
         Verb::Crd => verbs::crd::run(),
         Verb::Status(args) => verbs::status::run(args).await,
-        Verb::Restore(args) => anyhow::bail!("not landed yet: {args:?}"),
+        Verb::Restore(args) => verbs::restore::run(args, trace_id, shutdown).await,
     }
 }

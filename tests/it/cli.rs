@@ -113,7 +113,10 @@ fn help_teaches_and_usage_errors_exit_with_2() {
     for verb in ["run", "backup", "stream", "status", "restore", "serve"] {
         let output = tidemark(&[verb, "--help"]);
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("Examples:") && text.contains("policy.yaml"), "{verb}: {text}");
+        assert!(
+            output.status.success() && text.contains("Examples:") && text.contains("policy.yaml"),
+            "{verb}: {text}"
+        );
     }
     assert!(String::from_utf8_lossy(&tidemark(&["--help"]).stdout).contains("Exit codes:"));
     for arguments in [&["backup"][..], &["conjure"], &["restore", "-f", "x", "--latest", "--to-gtid", "y"]] {

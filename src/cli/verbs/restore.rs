@@ -1,0 +1,118 @@
+use anyhow::Context;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::archive::ArchiveError;
+use crate::archive::identity;
+use crate::archive::store::Store;
+use crate::cli::args::{Output, RestoreArgs};
+use crate::cli::config::{self, Restore};
+use crate::cli::manifests::ManifestError;
+use crate::cli::progress::{Display, duration};
+use crate::cli::{engine, output};
+use crate::model::{Flavor, GtidSet, Progress};
+use crate::restore::plan::{Plan, Request, Target, Throughput, parse_gtids};
+use crate::restore::{self, RestoreOptions, RestoreReport};
+
+/// What `-o json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    policy: &'a str,
+    dry_run: bool,
+    plan: &'a Plan,
+    result: Option<&'a RestoreReport>,
+    trace_id: &'a str,
+}
+
+/// Plans a restore, shows the plan, and carries it out unless it is a dry run.
+pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let wanted = Restore::new(&args, &|name| std::env::var(name).ok())?;
+    let store = engine::store(&wanted.archive.store)?;
+    let request = request(&wanted, &store).await?;
+    let unfinished = match (&wanted.into, wanted.flags.dry_run) {
+        (Some(target), false) => restore::unfinished(target, &request).await?,
+        _ => None,
+    };
+    let resumes = unfinished.is_some();
+    let plan = match unfinished {
+        Some(plan) => plan,
+        None => restore::plan(&store, &request, Throughput::default()).await?,
+    };
+    let report =
+        |result| Report { policy: &wanted.archive.name, dry_run: wanted.flags.dry_run, plan: &plan, result, trace_id };
+    let human = args.output == Output::Human;
+    if human {
+        print!("{plan}");
+        if resumes {
+            println!("  - an earlier run began this restore: it goes on where that stopped");
+        }
+    }
+    let Some(target) = wanted.into.as_ref().filter(|_| !wanted.flags.dry_run) else {
+        return if human { Ok(()) } else { output::json(&report(None)) };
+    };
+    let mut options = RestoreOptions::default();
+    if let Some(threads) = args.threads {
+        options.base.connections = usize::from(threads);
+        options.workers = threads.into();
+    }
+    let progress = Progress::default();
+    let display = Display::start(progress.clone(), human);
+    tracing::info!(
+        policy = wanted.archive.name,
+        target = target.address(),
+        base = plan.base.id,
+        replay_bytes = plan.replay_bytes,
+        "restoring"
+    );
+    let done = restore::run(&plan, &store, target, &options, &progress, &shutdown).await;
+    drop(display);
+    let done = done.with_context(|| format!("the restore into {} did not finish", target.address()))?;
+    for warning in &done.warnings {
+        tracing::warn!("{warning}");
+    }
+    if human {
+        show(&done)
+    } else {
+        output::json(&report(Some(&done)))?
+    }
+    Ok(())
+}
+
+fn show(report: &RestoreReport) {
+    println!("restored {} and proved it", report.target);
+    if !report.executed.is_empty() {
+        println!("  executed  {}", report.executed);
+    }
+    if let Some(end) = &report.end {
+        println!("  end       {end} of the source");
+    }
+    if let Some(time) = report.restored_to {
+        println!("  newest    transaction committed {}", time.timestamp());
+    }
+    println!("  took      {}", duration(std::time::Duration::from_secs_f64(report.rto_seconds)));
+}
+
+/// The engine's request. GTIDs are read as the archive's flavor writes them.
+async fn request(wanted: &Restore, store: &Store) -> anyhow::Result<Request> {
+    let info = identity::read(store).await?;
+    let info = info.ok_or_else(|| ArchiveError::Missing { store: store.url().to_owned() })?;
+    let target = match &wanted.target {
+        config::Target::Latest => Target::Latest,
+        config::Target::Time(time) => Target::Time(*time),
+        config::Target::Position(position) => Target::Position(position.clone()),
+        config::Target::Gtid(text) => Target::Gtid(set(info.flavor, "the target", text)?),
+    };
+    let skip_gtids = match &wanted.flags.skip_gtids {
+        Some(text) => Some(set(info.flavor, "the GTIDs to skip", text)?),
+        None => None,
+    };
+    let exclusive = wanted.flags.exclusive;
+    Ok(Request { target, exclusive, skip_gtids, allow_nearest: wanted.flags.allow_nearest })
+}
+
+fn set(flavor: Flavor, what: &str, text: &str) -> Result<GtidSet, ManifestError> {
+    let choice = |message| ManifestError::Choice { message };
+    let set = parse_gtids(flavor, text).map_err(|error| choice(format!("{what}: {error}")))?;
+    if set.is_empty() { Err(choice(format!("{what}: an empty GTID set names nothing"))) } else { Ok(set) }
+}
