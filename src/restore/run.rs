@@ -166,5 +166,5 @@ async fn clean_up(session: &mut Session, plan: &Plan, state: &State, target: &En
     fail::fail_point!("restore::cleanup::opened");
     let failed = |e: base::BaseError| RestoreError::Base { full: plan.base.id.clone(), source: e };
     base::finish(target).await.map_err(failed)?;
-    State::drop(session).await
+    State::forget(session).await
 }

@@ -75,7 +75,7 @@ impl State {
     }
 
     /// Forgets it: the restore is finished.
-    pub async fn drop(session: &mut Session) -> Result<(), RestoreError> {
+    pub async fn forget(session: &mut Session) -> Result<(), RestoreError> {
         Ok(session.exec(&format!("DROP SCHEMA IF EXISTS {SCHEMA}")).await?)
     }
 }
