@@ -179,7 +179,7 @@ impl Copier {
                     none.insert(Output::create(&self.store, key, self.config.compression).await?)
                 }
             };
-            let malformed = |source| LogicalError::Sql { doing: doing(), source };
+            let malformed = |source| LogicalError::Sql { doing: doing(), source: Box::new(source) };
             if row.payload().len() > Lines::PIECE_BYTES {
                 lines.push_long(row.fields().map(|field| field.map_err(malformed)), sink).await?;
             } else if !lines.push(row.fields()).map_err(malformed)? {

@@ -11,10 +11,17 @@ use crate::mysql::wire;
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum LogicalError {
     #[snafu(display("cannot connect to the source: {source}"))]
-    Connect { source: wire::Error },
+    Connect {
+        #[snafu(source(from(wire::Error, Box::new)))]
+        source: Box<wire::Error>,
+    },
 
     #[snafu(display("{doing} failed: {source}{}", privilege_hint(source)))]
-    Sql { doing: String, source: wire::Error },
+    Sql {
+        doing: String,
+        #[snafu(source(from(wire::Error, Box::new)))]
+        source: Box<wire::Error>,
+    },
 
     #[snafu(display("{source}"), context(false))]
     Store { source: StoreError },
@@ -37,7 +44,7 @@ pub enum LogicalError {
         "could not align the snapshots: the account may not take the global lock ({source}), and writes never paused; run GRANT RELOAD \
          ON *.* TO the account"
     ))]
-    Unaligned { source: wire::Error },
+    Unaligned { source: Box<wire::Error> },
 
     #[snafu(display(
         "definitions kept changing during the backup ({what}), {attempts} times in a row; take it when no DDL runs"

@@ -81,11 +81,14 @@ async fn estimate(session: &mut Session, table: &str, key: &str, low: i128, high
     let sql =
         format!("EXPLAIN SELECT {key} FROM {table} FORCE INDEX (PRIMARY) WHERE {key} >= {low} AND {key} < {high}");
     let rows = session.connection.stream_rows(&sql, 1 << 20).await;
-    let mut rows = rows.map_err(|source| LogicalError::Sql { doing: "an estimate".to_owned(), source })?;
+    let mut rows =
+        rows.map_err(|source| LogicalError::Sql { doing: "an estimate".to_owned(), source: Box::new(source) })?;
     let column = rows.columns().iter().position(|c| c.name.eq_ignore_ascii_case("rows"));
     let mut estimate = 0;
-    while let Some(row) =
-        rows.next().await.map_err(|source| LogicalError::Sql { doing: "an estimate".to_owned(), source })?
+    while let Some(row) = rows
+        .next()
+        .await
+        .map_err(|source| LogicalError::Sql { doing: "an estimate".to_owned(), source: Box::new(source) })?
     {
         let field = column.and_then(|n| row.fields().nth(n)).and_then(Result::ok).flatten();
         estimate = field.and_then(|f| std::str::from_utf8(f).ok()?.parse().ok()).unwrap_or(0);

@@ -80,7 +80,9 @@ fn after_name(text: &[u8], from: usize) -> Option<&[u8]> {
 }
 
 /// Head, entries of the outer parentheses, tail.
-fn parse(create: &[u8]) -> Option<(&[u8], Vec<Vec<u8>>, &[u8])> {
+type Parsed<'a> = (&'a [u8], Vec<Vec<u8>>, &'a [u8]);
+
+fn parse(create: &[u8]) -> Option<Parsed<'_>> {
     let open = find_unquoted(create, 0, b"(")?;
     let mut entries = Vec::new();
     let (mut depth, mut start, mut i) = (0u32, open + 1, open);

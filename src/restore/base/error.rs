@@ -11,10 +11,17 @@ use crate::mysql::wire;
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum BaseError {
     #[snafu(display("cannot connect to the target: {source}"))]
-    Connect { source: wire::Error },
+    Connect {
+        #[snafu(source(from(wire::Error, Box::new)))]
+        source: Box<wire::Error>,
+    },
 
     #[snafu(display("{doing} failed on the target: {source}"))]
-    Sql { doing: String, source: wire::Error },
+    Sql {
+        doing: String,
+        #[snafu(source(from(wire::Error, Box::new)))]
+        source: Box<wire::Error>,
+    },
 
     #[snafu(display("{source}"), context(false))]
     Store { source: StoreError },

@@ -82,7 +82,7 @@ async fn compare(
 ) -> Result<(), BaseError> {
     let name = quote::qualified(&table.schema, &table.name);
     let sql = table.select_rows(chunk.condition.as_deref());
-    let malformed = |source| BaseError::Sql { doing: format!("reading {name}"), source };
+    let malformed = |source| BaseError::Sql { doing: format!("reading {name}"), source: Box::new(source) };
     let rows = session.connection.stream_rows(&sql, MAX_ROW_BYTES).await;
     let mut rows = rows.with_context(|_| SqlSnafu { doing: format!("reading {name}") })?;
     let mut lines = Lines::new(table.fields);
