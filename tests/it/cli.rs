@@ -199,7 +199,7 @@ fn a_source_that_cannot_be_used_is_named_with_the_way_out_and_nothing_is_written
 fn tls_is_refused_where_the_server_has_none_or_shows_another_certificate() {
     let desk = Desk::new();
     let authority = Authority::new();
-    let plain = ServerOptions::mysql().arg("--tls-version=").start();
+    let plain = ServerOptions::mariadb().start();
     account(&plain, "u", "");
     let policy = desk.policy(&plain, ("u", "secret"), "tls: {mode: Required}", "");
     refused(&["backup", "-f", &policy], UNREACHABLE, &["offers no TLS"]);

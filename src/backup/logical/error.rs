@@ -2,6 +2,7 @@ use std::io;
 
 use snafu::Snafu;
 
+use crate::archive::ArchiveError;
 use crate::archive::store::StoreError;
 use crate::mysql::wire;
 
@@ -25,6 +26,9 @@ pub enum LogicalError {
 
     #[snafu(display("{source}"), context(false))]
     Store { source: StoreError },
+
+    #[snafu(display("{source}"), context(false))]
+    Archive { source: ArchiveError },
 
     #[snafu(display("cannot compress: {source}"))]
     Compress { source: io::Error },
@@ -82,6 +86,7 @@ impl LogicalError {
         match self {
             Self::Connect { source } | Self::Sql { source, .. } => source.is_transient(),
             Self::Store { source } => source.is_transient(),
+            Self::Archive { source } => source.is_transient(),
             Self::LockWait { .. } | Self::Ddl { .. } | Self::Changed { .. } => true,
             _ => false,
         }

@@ -18,7 +18,7 @@ use super::{accounts, ranges};
 use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Table, TableKind};
 use crate::archive::manifest::{Content, FullManifest};
 use crate::archive::store::{Condition, Store};
-use crate::archive::{FORMAT, keys};
+use crate::archive::{FORMAT, identity, keys};
 use crate::model::{Flavor, Progress};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::quote;
@@ -163,6 +163,8 @@ async fn once(
     };
     fail::fail_point!("backup::logical::before_manifest");
     let json = serde_json::to_vec(&manifest).context(DescribeSnafu)?;
+    // Refuses the archive of another flavor; the first writer of all makes it.
+    identity::ensure(store, manifest.flavor, &manifest.server).await?;
     let _ = store.put(&keys::manifest(&full_id), Bytes::from(json), Condition::IfAbsent).await?;
     control.connection.close().await;
     Ok(manifest)

@@ -4,6 +4,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::manifest::FullManifest;
+use crate::archive::{ArchiveError, identity};
 use crate::backup::logical::{self, LogicalConfig};
 use crate::cli::args::{BackupArgs, Output};
 use crate::cli::config::{self, Policy};
@@ -69,8 +70,13 @@ pub async fn take(
     progress: Progress,
 ) -> anyhow::Result<Report> {
     let begun = Instant::now();
-    let (source, _) = engine::source(policy).await?;
+    let (source, info) = engine::source(policy).await?;
     let store = engine::store(&policy.store)?;
+    // The engine looks again before it publishes; this is before hours of copying.
+    if let Some(archive) = identity::read(&store).await?.filter(|archive| archive.flavor != info.flavor()) {
+        let (archived, offered) = (archive.flavor, info.flavor());
+        return Err(ArchiveError::OtherFlavor { store: store.url().to_owned(), archived, offered }.into());
+    }
     let defaults = LogicalConfig::default();
     let config = LogicalConfig {
         connections: threads.map_or(defaults.connections, usize::from),
