@@ -187,7 +187,8 @@ fn status(policy: &Path) -> Value {
 fn rpo(archiver: &Process) -> String {
     let log = archiver.stderr();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let last = lines.filter(|line| line["rpo_transactions"].as_u64().unwrap_or(0) > 0).last();
+    let measured: Vec<Value> = lines.filter(|line| line["rpo_transactions"].as_u64().unwrap_or(0) > 0).collect();
+    let last = measured.last();
     let last = last.unwrap_or_else(|| panic!("the stream logged no RPO\n{}", archiver.output()));
     let ms = |field: &str| last[field].as_u64().unwrap_or_default();
     format!(

@@ -4,6 +4,9 @@
 //! validated. Objects of a newer version may carry fields these types do not know: a cluster must be able to read
 //! them, so the types ignore such fields, and the reader of *files* refuses them (see `cli::manifests`).
 
+// kube's `printcolumn` repeats the same keys in one attribute, which is how it is meant.
+#![allow(clippy::duplicated_attributes)]
+
 mod backup_policy;
 mod full_backup;
 mod restore_request;

@@ -83,8 +83,11 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        let (unit, factor) =
-            SPAN_UNITS.iter().rev().find(|(_, factor)| millis != 0 && millis % factor == 0).unwrap_or(&SPAN_UNITS[0]);
+        let (unit, factor) = SPAN_UNITS
+            .iter()
+            .rev()
+            .find(|(_, factor)| millis != 0 && millis.is_multiple_of(*factor))
+            .unwrap_or(&SPAN_UNITS[0]);
         write!(f, "{}{unit}", millis / factor)
     }
 }
@@ -107,7 +110,9 @@ impl fmt::Display for Size {
         let (unit, factor) = SIZE_UNITS
             .iter()
             .rev()
-            .find(|(unit, factor)| (unit.is_empty() || unit.ends_with('i')) && self.0 != 0 && self.0 % factor == 0)
+            .find(|(unit, factor)| {
+                (unit.is_empty() || unit.ends_with('i')) && self.0 != 0 && self.0.is_multiple_of(*factor)
+            })
             .unwrap_or(&SIZE_UNITS[0]);
         write!(f, "{}{unit}", self.0 / factor)
     }
