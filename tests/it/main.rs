@@ -7,11 +7,13 @@ mod support;
 
 mod architecture;
 mod cli;
+mod crash;
 mod events;
 mod fidelity;
 mod full;
 mod lab;
 mod restore;
+mod semisync;
 mod serve;
 mod servers;
 mod store;

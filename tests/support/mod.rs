@@ -6,6 +6,8 @@
 // Each crate that includes this module (tests, demo, benchmarks) uses a part of it, and a helper's failure is the test's.
 #![allow(dead_code, unused_imports, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod history;
+pub mod load;
 mod process;
 mod s3;
 mod server;

@@ -1,6 +1,7 @@
 //! A real S3 server (versitygw over a folder) on a free loopback port, or the user's own.
 
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -75,6 +76,12 @@ impl S3Server {
 
     pub fn secret_key(&self) -> &str {
         &self.secret_key
+    }
+
+    /// The folder that holds the bucket's objects as plain files. (A user's own server shows none.)
+    pub fn objects(&self) -> PathBuf {
+        let own = self.own.as_ref().expect("this test looks at the S3 server's files: run it without TIDEMARK_TEST_S3");
+        own.dir.path().join("objects").join(&self.bucket)
     }
 
     pub fn create_bucket(&self, bucket: &str) {

@@ -1,0 +1,366 @@
+//! The crash oracle: a source under load, a streamer killed again and again, servers that die and rotate, and restores
+//! that must equal what the stock tools make of the source's own history.
+//!
+//! `make test` runs a short one, `make soak` the long one (`TIDEMARK_SOAK_CYCLES`, `TIDEMARK_SOAK_SEED`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use tidemark::model::Flavor;
+
+use crate::support::history::{History, fingerprint};
+use crate::support::load::Load;
+use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
+
+/// Where the streamer is stopped dead, to be killed there: around every step of an upload.
+const FAILPOINTS: &[&str] = &[
+    "archive::store::put",
+    "archive::store::after_put",
+    "archive::store::fs::before_publish",
+    "archive::store::fs::before_dir_sync",
+    "archive::store::list",
+    "archive::index::before_put",
+    "binlog::upload::before_put",
+    "binlog::upload::after_put",
+    "binlog::upload::before_checkpoint",
+    "binlog::upload::long",
+    "binlog::upload::before_index",
+    "binlog::upload::after_index",
+    "binlog::session::reconnect",
+];
+
+#[test]
+fn mysql_loses_and_doubles_nothing_through_crashes_on_a_folder() {
+    Rig::new(Flavor::Mysql, Place::folder()).run(cycles(6), 4);
+}
+
+#[test]
+fn mariadb_loses_and_doubles_nothing_through_crashes_on_s3() {
+    Rig::new(Flavor::Mariadb, Place::s3()).run(cycles(6), 4);
+}
+
+fn cycles(short: u32) -> u32 {
+    std::env::var("TIDEMARK_SOAK_CYCLES").map_or(short, |n| n.parse().expect("TIDEMARK_SOAK_CYCLES is a number"))
+}
+
+/// The store, and the folder in which its objects can be read as files.
+enum Place {
+    Folder(tempfile::TempDir),
+    S3(S3Server),
+}
+
+impl Place {
+    fn folder() -> Place {
+        Place::Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn s3() -> Place {
+        Place::S3(S3Server::start())
+    }
+
+    fn manifest(&self) -> String {
+        match self {
+            Place::Folder(dir) => format!("{{fs: {{path: {}}}}}", dir.path().display()),
+            Place::S3(s3) => format!(
+                "{{s3: {{bucket: {}, region: {}, endpoint: '{}', credentialsSecretRef: {{name: store}}}}}}",
+                s3.bucket(),
+                s3.region(),
+                s3.endpoint()
+            ),
+        }
+    }
+
+    fn secrets(&self) -> String {
+        match self {
+            Place::Folder(_) => String::new(),
+            Place::S3(s3) => format!(
+                "---\n{{apiVersion: v1, kind: Secret, metadata: {{name: store}}, stringData: {{AWS_ACCESS_KEY_ID: '{}', AWS_SECRET_ACCESS_KEY: '{}'}}}}\n",
+                s3.access_key(),
+                s3.secret_key()
+            ),
+        }
+    }
+
+    fn objects(&self) -> PathBuf {
+        match self {
+            Place::Folder(dir) => dir.path().to_owned(),
+            Place::S3(s3) => s3.objects(),
+        }
+    }
+}
+
+struct Rig {
+    source: Server,
+    place: Place,
+    dir: tempfile::TempDir,
+    random: StdRng,
+    seed: u64,
+}
+
+impl Rig {
+    fn new(flavor: Flavor, place: Place) -> Rig {
+        let seed = std::env::var("TIDEMARK_SOAK_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+        let keep = match flavor {
+            Flavor::Mysql => "--binlog-expire-logs-seconds=0",
+            Flavor::Mariadb => "--expire-logs-days=0",
+        };
+        let source = ServerOptions::of(flavor).arg(keep).arg("--max-binlog-size=4M").start();
+        let rig = Rig { source, place, dir: tempfile::tempdir().unwrap(), random: StdRng::seed_from_u64(seed), seed };
+        let policy = format!(
+            "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: soak}}\nspec:\n  \
+             source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  \
+             binlog: {{flushInterval: 200ms, segmentSize: 1Mi}}\n  storage: {}\n---\n\
+             {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n{}",
+            rig.source.port(),
+            rig.place.manifest(),
+            rig.place.secrets()
+        );
+        fs::write(rig.policy(), policy).unwrap();
+        rig
+    }
+
+    fn run(mut self, cycles: u32, restores: u32) {
+        eprintln!("{} seed {} ({cycles} cycles)", self.source.flavor(), self.seed);
+        let load = Load::start(&self.source, 3, self.seed);
+        self.backup();
+        let mut done = BTreeMap::<&str, u32>::new();
+        for cycle in 0..cycles {
+            let failpoint = *FAILPOINTS.choose(&mut self.random).unwrap();
+            let armed = self.random.random_bool(0.6);
+            let mut streamer = self.stream(armed.then_some(failpoint));
+            let lifetime = Duration::from_millis(self.random.random_range(100..1500));
+            let event = self.random.random_range(0..100);
+            std::thread::sleep(lifetime / 2);
+            let what = match event {
+                0..30 => {
+                    self.source.sql("FLUSH BINARY LOGS");
+                    "rotations"
+                }
+                30..42 => {
+                    self.source.kill9();
+                    self.source.restart();
+                    "server crashes"
+                }
+                42..50 => {
+                    self.source.restart();
+                    "server restarts"
+                }
+                50..56 if cycle > 2 => {
+                    self.backup();
+                    "further fulls"
+                }
+                _ => "quiet cycles",
+            };
+            *done.entry(what).or_default() += 1;
+            std::thread::sleep(lifetime / 2);
+            assert!(streamer.try_wait().is_none(), "cycle {cycle}: the streamer gave up\n{}", streamer.output());
+            streamer.kill9();
+            *done.entry(if armed { "kills at failpoints" } else { "kills at random" }).or_default() += 1;
+        }
+        let acknowledged = load.stop();
+        let streamer = self.catch_up();
+        self.compare_bytes();
+        drop(streamer);
+        let history = History::read(&self.source);
+        let first = self.oldest_full();
+        let mut targets = vec![Target::Latest];
+        for n in 1..restores {
+            let count = self.random.random_range(first..=history.transactions.len());
+            targets.push(if n % 2 == 0 { Target::Time(count) } else { Target::Gtid(count) });
+        }
+        for target in &targets {
+            self.restore(&history, target);
+        }
+        println!(
+            "{}: {cycles} cycles {done:?}; {} transactions ({acknowledged} statements acknowledged), {} restores equal to the stock replay; 0 lost, 0 doubled",
+            self.source.flavor(),
+            history.transactions.len(),
+            targets.len()
+        );
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.dir.path().join("policy.yaml")
+    }
+
+    fn tidemark(&self, verb: &str, args: &[&str]) -> Command {
+        let mut command = tidemark_command([verb, "-f"]);
+        command.arg(self.policy()).args(args).env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
+        command
+    }
+
+    fn must(&self, verb: &str, args: &[&str]) -> String {
+        let output = self.tidemark(verb, args).output().unwrap();
+        assert!(
+            output.status.success(),
+            "tidemark {verb} {args:?} (seed {}): {}\n{}",
+            self.seed,
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn backup(&self) {
+        self.must("backup", &["-o", "json"]);
+    }
+
+    fn stream(&self, failpoint: Option<&str>) -> Process {
+        let mut command = self.tidemark("stream", &[]);
+        if let Some(failpoint) = failpoint {
+            command.env("FAILPOINTS", format!("{failpoint}=10%pause"));
+        }
+        Process::spawn(command)
+    }
+
+    /// Streams until the archive holds everything the source has.
+    fn catch_up(&self) -> Process {
+        let mut streamer = self.stream(None);
+        let all = self.source.gtids();
+        wait_for("the archive to hold everything", Duration::from_secs(120), || {
+            assert!(streamer.try_wait().is_none(), "the streamer gave up\n{}", streamer.output());
+            std::thread::sleep(Duration::from_millis(200));
+            let status = self.must("status", &["-o", "json"]);
+            status.contains(&all).then_some(())
+        });
+        streamer
+    }
+
+    /// Every archived file, through stock `zstd -d`, is byte for byte the server's own: none lost, none doubled.
+    fn compare_bytes(&self) {
+        let mut archived = BTreeMap::new();
+        for server in subfolders(&self.place.objects().join("binlog")) {
+            for folder in subfolders(&server) {
+                let name = folder.file_name().unwrap().to_str().unwrap().split('@').next().unwrap().to_owned();
+                assert!(archived.insert(name.clone(), folder).is_none(), "{name} is archived as two files");
+            }
+        }
+        let files = self.source.binlogs();
+        let first = files.iter().position(|f| archived.contains_key(f.file_name().unwrap().to_str().unwrap())).unwrap();
+        for file in &files[first..] {
+            let folder = &archived[file.file_name().unwrap().to_str().unwrap()];
+            let mut own = fs::read(file).unwrap();
+            let stored = decompress(folder);
+            mend_in_use_flag(&mut own);
+            let at = own.iter().zip(&stored).position(|(a, b)| a != b);
+            assert!(
+                at.is_none() && own.len() == stored.len(),
+                "{} (seed {}): {} bytes on the server, {} archived, first difference at {at:?}",
+                file.display(),
+                self.seed,
+                own.len(),
+                stored.len()
+            );
+        }
+    }
+
+    /// How many transactions of the history the oldest full holds.
+    fn oldest_full(&self) -> usize {
+        let mut fulls: Vec<String> = subfolders(&self.place.objects().join("full"))
+            .iter()
+            .map(|full| {
+                let manifest: serde_json::Value =
+                    serde_json::from_slice(&fs::read(full.join("manifest.json")).unwrap()).unwrap();
+                manifest["gtids"].as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned()
+            })
+            .collect();
+        fulls.sort_by_key(|set| number(set));
+        number(&fulls[0]) as usize
+    }
+
+    fn restore(&self, history: &History, target: &Target) {
+        let started = Instant::now();
+        let (args, count) = match *target {
+            Target::Latest => (vec!["--latest".to_owned()], history.transactions.len()),
+            Target::Gtid(count) => (vec!["--to-gtid".to_owned(), history.gtid_set(count)], count),
+            Target::Time(count) => {
+                let us = history.transactions[count - 1].commit_us;
+                let time = jiff::Timestamp::from_microsecond(us).unwrap().to_string();
+                (vec!["--to-time".to_owned(), time], history.count_at(us))
+            }
+        };
+        let target_server = ServerOptions::of(self.source.flavor()).start();
+        let into = target_server.addr().to_string();
+        let mut all: Vec<&str> = args.iter().map(String::as_str).collect();
+        all.extend(["--into", &into, "--into-tls", "Disabled"]);
+        self.must("restore", &all);
+        let oracle = history.replay(count);
+        assert_eq!(current_gtids(&target_server), history.gtid_set(count), "{args:?} (seed {})", self.seed);
+        assert_eq!(fingerprint(&target_server), fingerprint(&oracle), "{args:?} (seed {})", self.seed);
+        eprintln!("  restored {args:?} = {count} transactions, equal; {:.1} s", started.elapsed().as_secs_f64());
+    }
+}
+
+enum Target {
+    Latest,
+    Gtid(usize),
+    Time(usize),
+}
+
+fn current_gtids(server: &Server) -> String {
+    match server.flavor() {
+        Flavor::Mysql => server.gtids(),
+        Flavor::Mariadb => server.sql("SELECT @@GLOBAL.gtid_current_pos"),
+    }
+}
+
+/// The last number of `uuid:1-5` or `0-1-5`.
+fn number(set: &str) -> u64 {
+    set.rsplit([':', '-']).next().unwrap().parse().unwrap()
+}
+
+fn subfolders(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+/// A file's segments through stock zstd: those that form a chain from 0 as far as it goes. (A killed streamer may leave a
+/// segment that overlaps what its successor cut: same bytes, other borders.)
+fn decompress(folder: &Path) -> Vec<u8> {
+    let mut segments: Vec<(u64, u64, PathBuf)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "zst"))
+        .map(|path| {
+            let (start, end) = path.file_stem().unwrap().to_str().unwrap().split_once('-').unwrap();
+            (start.parse().unwrap(), end.parse().unwrap(), path)
+        })
+        .collect();
+    segments.sort();
+    let mut reached = BTreeMap::from([(0_u64, None)]);
+    for (start, end, path) in &segments {
+        if reached.contains_key(start) {
+            reached.entry(*end).or_insert(Some((*start, path)));
+        }
+    }
+    let mut chain = Vec::new();
+    let mut at = *reached.last_key_value().unwrap().0;
+    while let Some((start, path)) = reached[&at] {
+        chain.push(path);
+        at = start;
+    }
+    chain.reverse();
+    let output = Command::new("zstd").args(["-q", "-d", "-c"]).args(&chain).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The server marks the file it writes now as in use, in the format event's flags and, so, its checksum; closed files and
+/// the dump protocol have the flag cleared.
+fn mend_in_use_flag(file: &mut [u8]) {
+    const FLAGS: usize = 4 + 17;
+    if file[FLAGS] & 1 == 1 {
+        file[FLAGS] &= !1;
+        let size = u32::from_le_bytes(file[13..17].try_into().unwrap()) as usize;
+        let crc = crc32fast::hash(&file[4..4 + size - 4]);
+        file[4 + size - 4..4 + size].copy_from_slice(&crc.to_le_bytes());
+    }
+}
