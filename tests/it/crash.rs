@@ -52,7 +52,7 @@ fn cycles(short: u32) -> u32 {
 /// The store, and the folder in which its objects can be read as files.
 enum Place {
     Folder(tempfile::TempDir),
-    S3(S3Server),
+    S3(Box<S3Server>),
 }
 
 impl Place {
@@ -61,7 +61,7 @@ impl Place {
     }
 
     fn s3() -> Place {
-        Place::S3(S3Server::start())
+        Place::S3(Box::new(S3Server::start()))
     }
 
     fn manifest(&self) -> String {

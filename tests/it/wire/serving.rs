@@ -91,13 +91,8 @@ async fn a_stock_replica_of_each_flavor_logs_in_and_asks_for_the_binlog() {
         let dialect = session.dialect();
         session.exec(&dialect.change_source(&source)).await.unwrap();
         session.exec(dialect.start_replica()).await.unwrap();
-        let mut replica = loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            match ReplicaConnection::accept(stream, &config, 1).await {
-                Ok(replica) => break replica,
-                Err(e) => panic!("{flavor}: {e}"),
-            }
-        };
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut replica = ReplicaConnection::accept(stream, &config, 1).await.unwrap();
         let dump = up_to_the_dump(&mut replica, &config).await;
         match (flavor, &dump) {
             (Flavor::Mysql, Command::BinlogDumpGtid { server_id, gtid_data, .. }) => {
