@@ -101,6 +101,13 @@ pub(super) async fn locate<I: Inspect>(
     Ok(last_full.unwrap_or_else(|| Start::File { name: current.clone(), gap: None }))
 }
 
+/// What only a former primary had: archived, but not `executed` by the server that the stream goes on with.
+pub(super) fn fork(archived: &Archived, server: &str, executed: &GtidSet) -> Option<GtidSet> {
+    let another_wrote_last = archived.heads.first().is_some_and(|head| head.file.server != server);
+    let fork = archived.covered(executed.flavor()).difference(executed);
+    (another_wrote_last && !fork.is_empty()).then_some(fork)
+}
+
 async fn continue_server<I: Inspect>(
     head: &Head,
     archived: &Archived,
@@ -157,3 +164,6 @@ async fn by_gtid<I: Inspect>(
     let gap = Gap { missing, after, resumed_at: oldest.to_owned() };
     Ok(Start::File { name: oldest.to_owned(), gap: Some(gap) })
 }
+
+#[cfg(test)]
+mod tests;

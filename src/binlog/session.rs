@@ -14,7 +14,7 @@ use super::checkpoint::{self, Archived, Head};
 use super::cutter::Cutter;
 use super::error::{ArchiveSnafu, SourceSnafu};
 use super::files::{self, Survey};
-use super::locate::{FileHead, Inspect, Refusal, Start, locate};
+use super::locate::{FileHead, Inspect, Refusal, Start, fork, locate};
 use super::pump::{Ended, Pump};
 use super::status::{Gap, StreamStatus};
 use super::upload::{self, Durable};
@@ -204,9 +204,7 @@ impl Stream {
                 }
             });
         }
-        let newest_is_ours = archived.heads.first().is_none_or(|head| head.file.server == server);
-        let fork = archived.covered(executed.flavor()).difference(executed);
-        if !newest_is_ours && !fork.is_empty() {
+        if let Some(fork) = fork(archived, server, executed) {
             tracing::warn!(transactions = %fork, "the archive has transactions of a former primary that this server lacks");
             self.status.update(|s| {
                 if !s.forks.contains(&fork) {
