@@ -149,6 +149,15 @@ pub struct IntoExistingSpec {
     /// Encryption of the connection.
     #[serde(default)]
     pub tls: TlsSpec,
+    /// ADDRESS:PORT where the restoring process offers the log that the server replays; loopback and a free port when absent,
+    /// which suffices on the server's own host. That connection is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^.+:[0-9]+$"))]
+    pub serve_listen: Option<String>,
+    /// Name or address by which the server reaches `serveListen`, when that is not the address itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub serve_advertise: Option<String>,
 }
 
 /// How an encrypted archive is read.

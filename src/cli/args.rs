@@ -76,12 +76,15 @@ Examples:
   tidemark restore -f policy.yaml --latest --into 127.0.0.1:3307
   tidemark restore -f policy.yaml --to-time 2026-11-21T03:04:05.678901Z --into db2.example:3306 --dry-run
   tidemark restore -f policy.yaml --to-gtid 3e11fa47-71ca-11e1-9e33-c80aa9429562:23 --exclusive --into 127.0.0.1:3307
+  tidemark restore -f policy.yaml --latest --into db2.example:3306 --serve-listen 0.0.0.0:3310 --serve-advertise backup.example
   tidemark restore -f policy.yaml -f restore.yaml          (a RestoreRequest with intoExisting)
 
 A GTID set means everything up to and with the last of its transactions; with --exclusive everything before the first.
 The login of the server to restore into comes from --into-secret NAME (a Secret in FILE with the keys username and
 password) or from TIDEMARK_TARGET_USERNAME (root when unset) and TIDEMARK_TARGET_PASSWORD. Never from an argument.
-A restore that was interrupted goes on where it stopped when it is started again.")]
+
+The base is sent to the server; the log it fetches itself, as a replica, from this process: on loopback unless --serve-listen
+says where. A restore that was interrupted goes on where it stopped when it is started again.")]
     Restore(RestoreArgs),
     /// Offer the archive as a replication source: any replica can follow it.
     #[command(after_help = "\
@@ -201,7 +204,14 @@ pub struct RestoreArgs {
     /// PEM file with the certificate authority of the server to restore into.
     #[arg(long, value_name = "FILE", requires = "into")]
     pub into_ca: Option<PathBuf>,
-    /// Tables loaded at the same time.
+    /// Where this process offers the log that the server to restore into replays; loopback and a free port when absent, which
+    /// suffices on that server's own host. For another host: an address it reaches. That connection is not encrypted.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub serve_listen: Option<SocketAddr>,
+    /// Name or address by which the server to restore into reaches --serve-listen, when that is not the address itself.
+    #[arg(long, value_name = "HOST")]
+    pub serve_advertise: Option<String>,
+    /// Tables loaded and transactions replayed at the same time.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: Option<u16>,
     /// Print the plan and change nothing.

@@ -13,21 +13,22 @@ pub mod manifests;
 mod output;
 mod progress;
 mod shutdown;
+mod source;
 mod verbs;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use tracing::Instrument;
 
 use args::{Cli, Verb};
 
 /// Runs the verb that the process's arguments ask for.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(cli.log_format, cli.verbose);
-    match run(cli.verb) {
+    let trace_id = logging::trace_id();
+    logging::init(cli.log_format, cli.verbose, &trace_id);
+    match run(cli.verb, &trace_id) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let exit = exit::of(&error);
@@ -38,7 +39,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb) -> anyhow::Result<()> {
+fn run(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
     if let Verb::Crd = verb {
         return verbs::crd::run();
     }
@@ -51,9 +52,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let trace_id = logging::trace_id();
-    let span = tracing::info_span!("run", trace_id = trace_id.as_str());
-    let done = runtime.block_on(verb_of(verb, &trace_id).instrument(span));
+    let done = runtime.block_on(verb_of(verb, trace_id));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     done
 }

@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -20,6 +22,17 @@ pub struct Restore {
     pub flags: RestoreFlags,
     /// The server to restore into; a plan can be made without one.
     pub into: Option<Endpoint>,
+    /// Where that server fetches the log.
+    pub serve: ServeAt,
+}
+
+/// Where the log is offered to the server that replays it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServeAt {
+    /// Where to listen; none: a free port of loopback.
+    pub listen: Option<SocketAddr>,
+    /// By what name or address the server reaches it; none: the one listened on.
+    pub advertise: Option<String>,
 }
 
 /// Where a restore ends. GTIDs stay text until the archive's flavor is known.
@@ -55,10 +68,21 @@ impl Restore {
     /// Reads manifests and arguments.
     pub fn new(args: &RestoreArgs, environment: Environment<'_>) -> Result<Self, ManifestError> {
         let documents = load(&args.policy.manifests.files)?;
-        if args.to_time.is_some() || args.to_gtid.is_some() || args.to_position.is_some() || args.latest {
+        let restore = if args.to_time.is_some() || args.to_gtid.is_some() || args.to_position.is_some() || args.latest {
             from_arguments(args, &documents, environment)
         } else {
             from_document(args, &documents)
+        }?;
+        match &restore.serve {
+            ServeAt { listen: Some(listen), advertise: None } if listen.ip().is_unspecified() => {
+                let message = format!(
+                    "no server can connect to {}: name this host as the server to restore into reaches it, by --serve-advertise \
+                     (intoExisting.serveAdvertise), or listen on that address",
+                    listen.ip()
+                );
+                Err(ManifestError::Choice { message })
+            }
+            _ => Ok(restore),
         }
     }
 }
@@ -99,7 +123,8 @@ fn from_arguments(
         allow_nearest: args.allow_nearest,
         dry_run: args.dry_run,
     };
-    let restore = archive.map(|archive| Restore { archive, target, flags, into });
+    let serve = ServeAt { listen: args.serve_listen, advertise: args.serve_advertise.clone() };
+    let restore = archive.map(|archive| Restore { archive, target, flags, into, serve });
     finish(restore, problems)?.ok_or_else(|| choice("the archive is not named".to_owned()))
 }
 
@@ -208,7 +233,17 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
         allow_nearest: spec.target.allow_nearest,
         dry_run: spec.dry_run || args.dry_run,
     };
-    let restore = archive.zip(target).map(|(archive, target)| Restore { archive, target, flags, into });
+    let existing = spec.into_existing.as_ref();
+    let listen = existing.and_then(|into| into.serve_listen.as_ref()).map(|text| text.parse::<SocketAddr>());
+    if let Some(Err(_)) = listen {
+        let message = "write an address and a port, for example 192.0.2.7:3310 or [::]:3310";
+        problems.push(document.problem("spec.intoExisting.serveListen", message));
+    }
+    let serve = ServeAt {
+        listen: args.serve_listen.or(listen.and_then(Result::ok)),
+        advertise: args.serve_advertise.clone().or_else(|| existing.and_then(|into| into.serve_advertise.clone())),
+    };
+    let restore = archive.zip(target).map(|(archive, target)| Restore { archive, target, flags, into, serve });
     finish(restore, problems)?
         .ok_or_else(|| ManifestError::Choice { message: "the RestoreRequest is incomplete".to_owned() })
 }

@@ -9,7 +9,7 @@ use crate::backup::logical::{self, LogicalConfig};
 use crate::cli::args::{BackupArgs, Output};
 use crate::cli::config::{self, Policy};
 use crate::cli::progress::{Display, bytes, duration};
-use crate::cli::{engine, output};
+use crate::cli::{engine, output, source};
 use crate::model::Progress;
 
 /// What `-o json` prints.
@@ -70,7 +70,7 @@ pub async fn take(
     progress: Progress,
 ) -> anyhow::Result<Report> {
     let begun = Instant::now();
-    let (source, info) = engine::source(policy).await?;
+    let (endpoint, info) = source::choose(policy).await?;
     let store = engine::store(&policy.store)?;
     // The engine looks again before it publishes; this is before hours of copying.
     if let Some(archive) = identity::read(&store).await?.filter(|archive| archive.flavor != info.flavor()) {
@@ -84,7 +84,7 @@ pub async fn take(
         trace_id: trace_id.to_owned(),
         ..defaults
     };
-    let full = logical::run(&config, &source, &store, progress, cancel).await?;
+    let full = logical::run(&config, &endpoint, &store, progress, cancel).await?;
     let report = report(policy, &full, begun.elapsed().as_secs_f64());
     tracing::info!(
         policy = policy.name,

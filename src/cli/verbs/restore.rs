@@ -1,4 +1,3 @@
-use anyhow::Context;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -11,8 +10,9 @@ use crate::cli::manifests::ManifestError;
 use crate::cli::progress::{Display, duration};
 use crate::cli::{engine, output};
 use crate::model::{Flavor, GtidSet, Progress};
+use crate::mysql::endpoint::Endpoint;
 use crate::restore::plan::{Plan, Request, Target, Throughput, parse_gtids};
-use crate::restore::{self, RestoreOptions, RestoreReport};
+use crate::restore::{self, RestoreError, RestoreOptions, RestoreReport};
 
 /// What `-o json` prints.
 #[derive(Debug, Serialize)]
@@ -51,7 +51,10 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
     let Some(target) = wanted.into.as_ref().filter(|_| !wanted.flags.dry_run) else {
         return if human { Ok(()) } else { output::json(&report(None)) };
     };
-    let mut options = RestoreOptions::default();
+    let mut options = RestoreOptions { advertise_host: wanted.serve.advertise.clone(), ..RestoreOptions::default() };
+    if let Some(listen) = wanted.serve.listen {
+        options.listen = listen;
+    }
     if let Some(threads) = args.threads {
         options.base.connections = usize::from(threads);
         options.workers = threads.into();
@@ -67,7 +70,7 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
     );
     let done = restore::run(&plan, &store, target, &options, &progress, &shutdown).await;
     drop(display);
-    let done = done.with_context(|| format!("the restore into {} did not finish", target.address()))?;
+    let done = done.map_err(|error| explain(error, &wanted, target))?;
     for warning in &done.warnings {
         tracing::warn!("{warning}");
     }
@@ -77,6 +80,18 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
         output::json(&report(Some(&done)))?
     }
     Ok(())
+}
+
+/// What the engine cannot know: whether the target was to fetch the log from a place it cannot reach.
+fn explain(error: RestoreError, wanted: &Restore, target: &Endpoint) -> anyhow::Error {
+    let unread = matches!(error, RestoreError::Stalled { .. } | RestoreError::Stream { .. });
+    let context = format!("the restore into {} did not finish", target.address());
+    if unread && wanted.serve.listen.is_none() {
+        let way_out = "the server fetches the log from this process over loopback: unless both are on one host, say by \
+                       --serve-listen (intoExisting.serveListen) where it can reach this process, and run the restore again";
+        return anyhow::Error::new(error).context(format!("{context}; {way_out}"));
+    }
+    anyhow::Error::new(error).context(context)
 }
 
 fn show(report: &RestoreReport) {

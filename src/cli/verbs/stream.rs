@@ -7,8 +7,8 @@ use tracing::Instrument;
 use crate::binlog::{self, Acknowledge, StreamConfig, StreamReading, StreamStatus};
 use crate::cli::args::StreamArgs;
 use crate::cli::config::{self, Policy};
-use crate::cli::engine;
 use crate::cli::manifests::ManifestError;
+use crate::cli::{engine, source};
 use crate::model::CommitTime;
 
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -31,11 +31,11 @@ pub async fn stream(
     status: StreamStatus,
 ) -> anyhow::Result<()> {
     let Some(wanted) = policy.binlog else { return Ok(()) };
-    let (source, info) = engine::source(policy).await?;
+    let (mut endpoint, info) = source::choose(policy).await?;
     let store = engine::store(&policy.store)?;
     tracing::info!(
         policy = policy.name,
-        source = source.address(),
+        source = endpoint.address(),
         server = info.identity(),
         version = info.version_text,
         store = store.url(),
@@ -50,7 +50,27 @@ pub async fn stream(
         ..StreamConfig::default()
     };
     let reporter = tokio::spawn(report(policy.name.clone(), status.clone()).in_current_span());
-    let done = binlog::stream(config, source, store, cancel, status.clone()).await;
+    let done = loop {
+        let attempt = cancel.child_token();
+        let streaming =
+            binlog::stream(config.clone(), endpoint.clone(), store.clone(), attempt.clone(), status.clone());
+        tokio::pin!(streaming);
+        let next = tokio::select! {
+            done = &mut streaming => break done,
+            next = source::successor(policy, &endpoint, &status) => next,
+        };
+        tracing::warn!(
+            policy = policy.name,
+            lost = endpoint.address(),
+            source = next.address(),
+            "failover: going on at the new primary"
+        );
+        attempt.cancel();
+        if let Err(error) = streaming.await {
+            break Err(error);
+        }
+        endpoint = next;
+    };
     reporter.abort();
     line(&policy.name, &status.read(), "the stream has stopped");
     Ok(done?)

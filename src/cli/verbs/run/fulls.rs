@@ -13,9 +13,10 @@ use super::due::{Due, due};
 use crate::api::ConcurrencyPolicy;
 use crate::archive::ArchiveError;
 use crate::archive::catalog::Catalog;
+use crate::archive::timeline::{Chain, ChainEnd, Gap, Timeline};
 use crate::cli::config::Policy;
 use crate::cli::verbs::backup;
-use crate::cli::{engine, exit, logging};
+use crate::cli::{engine, exit};
 use crate::model::Progress;
 
 /// The clock is looked at this often at least: it may be set while a long sleep lasts.
@@ -26,12 +27,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// The fulls of one policy.
 struct Keeper {
     policy: Arc<Policy>,
+    trace_id: String,
     shutdown: CancellationToken,
     running: JoinSet<anyhow::Result<()>>,
     /// Stops the fulls that are under way.
     stop: CancellationToken,
     /// When the newest full began: from the archive, then from what this process began.
     last: Option<Timestamp>,
+    /// Whether the log has a gap that no full stands behind.
+    gap: bool,
+    /// Whether the full under way was begun because of one: the reason lasts if it fails.
+    for_gap: bool,
     /// What `last` was before a full that is under way, to go back to if it fails.
     before: Option<Timestamp>,
     pause: Duration,
@@ -39,14 +45,17 @@ struct Keeper {
 }
 
 /// Takes a policy's fulls by schedule, and one whenever `gap` says that the log has a hole, until `shutdown`.
-pub async fn keep(policy: Arc<Policy>, shutdown: CancellationToken, gap: Arc<Notify>) {
+pub async fn keep(policy: Arc<Policy>, trace_id: String, shutdown: CancellationToken, gap: Arc<Notify>) {
     let started = Timestamp::now();
     let mut keeper = Keeper {
         stop: shutdown.child_token(),
         policy,
+        trace_id,
         shutdown: shutdown.clone(),
         running: JoinSet::new(),
         last: None,
+        gap: false,
+        for_gap: false,
         before: None,
         pause: FIRST_PAUSE,
         not_before: started,
@@ -54,16 +63,14 @@ pub async fn keep(policy: Arc<Policy>, shutdown: CancellationToken, gap: Arc<Not
     if !keeper.find_newest().await {
         return;
     }
-    let mut gap_open = false;
     loop {
         let now = Timestamp::now();
         let next = match due(keeper.policy.schedule.as_ref(), keeper.last, started, now) {
-            _ if gap_open => Due::Now("the binary log has a gap"),
+            _ if keeper.gap => Due::Now("the binary log has a gap"),
             next => next,
         };
         let sleep = match next {
             Due::Now(reason) if now >= keeper.not_before && keeper.may_start().await => {
-                gap_open = false;
                 keeper.start(reason, now);
                 Duration::ZERO
             }
@@ -74,7 +81,7 @@ pub async fn keep(policy: Arc<Policy>, shutdown: CancellationToken, gap: Arc<Not
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = tokio::time::sleep(sleep) => {}
-            () = gap.notified() => gap_open = true,
+            () = gap.notified() => keeper.gap = true,
             Some(ended) = keeper.running.join_next() => keeper.ended(ended.unwrap_or_else(|error| Err(error.into()))),
         }
     }
@@ -87,8 +94,8 @@ impl Keeper {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.newest().await {
-                Ok(newest) => {
-                    self.last = newest;
+                Ok((newest, gap)) => {
+                    (self.last, self.gap) = (newest, gap);
                     return true;
                 }
                 Err(error) => {
@@ -105,11 +112,17 @@ impl Keeper {
         }
     }
 
-    async fn newest(&self) -> anyhow::Result<Option<Timestamp>> {
+    /// When the newest full began, and whether the log has a gap that no full stands behind.
+    async fn newest(&self) -> anyhow::Result<(Option<Timestamp>, bool)> {
         let store = engine::store(&self.policy.store)?;
         match Catalog::load(&store).await {
-            Ok(catalog) => Ok(catalog.fulls.iter().map(|full| full.started_at).max()),
-            Err(ArchiveError::Missing { .. }) => Ok(None),
+            Ok(catalog) => {
+                let timeline = Timeline::new(catalog.info.flavor, &catalog.fulls, &catalog.files);
+                let gap = |chain: &Chain| matches!(&chain.end, ChainEnd::Gap(Gap { before: Some(_), .. }));
+                let gap = !timeline.chains.is_empty() && timeline.chains.iter().all(gap);
+                Ok((catalog.fulls.iter().map(|full| full.started_at).max(), gap))
+            }
+            Err(ArchiveError::Missing { .. }) => Ok((None, false)),
             Err(error) => Err(error.into()),
         }
     }
@@ -133,12 +146,12 @@ impl Keeper {
     }
 
     fn start(&mut self, reason: &'static str, now: Timestamp) {
-        let trace_id = logging::trace_id();
-        let span = tracing::info_span!("full", trace_id, policy = self.policy.name);
+        let span = tracing::info_span!("full", policy = self.policy.name);
         tracing::info!(parent: &span, reason, "taking a full");
-        let (policy, stop) = (Arc::clone(&self.policy), self.stop.clone());
+        let (policy, trace_id, stop) = (Arc::clone(&self.policy), self.trace_id.clone(), self.stop.clone());
         let full = async move { backup::take(&policy, None, &trace_id, stop, Progress::default()).await.map(drop) };
         self.running.spawn(full.instrument(span));
+        self.for_gap = std::mem::take(&mut self.gap);
         self.before = self.last;
         self.last = Some(now);
     }
@@ -146,11 +159,13 @@ impl Keeper {
     fn ended(&mut self, done: anyhow::Result<()>) {
         match done {
             Ok(()) => self.pause = FIRST_PAUSE,
+            Err(_) if self.shutdown.is_cancelled() => {}
             Err(error) => {
                 let seconds = self.pause.as_secs();
                 let error = exit::text(&error);
                 tracing::error!(policy = self.policy.name, error, "the full failed; again in {seconds} s");
                 self.last = self.before;
+                self.gap |= self.for_gap;
                 self.not_before = Timestamp::now() + self.pause;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }

@@ -31,10 +31,10 @@ pub async fn run(args: RunArgs, trace_id: &str, shutdown: CancellationToken) -> 
     for policy in policies {
         let policy = Arc::new(policy);
         let gap = Arc::new(Notify::new());
-        let span = tracing::Span::current();
+        let span = tracing::info_span!("stream", policy = policy.name);
         let streaming = supervise(Arc::clone(&policy), trace_id.to_owned(), shutdown.clone(), Arc::clone(&gap));
-        tasks.spawn(streaming.instrument(span.clone()));
-        tasks.spawn(fulls::keep(policy, shutdown.clone(), gap).instrument(span));
+        tasks.spawn(streaming.instrument(span));
+        tasks.spawn(fulls::keep(policy, trace_id.to_owned(), shutdown.clone(), gap));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
