@@ -235,18 +235,20 @@ impl Rig {
     /// Every archived file, through stock `zstd -d`, is byte for byte the server's own: none lost, none doubled.
     fn compare_bytes(&self) {
         let mut archived = BTreeMap::new();
-        for server in subfolders(&self.place.objects().join("binlog")) {
-            for folder in subfolders(&server) {
-                let name = folder.file_name().unwrap().to_str().unwrap().split('@').next().unwrap().to_owned();
-                assert!(archived.insert(name.clone(), folder).is_none(), "{name} is archived as two files");
-            }
+        for folder in subfolders(&self.place.objects().join("binlog")).iter().flat_map(|server| subfolders(server)) {
+            let name = folder.file_name().unwrap().to_str().unwrap().split('@').next().unwrap().to_owned();
+            assert!(archived.insert(name.clone(), folder).is_none(), "{name} is archived as two files");
         }
         let files = self.source.binlogs();
         let first = files.iter().position(|f| archived.contains_key(f.file_name().unwrap().to_str().unwrap())).unwrap();
         for file in &files[first..] {
             let folder = &archived[file.file_name().unwrap().to_str().unwrap()];
-            let mut own = fs::read(file).unwrap();
-            let stored = decompress(folder);
+            // MariaDB's background thread may add a checkpoint event to the newest file at any time.
+            let what = format!("all of {} to be archived (seed {})", file.display(), self.seed);
+            let (mut own, stored) = wait_for(&what, Duration::from_secs(30), || {
+                let (own, stored) = (fs::read(file).unwrap(), decompress(folder));
+                (own.len() <= stored.len()).then_some((own, stored))
+            });
             mend_in_use_flag(&mut own);
             let at = own.iter().zip(&stored).position(|(a, b)| a != b);
             assert!(

@@ -15,6 +15,7 @@ use tidemark::archive::store::{S3Config, Store, StoreConfig};
 use tidemark::binlog::{Acknowledge, Error, StreamConfig, StreamReading, StreamStatus, stream};
 use tidemark::model::{CommitTime, Flavor, GtidSet};
 use tidemark::mysql::endpoint::{Endpoint, Tls, TlsMode};
+use tidemark::mysql::event::EventType;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -642,6 +643,10 @@ fn assert_same_bytes(store: &Store, file: &ArchivedFile, path: &Path) {
         if file.closed.as_ref().is_none_or(|closed| closed.ending == Ending::Crash) {
             bytes[4 + 17] &= !1;
         }
+    }
+    // MariaDB's background thread adds a checkpoint event some time after a rotation, perhaps since the stream was stopped.
+    if own.get(archived.len() + 4).is_some_and(|event_type| *event_type == EventType::BINLOG_CHECKPOINT.0) {
+        own.truncate(archived.len());
     }
     assert_eq!(archived.len(), own.len(), "{}: sizes differ", path.display());
     let differs = archived.iter().zip(&own).position(|(a, b)| a != b);
