@@ -41,3 +41,49 @@ pub const VERSION: &str = "v1alpha1";
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![BackupPolicy::crd(), FullBackup::crd(), RestoreRequest::crd()]
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// What is written of an object reads back as the same object, its defaults included.
+    fn round_trips<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(minimal: &str) -> T {
+        let object: T = serde_yaml::from_str(minimal).unwrap_or_else(|e| panic!("{minimal}: {e}"));
+        let text = serde_yaml::to_string(&object).unwrap();
+        let again: T = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(again, object, "{text}");
+        let json = serde_json::to_value(&object).unwrap();
+        assert_eq!(serde_json::from_value::<T>(json).unwrap(), object);
+        object
+    }
+
+    #[test]
+    fn defaults_survive_a_round_trip() {
+        let policy: BackupPolicySpec = round_trips(
+            "{source: {host: h, credentialsSecretRef: {name: l}}, schedule: {cron: '0 0 * * *'}, storage: {fs: {path: /a}}}",
+        );
+        assert_eq!((policy.source.port, policy.source.tls.mode), (3306, TlsMode::Required));
+        assert_eq!((policy.binlog.enabled, policy.binlog.flush_interval.to_string()), (true, "1s".to_owned()));
+        assert_eq!((policy.binlog.segment_size.to_string(), policy.compression.level), ("16Mi".to_owned(), 3));
+        let schedule = policy.schedule.unwrap();
+        assert_eq!((schedule.time_zone.as_str(), schedule.immediate), ("UTC", true));
+        round_trips::<BackupPolicySpec>(
+            "{source: {hosts: [a, b], port: 3307, credentialsSecretRef: {name: l}, tls: {mode: VerifyCA, caSecretRef: {name: c}}}, \
+             binlog: {enabled: false, flushInterval: 2m30s, segmentSize: 1Mi, acknowledge: ObjectStore, spool: {maxSize: 1Gi}}, \
+             storage: {s3: {bucket: b}}, retention: {window: 7d, keepLast: 3}, method: clone, compression: {level: 0}}",
+        );
+        let restore: RestoreRequestSpec = round_trips(
+            "{policyRef: {name: p}, target: {latest: true}, intoExisting: {host: h, credentialsSecretRef: {name: l}}}",
+        );
+        let existing = restore.into_existing.unwrap();
+        assert_eq!((existing.port, existing.tls.mode, existing.serve_listen), (3306, TlsMode::Required, None));
+        round_trips::<RestoreRequestSpec>(
+            "{storage: {fs: {path: /a}}, target: {gtid: 'u:1', exclusive: true, skipGTIDs: 'u:2', allowNearest: true}, dryRun: true, \
+             intoExisting: {host: h, port: 1, credentialsSecretRef: {name: l}, serveListen: '[::]:3310', serveAdvertise: b}}",
+        );
+        round_trips::<FullBackupSpec>("{policyRef: {name: p}}");
+    }
+}

@@ -106,6 +106,15 @@ pub enum RestoreError {
         /// The server's words.
         message: String,
     },
+    /// The log to replay is damaged in the archive.
+    #[snafu(display(
+        "{message}; what was replayed before it is kept, and the target stays read-only; bring the object back from a copy and run the \
+         restore again, or restore to a point before it"
+    ))]
+    Damaged {
+        /// What is damaged, and how.
+        message: String,
+    },
     /// The target stopped reading our stream.
     #[snafu(display("the target cannot read the log: {message}"))]
     Stream {

@@ -131,6 +131,15 @@ impl ServeError {
         Self::Short { file: part.name(), end: part.end }
     }
 
+    /// Whether archived bytes are not what was archived.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Archive { source } => source.is_damage(),
+            Self::Scan { .. } | Self::Track { .. } | Self::Parse { .. } | Self::Short { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the replica may succeed by connecting again, with nobody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {

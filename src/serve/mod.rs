@@ -86,6 +86,8 @@ pub struct ServeStatus {
     pub completed: u64,
     /// The last failure that was not a replica's own going away.
     pub failure: Option<String>,
+    /// Whether that failure is damage in the archive: connecting again does not help.
+    pub damaged: bool,
 }
 
 /// A listening server.

@@ -97,7 +97,7 @@ async fn finish(
         Err(e) => format!("tidemark: {e}"),
     };
     if let Err(e) = &outcome {
-        shared.status.send_modify(|s| s.failure = Some(e.to_string()));
+        shared.status.send_modify(|s| (s.failure, s.damaged) = (Some(e.to_string()), e.is_damage()));
     }
     // The servers cut longer texts.
     let text: String = text.chars().take(480).collect();

@@ -294,3 +294,57 @@ fn sources_of<T>(resolver: &mut Resolver<'_, T>, spec: &SourceSpec) -> Option<Ve
     };
     Some(hosts.iter().map(endpoint).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use clap::Parser;
+
+    use super::super::args::{Cli, Verb};
+    use super::super::manifests::parse;
+    use super::*;
+
+    fn root(file: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+    }
+
+    fn checked(name: &str, text: &str) {
+        let documents = parse(Path::new(name), text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        if !documents.policies.is_empty() {
+            policies(&documents).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+    }
+
+    #[test]
+    fn the_samples_and_the_manifests_in_the_documents_are_valid() {
+        let samples = std::fs::read_dir(root("config/samples")).unwrap();
+        let samples: Vec<PathBuf> = samples.map(|entry| entry.unwrap().path()).collect();
+        assert!(samples.len() >= 3, "{samples:?}");
+        for path in samples {
+            checked(path.to_str().unwrap(), &std::fs::read_to_string(&path).unwrap());
+        }
+        let mut blocks = 0;
+        for page in ["README.md", "docs/restore-runbook.md"] {
+            let text = std::fs::read_to_string(root(page)).unwrap();
+            for block in text.split("```yaml\n").skip(1) {
+                let block = block.split("```").next().unwrap();
+                let indent = block.len() - block.trim_start_matches(' ').len();
+                let lines = block.lines().map(|line| line.get(indent..).unwrap_or_default());
+                checked(page, &lines.collect::<Vec<_>>().join("\n"));
+                blocks += 1;
+            }
+        }
+        assert!(blocks >= 2, "{blocks} blocks of YAML");
+    }
+
+    #[test]
+    fn the_sample_restore_goes_with_the_sample_policy() {
+        let files = ["config/samples/mysql-s3.yaml", "config/samples/restore.yaml"].map(root);
+        let mut arguments = vec!["tidemark".to_owned(), "restore".to_owned()];
+        arguments.extend(files.iter().flat_map(|file| ["-f".to_owned(), file.to_str().unwrap().to_owned()]));
+        let Verb::Restore(args) = Cli::parse_from(arguments).verb else { panic!("not a restore") };
+        let restore = Restore::new(&args, &|_| None).unwrap();
+        assert_eq!((restore.archive.name.as_str(), restore.into.unwrap().host.as_str()), ("orders", "fresh.example"));
+    }
+}

@@ -129,7 +129,13 @@ fn ask_gtids(facts: &Facts, request: &Request, chain: &Chain, set: &GtidSet, fro
         _ if !missing.is_empty() => Err(Reject::Unreachable(
             error::MissingGtidsSnafu {
                 target: request.to_string(),
-                missing: missing.to_string(),
+                missing: match &chain.end {
+                    // What is behind a gap may well be archived, but nothing leads there.
+                    ChainEnd::Gap(gap) if !gap.missing.is_empty() && !missing.is_subset(&gap.missing) => {
+                        format!("{}, which come before it", gap.missing)
+                    }
+                    _ => missing.to_string(),
+                },
                 reachable: facts.reachable(),
             }
             .build(),
