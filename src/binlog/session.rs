@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::checkpoint::{self, Archived, Head};
@@ -124,7 +125,7 @@ impl Stream {
             status: self.status.clone(),
             cancel: self.cancel.clone(),
         };
-        let uploader = tokio::spawn(upload::run(context, encoded, index, durable));
+        let uploader = tokio::spawn(upload::run(context, encoded, index, durable).in_current_span());
         let pump = Pump::new(
             dump,
             (self.config.acknowledge == Acknowledge::ObjectStore).then_some(acks),

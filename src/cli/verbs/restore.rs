@@ -64,7 +64,7 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
     let display = Display::start(progress.clone(), human);
     tracing::info!(
         policy = wanted.archive.name,
-        target = target.address(),
+        into = target.address(),
         base = plan.base.id,
         replay_bytes = plan.replay_bytes,
         "restoring"

@@ -12,6 +12,7 @@ fn a_stock_replica_follows_the_archive_through_the_verb() {
     refused(&["serve", "-f", &policy, "--listen", &listen], USAGE, &["TIDEMARK_SERVE_PASSWORD"]);
     done(&["backup", "-f", &policy, "-o", "json"]);
     let stream = stream_of(&policy);
+    server.sql("INSERT INTO d.t (id) VALUES (9)");
     desk.archived();
     let mut command = tidemark_command(["serve", "-f", &policy, "--listen", &listen, "--follow"]);
     command.env("TIDEMARK_SERVE_PASSWORD", "for-replicas");
