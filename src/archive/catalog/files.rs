@@ -96,7 +96,7 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
     let mut found = Found::default();
     match load_index(store, &id).await {
         Ok(index) => {
-            found.file = Some(closed(index));
+            found.file = Some(index.into());
             return Ok(found);
         }
         Err(e) if e.is_not_found() => {}
@@ -136,8 +136,14 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
 }
 
 async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveError> {
+    let json = store.get(&keys::index(id)).await?;
+    parse_index(id, &json)
+}
+
+/// Reads the `index.json` of a file and checks that it speaks of this very file and leaves nothing of it out.
+pub fn parse_index(id: &FileId, json: &[u8]) -> Result<FileIndex, ArchiveError> {
     let key = keys::index(id);
-    let index: FileIndex = parse(&key, &store.get(&key).await?)?;
+    let index: FileIndex = parse(&key, json)?;
     let mut end = 0;
     for range in &index.ranges {
         if range.start != end || range.end <= range.start {
@@ -154,18 +160,20 @@ async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveErro
     Ok(index)
 }
 
-fn closed(index: FileIndex) -> ArchivedFile {
-    ArchivedFile {
-        id: index.file,
-        flavor: index.flavor,
-        server_version: index.server_version,
-        size: index.size,
-        summary: index.summary,
-        objects: index.ranges.len() as u64,
-        object_bytes: index.ranges.iter().map(|range| range.object_bytes).sum(),
-        open_transaction: None,
-        closed: Some(Closed { ending: index.ending, next_file: index.next_file }),
-        hole_until: None,
+impl From<FileIndex> for ArchivedFile {
+    fn from(index: FileIndex) -> Self {
+        Self {
+            id: index.file,
+            flavor: index.flavor,
+            server_version: index.server_version,
+            size: index.size,
+            summary: index.summary,
+            objects: index.ranges.len() as u64,
+            object_bytes: index.ranges.iter().fold(0, |sum, range| sum.saturating_add(range.object_bytes)),
+            open_transaction: None,
+            closed: Some(Closed { ending: index.ending, next_file: index.next_file }),
+            hole_until: None,
+        }
     }
 }
 

@@ -17,7 +17,8 @@ use crate::archive::{ArchiveError, keys};
 use crate::model::{BinlogPosition, Flavor, GtidSet};
 
 /// A full's manifest without its lists, whose length grows with the data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Head")]
 pub struct FullHead {
     /// [`FullManifest::id`].
     pub id: String,
@@ -59,24 +60,29 @@ pub async fn load_manifest(store: &Store, id: &str) -> Result<FullManifest, Arch
 
 /// Reads a full's head: the manifest streams by, in bounded memory.
 pub(super) async fn load_head(store: &Store, id: &str) -> Result<FullHead, ArchiveError> {
-    let head: Head = read_json(store, &keys::manifest(id)).await?;
-    Ok(FullHead {
-        id: head.id,
-        flavor: head.flavor,
-        server_version: head.server_version,
-        server: head.server,
-        started_at: head.started_at,
-        consistent_at: head.consistent_at,
-        finished_at: head.finished_at,
-        gtids: head.gtids,
-        position: head.position,
-        position_created_unix: head.position_created_unix,
-        method: head.content.method,
-        objects: head.objects.count,
-        bytes: head.objects.bytes,
-        raw_bytes: head.objects.raw_bytes,
-        trace_id: head.trace_id,
-    })
+    read_json(store, &keys::manifest(id)).await
+}
+
+impl From<Head> for FullHead {
+    fn from(head: Head) -> Self {
+        Self {
+            id: head.id,
+            flavor: head.flavor,
+            server_version: head.server_version,
+            server: head.server,
+            started_at: head.started_at,
+            consistent_at: head.consistent_at,
+            finished_at: head.finished_at,
+            gtids: head.gtids,
+            position: head.position,
+            position_created_unix: head.position_created_unix,
+            method: head.content.method,
+            objects: head.objects.count,
+            bytes: head.objects.bytes,
+            raw_bytes: head.objects.raw_bytes,
+            trace_id: head.trace_id,
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -8,7 +8,7 @@ mod tests;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-pub use files::{ArchivedFile, ArchivedRange, Closed, load_file, load_ranges};
+pub use files::{ArchivedFile, ArchivedRange, Closed, load_file, load_ranges, parse_index};
 pub use fulls::{FullHead, load_manifest};
 
 use super::identity::{self, ArchiveInfo};

@@ -34,7 +34,7 @@ pub async fn read_meta(store: &Store, object: &SegmentObject) -> Result<SegmentM
     if needed > tail.len() as u64 {
         tail = store.get_range(&key, object.bytes - needed..object.bytes).await?;
     }
-    parse(object, &tail)
+    parse_meta(object, &tail)
 }
 
 /// The frame that holds `meta`.
@@ -67,8 +67,8 @@ pub(super) fn frame_bytes(object: &SegmentObject, tail: &[u8]) -> Result<u64, Se
     Ok(bytes)
 }
 
-/// Takes the meta out of an object's end and checks that it speaks of this very object.
-pub(super) fn parse(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, SegmentError> {
+/// Takes the meta out of an object's end (or all of it) and checks that it speaks of this very object.
+pub fn parse_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, SegmentError> {
     let damaged = |problem: &str| SegmentError::damaged(object, problem);
     let bytes = frame_bytes(object, tail)?;
     let frame =

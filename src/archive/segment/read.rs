@@ -46,7 +46,7 @@ impl SegmentReader {
             return Err(SegmentError::damaged(&object, problem));
         }
         let once = |bytes: Bytes| stream::iter([Ok(bytes)]).boxed();
-        let meta = meta::parse(&object, &bytes)?;
+        let meta = meta::parse_meta(&object, &bytes)?;
         let mut check = Self::new(object.clone(), Some(meta.clone()), once(bytes.clone()))?;
         if let Some(expected) = &object.sha256 {
             check_sha256(&object, expected, &hex::encode(digest(&SHA256, &bytes)))?;

@@ -104,7 +104,7 @@ impl MysqlGtidEvent {
             if field < expected {
                 return input.malformed("its fields are out of order");
             }
-            expected = field + 1;
+            expected = field.saturating_add(1);
             match field {
                 0 => _ = input.varlen()?,
                 1 => {
