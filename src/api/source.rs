@@ -27,8 +27,7 @@ pub struct SourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub host: Option<String>,
-    /// The servers of one replication group, best first: the source is the first that is not read-only, and the next such one when
-    /// it is lost.
+    /// The servers of one replication group, best first; the first that can be reached is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub hosts: Option<Vec<String>>,

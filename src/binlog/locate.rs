@@ -146,23 +146,45 @@ async fn by_gtid<I: Inspect>(
     oldest: &str,
     files: &I,
 ) -> Result<Start, Refusal<I::Error>> {
-    // What precedes a file only grows from file to file, so the files all of whose past is covered are a prefix of the list.
+    // MariaDB: what this server wrote itself may have the numbers of what a dead one wrote last, and so look covered.
+    let begun_by_other = newest_covered(source, files, |head| {
+        head.previous_gtids.is_subset(covered) && !wrote_last(&source.server, &head.previous_gtids)
+    });
+    let begin = match begun_by_other.await? {
+        Some(name) => Some(name),
+        None => newest_covered(source, files, |head| head.previous_gtids.is_subset(covered)).await?,
+    };
+    if let Some(name) = begin {
+        return Ok(Start::File { name, gap: None });
+    }
+    let missing = files.inspect(oldest).await?.previous_gtids.difference(covered);
+    let gap = Gap { missing, after, resumed_at: oldest.to_owned() };
+    Ok(Start::File { name: oldest.to_owned(), gap: Some(gap) })
+}
+
+/// Whether the highest number of any domain in `set` is by the MariaDB server that is archived as `server`.
+fn wrote_last(server: &str, set: &GtidSet) -> bool {
+    let GtidSet::Mariadb(set) = set else { return false };
+    set.domains().any(|(_, writer, _)| format!("mariadb-{writer}") == server)
+}
+
+/// The newest file whose head is `covered`. What precedes a file only grows from file to file, so those are a prefix of the list.
+async fn newest_covered<I: Inspect>(
+    source: &Source,
+    files: &I,
+    covered: impl Fn(&FileHead) -> bool,
+) -> Result<Option<String>, Refusal<I::Error>> {
     let (mut low, mut high) = (0, source.files.len());
     while low < high {
         let middle = low + (high - low) / 2;
         let Some((name, _)) = source.files.get(middle) else { break };
-        if files.inspect(name).await?.previous_gtids.is_subset(covered) {
+        if covered(&files.inspect(name).await?) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    if let Some((name, _)) = low.checked_sub(1).and_then(|last| source.files.get(last)) {
-        return Ok(Start::File { name: name.clone(), gap: None });
-    }
-    let missing = files.inspect(oldest).await?.previous_gtids.difference(covered);
-    let gap = Gap { missing, after, resumed_at: oldest.to_owned() };
-    Ok(Start::File { name: oldest.to_owned(), gap: Some(gap) })
+    Ok(low.checked_sub(1).and_then(|last| source.files.get(last)).map(|(name, _)| name.clone()))
 }
 
 #[cfg(test)]

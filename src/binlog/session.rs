@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::checkpoint::{self, Archived, Head};
@@ -115,8 +114,7 @@ impl Stream {
         let (objects, encoded) = mpsc::channel(1);
         let (durable, progress) = watch::channel(Durable::default());
         let compression = self.config.compression;
-        let segment_bytes = self.config.segment_bytes;
-        let encoder = tokio::task::spawn_blocking(move || encode::run(raw, &objects, compression, segment_bytes));
+        let encoder = tokio::task::spawn_blocking(move || encode::run(raw, &objects, compression));
         let context = upload::Context {
             store: self.store.clone(),
             compression,
@@ -125,7 +123,7 @@ impl Stream {
             status: self.status.clone(),
             cancel: self.cancel.clone(),
         };
-        let uploader = tokio::spawn(upload::run(context, encoded, index, durable).in_current_span());
+        let uploader = tokio::spawn(upload::run(context, encoded, index, durable));
         let pump = Pump::new(
             dump,
             (self.config.acknowledge == Acknowledge::ObjectStore).then_some(acks),

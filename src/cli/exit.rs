@@ -46,7 +46,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Exit> {
             RestoreError::Plan { .. } | RestoreError::Preflight { .. } | RestoreError::OtherRestore { .. } => {
                 Some(Exit::Refused)
             }
-            RestoreError::Unreadable { .. } | RestoreError::Damaged { .. } => Some(Exit::Damaged),
+            RestoreError::Unreadable { .. } => Some(Exit::Damaged),
             RestoreError::Archive { source } => of_archive(source),
             RestoreError::Sql { source } => of_sql(source),
             RestoreError::Base { source, .. } => match source {
@@ -79,9 +79,6 @@ fn of_archive(error: &ArchiveError) -> Option<Exit> {
 }
 
 fn of_store(error: &StoreError) -> Option<Exit> {
-    if error.is_truncated() {
-        return Some(Exit::Damaged);
-    }
     (!error.is_not_found()).then_some(Exit::Unreachable)
 }
 

@@ -96,7 +96,7 @@ pub enum RestoreError {
     /// The applier stopped.
     #[snafu(display(
         "replay failed on the target at {at}: error {code}: {message}; what was replayed before it is kept, and the target stays \
-         read-only; to leave the transaction out, restore anew with it in skipGTIDs"
+         read-only; {}", way_out(*code)
     ))]
     Applier {
         /// GTID or position.
@@ -104,15 +104,6 @@ pub enum RestoreError {
         /// The server's error number.
         code: u32,
         /// The server's words.
-        message: String,
-    },
-    /// The log to replay is damaged in the archive.
-    #[snafu(display(
-        "{message}; what was replayed before it is kept, and the target stays read-only; bring the object back from a copy and run the \
-         restore again, or restore to a point before it"
-    ))]
-    Damaged {
-        /// What is damaged, and how.
         message: String,
     },
     /// The target stopped reading our stream.
@@ -172,6 +163,17 @@ impl RestoreError {
             Self::Stalled { .. } | Self::Cancelled => true,
             _ => false,
         }
+    }
+}
+
+fn way_out(code: u32) -> &'static str {
+    const XA_UNKNOWN: u32 = 1397;
+    match code {
+        XA_UNKNOWN => {
+            "it ends an XA transaction that was prepared before the full and so is in neither the full nor the log after it: restore from \
+             another full, or restore anew with it in skipGTIDs and make its changes again by hand"
+        }
+        _ => "to leave the transaction out, restore anew with it in skipGTIDs",
     }
 }
 

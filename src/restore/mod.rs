@@ -6,6 +6,7 @@
 
 pub mod base;
 mod error;
+mod events;
 pub mod plan;
 mod preflight;
 mod prove;
@@ -14,6 +15,7 @@ mod resolve;
 mod run;
 mod settings;
 mod state;
+mod xa;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -102,14 +102,15 @@ async fn serve(
     options: &RestoreOptions,
     cancel: &CancellationToken,
 ) -> Result<LoopbackSource, RestoreError> {
+    let gtids = plan.coordinates == Coordinates::Gtid;
     let mut parts = Vec::new();
     for wanted in &plan.files {
         let file = load_file(store, &wanted.file).await?.filter(|f| f.summary.boundary >= wanted.end);
         let gone = || RestoreError::PlannedFileGone { file: wanted.file.name.clone(), end: wanted.end };
-        parts.push(Part { file: file.ok_or_else(gone)?, end: wanted.end });
+        let take = gtids.then(|| wanted.take.clone());
+        parts.push(Part { file: file.ok_or_else(gone)?, end: wanted.end, take });
     }
     let version = parts.last().map_or_else(|| plan.server_version.clone(), |p| p.file.server_version.clone());
-    let gtids = plan.coordinates == Coordinates::Gtid;
     let mut server_id = rand::rng().random_range(1_000_000..u32::MAX);
     if server_id == session.info().server_id {
         server_id -= 1;
@@ -121,7 +122,7 @@ async fn serve(
         user: USER.to_owned(),
         password: password.clone(),
         identity: Identity { server_id, server_uuid: uuid::Uuid::new_v4(), flavor: plan.flavor, version, gtids },
-        scope: Scope::Fixed { parts, only: gtids.then(|| plan.replay_gtids.clone()), skip: Some(plan.skipped.clone()) },
+        scope: Scope::Fixed { parts, skip: Some(plan.skipped.clone()) },
     };
     let server = Server::bind(config, store.clone()).await?;
     let (address, status) = (server.local_addr()?, server.status());
@@ -176,11 +177,7 @@ async fn watch_applier(
             "Yes" => read_ok_at = Instant::now(),
             "No" if now.io_errno != 0 => {
                 let message = served.failure.unwrap_or(now.io_error);
-                return Err(if served.damaged {
-                    RestoreError::Damaged { message }
-                } else {
-                    RestoreError::Stream { message }
-                });
+                return Err(RestoreError::Stream { message });
             }
             _ if read_ok_at.elapsed() > STALL => {
                 let failure = served.failure.unwrap_or(now.io_error);

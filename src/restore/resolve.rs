@@ -2,6 +2,7 @@
 
 use super::error::{self, RestoreError};
 use super::plan::{self, Cut, Facts, Found, Plan, PlanError, Question, Reject, Request, Step, Throughput};
+use super::xa;
 use crate::archive::catalog::{ArchivedFile, ArchivedRange, Catalog, load_ranges};
 use crate::archive::reader::BinlogReader;
 use crate::archive::store::Store;
@@ -19,7 +20,12 @@ pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result
     // Chains are in the fulls' order, oldest first.
     for chain in facts.timeline.chains.iter().rev() {
         match on_chain(store, &facts, request, chain, speed).await? {
-            Ok(plan) => return Ok(plan),
+            Ok(plan) => {
+                if !plan.skipped.is_empty() {
+                    xa::check(store, &facts, &plan).await?;
+                }
+                return Ok(plan);
+            }
             Err(Reject::TooNew) => {}
             Err(Reject::Unreachable(e)) => refused = refused.or(Some(e)),
             Err(Reject::Request(e)) => return Err(e.into()),

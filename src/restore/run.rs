@@ -9,7 +9,7 @@ use super::error::RestoreError;
 use super::plan::{Coordinates, Plan, Request, shown};
 use super::preflight::TargetFacts;
 use super::state::{Phase, State};
-use super::{RestoreOptions, RestoreReport, prove, replay, settings};
+use super::{RestoreOptions, RestoreReport, events, prove, replay, settings};
 use crate::archive::catalog::load_manifest;
 use crate::archive::store::Store;
 use crate::model::{Flavor, GtidSet, Progress};
@@ -63,6 +63,7 @@ pub async fn run(
     if state.phase == Phase::Gtids {
         let began = Instant::now();
         set_gtids(&mut session, plan).await?;
+        state.events = events::list(&mut session).await?;
         fail::fail_point!("restore::gtids::set");
         next(&mut session, &mut state, Phase::Replay, began).await?;
     }
@@ -75,6 +76,7 @@ pub async fn run(
         progress.begin("proof", 0);
         prove::prove(&mut session, plan).await?;
         settings::shut_admins(&mut session, false).await?;
+        state.warnings.extend(events::switch_on(&mut session, plan, store, &state.events).await?);
         next(&mut session, &mut state, Phase::Cleanup, began).await?;
     }
     fail::fail_point!("restore::proved");
@@ -90,7 +92,7 @@ pub async fn run(
         resumed,
         rto_seconds: state.seconds.iter().map(|(_, s)| s).sum(),
         seconds: state.seconds,
-        warnings: state.warnings,
+        warnings: plan.forks.iter().cloned().chain(state.warnings).collect(),
     })
 }
 
@@ -118,6 +120,7 @@ async fn begin(
         phase: Phase::Base,
         saved,
         seconds: Vec::new(),
+        events: Vec::new(),
         warnings: Vec::new(),
     };
     state.write(session).await?;

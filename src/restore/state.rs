@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::RestoreError;
+use super::events;
 use super::plan::Plan;
 use crate::mysql::flavor::quote;
 use crate::mysql::sql::Session;
@@ -39,7 +40,9 @@ pub(super) struct State {
     pub saved: Vec<(String, String)>,
     /// Measured seconds of the phases that ended, over all runs.
     pub seconds: Vec<(Phase, f64)>,
-    /// What the base load could not restore as it was.
+    /// The events that the base brought.
+    pub events: Vec<events::Listed>,
+    /// What could not be restored as it was.
     pub warnings: Vec<String>,
 }
 

@@ -170,7 +170,7 @@ impl<'a> Dump<'a> {
                             if self.until_reached(gtid.as_ref()) {
                                 return self.end_at_until(&event).await;
                             }
-                            verdict = self.filter.begin(gtid.as_ref())?;
+                            verdict = self.filter.begin(gtid.as_ref(), part.take.as_ref())?;
                             if verdict == Verdict::Empty {
                                 self.send_empty(&event, gtid.as_ref()).await?;
                             }

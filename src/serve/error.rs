@@ -80,8 +80,17 @@ pub enum ServeError {
         "the replica lacks transactions that the archive does not hold: {missing}; start it from a full backup that has them"
     ))]
     Missing {
+        /// The GTIDs, or words where there are none.
+        missing: String,
+    },
+    /// The replica went another way than the live lineage.
+    #[snafu(display(
+        "the replica has transactions that only a dead primary had and that the live lineage lacks: {gtids}; rebuild it from a full backup \
+         of the live lineage"
+    ))]
+    Fork {
         /// The GTIDs.
-        missing: GtidSet,
+        gtids: GtidSet,
     },
     /// The replica asks for a place in the log that is not archived.
     #[snafu(display("the archive has no {file}:{offset} to begin at; it holds {first} to {last}"))]
@@ -129,15 +138,6 @@ impl ServeError {
 
     pub(super) fn short(part: &Part) -> Self {
         Self::Short { file: part.name(), end: part.end }
-    }
-
-    /// Whether archived bytes are not what was archived.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Archive { source } => source.is_damage(),
-            Self::Scan { .. } | Self::Track { .. } | Self::Parse { .. } | Self::Short { .. } => true,
-            _ => false,
-        }
     }
 
     /// Whether the replica may succeed by connecting again, with nobody changing anything.

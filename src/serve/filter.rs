@@ -36,20 +36,18 @@ pub struct Filter {
     have: GtidSet,
     /// MariaDB: where the replica says it is.
     asked: Option<MariadbGtidSet>,
-    /// Nothing else is sent; none: everything may be.
-    only: Option<GtidSet>,
     /// Sent as empty transactions.
     skip: Option<GtidSet>,
 }
 
 impl Filter {
     /// A filter for a replica that has `have`.
-    pub fn new(have: GtidSet, only: Option<GtidSet>, skip: Option<GtidSet>) -> Self {
+    pub fn new(have: GtidSet, skip: Option<GtidSet>) -> Self {
         let asked = match &have {
             GtidSet::Mariadb(set) => Some(set.clone()),
             GtidSet::Mysql(_) => None,
         };
-        Self { have, asked, only, skip: skip.filter(|s| !s.is_empty()) }
+        Self { have, asked, skip: skip.filter(|s| !s.is_empty()) }
     }
 
     /// What the replica has, counting what was sent to it.
@@ -57,8 +55,9 @@ impl Filter {
         &self.have
     }
 
-    /// Decides on the transaction that begins now. An anonymous one is sent: it can only be asked for by position.
-    pub fn begin(&mut self, gtid: Option<&Gtid>) -> Result<Verdict, FilterError> {
+    /// Decides on the transaction that begins now; only those of `take` are sent, none: every one. (By file: on MariaDB two servers' files
+    /// may hold different transactions of the same number.) An anonymous one is sent: it can only be asked for by position.
+    pub fn begin(&mut self, gtid: Option<&Gtid>, take: Option<&GtidSet>) -> Result<Verdict, FilterError> {
         let Some(gtid) = gtid else { return Ok(Verdict::Send) };
         if let (Gtid::Mariadb(ours), Some(asked)) = (gtid, &self.asked)
             && let Some(theirs) = asked.last(ours.domain)
@@ -67,7 +66,7 @@ impl Filter {
         {
             return DivergedSnafu { theirs: theirs.to_string(), ours: ours.to_string() }.fail();
         }
-        if self.has(gtid) || self.only.as_ref().is_some_and(|only| !only.contains(gtid)) {
+        if self.has(gtid) || take.is_some_and(|take| !take.contains(gtid)) {
             return Ok(Verdict::Omit);
         }
         // Flavors never differ here: the archive has one, and the replica's set was read as that.
@@ -104,9 +103,11 @@ mod tests {
     fn a_replica_gets_each_transaction_in_scope_once() {
         const U: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
         let of = |numbers: &str| set(Flavor::Mysql, &format!("{U}:{numbers}"));
-        let mut filter = Filter::new(of("1-5"), Some(of("6-9")), Some(of("7")));
-        let verdicts: Vec<_> =
-            [5, 6, 7, 8, 8, 10].iter().map(|n| filter.begin(Some(&gtid(&format!("{U}:{n}")))).unwrap()).collect();
+        let (mut filter, take) = (Filter::new(of("1-5"), Some(of("7"))), of("6-9"));
+        let verdicts: Vec<_> = [5, 6, 7, 8, 8, 10]
+            .iter()
+            .map(|n| filter.begin(Some(&gtid(&format!("{U}:{n}"))), Some(&take)).unwrap())
+            .collect();
         use Verdict::{Empty, Omit, Send};
         assert_eq!(verdicts, [Omit, Send, Empty, Send, Omit, Omit]);
         assert_eq!(*filter.have(), of("1-8"));
@@ -114,10 +115,10 @@ mod tests {
 
     #[test]
     fn a_mariadb_replica_of_another_history_is_refused() {
-        let mut filter = Filter::new(set(Flavor::Mariadb, "0-2-100"), None, None);
-        assert_eq!(filter.begin(Some(&gtid("0-1-99"))), Ok(Verdict::Omit));
-        assert!(filter.begin(Some(&gtid("0-1-100"))).is_err());
-        assert_eq!(filter.begin(Some(&gtid("0-1-101"))), Ok(Verdict::Send));
-        assert_eq!(filter.begin(Some(&gtid("1-1-7"))), Ok(Verdict::Send));
+        let mut filter = Filter::new(set(Flavor::Mariadb, "0-2-100"), None);
+        assert_eq!(filter.begin(Some(&gtid("0-1-99")), None), Ok(Verdict::Omit));
+        assert!(filter.begin(Some(&gtid("0-1-100")), None).is_err());
+        assert_eq!(filter.begin(Some(&gtid("0-1-101")), None), Ok(Verdict::Send));
+        assert_eq!(filter.begin(Some(&gtid("1-1-7")), None), Ok(Verdict::Send));
     }
 }

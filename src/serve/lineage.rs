@@ -7,8 +7,8 @@ use crate::archive::catalog::{ArchivedFile, ArchivedRange, Catalog, load_file};
 use crate::archive::keys::{self, Key};
 use crate::archive::segment::{SegmentObject, read_meta};
 use crate::archive::store::Store;
-use crate::model::gtid::MariadbGtidSet;
-use crate::model::{BinlogPosition, GtidSet};
+use crate::archive::timeline::{ChainEnd, Gap, Timeline};
+use crate::model::{BinlogPosition, Flavor, GtidSet};
 
 /// A file's served prefix: whole transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,39 +17,46 @@ pub struct Part {
     pub file: ArchivedFile,
     /// One past the last byte served: the end of a transaction or of the file's head.
     pub end: u64,
+    /// Only these of its transactions; none: every one.
+    pub take: Option<GtidSet>,
 }
 
 impl Part {
-    /// All of a file that is archived in whole transactions.
-    pub fn whole(file: ArchivedFile) -> Self {
-        let end = file.summary.boundary;
-        Self { file, end }
-    }
-
     pub(super) fn name(&self) -> String {
         format!("{} of {}", self.file.id.name, self.file.id.server)
     }
 }
 
-/// The files to serve, as they become known.
+/// The files to serve to one replica, as they become known.
 pub(super) struct Lineage {
-    store: Store,
     parts: Vec<Part>,
-    /// Folders of files seen in the store; none where the scope is fixed.
-    dirs: Option<Vec<String>>,
+    /// None where the scope is fixed.
+    live: Option<Live>,
+    gap: Option<Gap>,
+}
+
+/// What the store holds.
+struct Live {
+    store: Store,
+    flavor: Flavor,
+    /// Folders of the files.
+    dirs: Vec<String>,
+    files: Vec<ArchivedFile>,
 }
 
 impl Lineage {
-    /// Reads what there is now.
-    pub async fn new(store: &Store, scope: &Scope) -> Result<Self, ServeError> {
-        let (parts, dirs) = match scope {
-            Scope::Fixed { parts, .. } => (parts.clone(), None),
-            Scope::Everything { .. } => {
-                let dirs = file_dirs(store).await?;
-                (live(store).await?, Some(dirs))
-            }
-        };
-        Ok(Self { store: store.clone(), parts, dirs })
+    /// Reads what there is now, for a replica that has `have`; none: for one that asks by position.
+    pub async fn new(store: &Store, scope: &Scope, flavor: Flavor, have: Option<&GtidSet>) -> Result<Self, ServeError> {
+        if let Scope::Fixed { parts, .. } = scope {
+            return Ok(Self { parts: parts.clone(), live: None, gap: None });
+        }
+        // Listed first: a file that comes in between is found by the next look.
+        let dirs = file_dirs(store).await?;
+        let files = Catalog::load(store).await?.files;
+        let live = Live { store: store.clone(), flavor, dirs, files };
+        let mut lineage = Self { parts: Vec::new(), live: Some(live), gap: None };
+        lineage.follow(have)?;
+        Ok(lineage)
     }
 
     /// The files, in the order of the log.
@@ -57,20 +64,48 @@ impl Lineage {
         &self.parts
     }
 
-    /// Looks for news: of the last file by one listing and one small object; everything is read again only when there are
-    /// files that were not seen before.
-    pub async fn refresh(&mut self) -> Result<(), ServeError> {
-        let Some(seen) = &mut self.dirs else { return Ok(()) };
-        let dirs = file_dirs(&self.store).await?;
-        if dirs != *seen {
-            *seen = dirs;
-            self.parts = live(&self.store).await?;
-            return Ok(());
+    /// What ends the log after [`Self::parts`] before its newest transaction.
+    pub fn gap(&self) -> Option<&Gap> {
+        self.gap.as_ref()
+    }
+
+    /// Looks for news, for a replica that has come to `have`: of files that are being written by one listing and one small object
+    /// each; everything is read again only when there are files that were not seen before.
+    pub async fn refresh(&mut self, have: Option<&GtidSet>) -> Result<(), ServeError> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let dirs = file_dirs(&live.store).await?;
+        if dirs == live.dirs {
+            // A file that another of its server follows grows no more.
+            let newest = Timeline::live_files(live.flavor, &live.files).last().map(|file| file.id.clone());
+            if let Some(last) = live.files.iter_mut().find(|f| Some(&f.id) == newest.as_ref() && f.closed.is_none())
+                && let Some(file) = load_file(&live.store, &last.id).await?
+            {
+                *last = file;
+            }
+        } else {
+            live.dirs = dirs;
+            live.files = Catalog::load(&live.store).await?.files;
         }
-        if let Some(last) = self.parts.last_mut().filter(|p| p.file.closed.is_none())
-            && let Some(file) = load_file(&self.store, &last.file.id).await?
-        {
-            *last = Part::whole(file);
+        self.follow(have)
+    }
+
+    fn follow(&mut self, have: Option<&GtidSet>) -> Result<(), ServeError> {
+        let Some(live) = &self.live else { return Ok(()) };
+        let Some(have) = have else {
+            let files = Timeline::live_files(live.flavor, &live.files).into_iter().cloned();
+            self.parts = files.map(|file| Part { end: file.summary.boundary, file, take: None }).collect();
+            return Ok(());
+        };
+        let chain = Timeline::onward(live.flavor, &live.files, have);
+        self.gap = match chain.end {
+            ChainEnd::OffLineage { beyond, .. } => return error::ForkSnafu { gtids: beyond }.fail(),
+            ChainEnd::Gap(gap) => Some(gap),
+            ChainEnd::Newest => None,
+        };
+        self.parts.clear();
+        for link in chain.links {
+            let file = live.files.iter().find(|file| file.id == link.file).cloned();
+            self.parts.extend(file.map(|file| Part { file, end: link.to, take: Some(link.take) }));
         }
         Ok(())
     }
@@ -83,13 +118,6 @@ async fn file_dirs(store: &Store) -> Result<Vec<String>, ArchiveError> {
         dirs.extend(store.list_dirs(&server).await?);
     }
     Ok(dirs)
-}
-
-/// The live lineage, whole.
-async fn live(store: &Store) -> Result<Vec<Part>, ServeError> {
-    let mut files = Catalog::load(store).await?.files;
-    files.sort_by(|a, b| (a.id.created_unix, &a.id.name).cmp(&(b.id.created_unix, &b.id.name)));
-    Ok(files.into_iter().map(Part::whole).collect())
 }
 
 /// The objects of an open file that hold what follows `from`; reads one meta for each of those only.
@@ -121,18 +149,6 @@ pub(super) async fn tail_ranges(
     Ok(ranges)
 }
 
-/// The index of the part that a replica with `have` begins at.
-pub(super) fn join_by_gtid(parts: &[Part], have: &GtidSet) -> Result<usize, ServeError> {
-    let joins = |p: &Part| lacking(&p.file.summary.previous_gtids, have).is_empty();
-    if let Some(index) = parts.iter().rposition(joins) {
-        return Ok(index);
-    }
-    match parts.first() {
-        Some(first) => error::MissingSnafu { missing: lacking(&first.file.summary.previous_gtids, have) }.fail(),
-        None => Ok(0),
-    }
-}
-
 /// The index of the part that holds `position`, and the offset to begin at.
 pub(super) fn join_by_position(parts: &[Part], position: &BinlogPosition) -> Result<(usize, u64), ServeError> {
     if position.file.is_empty() {
@@ -147,19 +163,4 @@ pub(super) fn join_by_position(parts: &[Part], position: &BinlogPosition) -> Res
             error::NoSuchPositionSnafu { file, offset, first: name(parts.first()), last: name(parts.last()) }.fail()
         }
     }
-}
-
-/// What of `needed` a replica with `have` lacks. On MariaDB a position stands for all before it, so that numbers no
-/// transaction ever had do not count.
-pub(super) fn lacking(needed: &GtidSet, have: &GtidSet) -> GtidSet {
-    let (GtidSet::Mariadb(needed), GtidSet::Mariadb(have)) = (needed, have) else {
-        return needed.difference(have);
-    };
-    let mut lacking = MariadbGtidSet::default();
-    for last in needed.domains().filter_map(|(domain, ..)| needed.last(domain)) {
-        if have.last(last.domain).is_none_or(|h| h.seq < last.seq) {
-            lacking.insert(&last);
-        }
-    }
-    GtidSet::Mariadb(lacking)
 }

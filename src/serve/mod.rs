@@ -64,9 +64,7 @@ pub enum Scope {
     Fixed {
         /// The files.
         parts: Vec<Part>,
-        /// Only these transactions; none: every one in `parts`.
-        only: Option<GtidSet>,
-        /// Of those, sent as empty transactions of the same GTID.
+        /// Of their transactions, sent as empty transactions of the same GTID.
         skip: Option<GtidSet>,
     },
 }
@@ -86,8 +84,6 @@ pub struct ServeStatus {
     pub completed: u64,
     /// The last failure that was not a replica's own going away.
     pub failure: Option<String>,
-    /// Whether that failure is damage in the archive: connecting again does not help.
-    pub damaged: bool,
 }
 
 /// A listening server.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::dump::{Dump, Onward, heartbeat_period};
 use super::error::ServeError;
 use super::filter::Filter;
-use super::lineage::{Lineage, join_by_gtid, join_by_position, lacking};
+use super::lineage::{Lineage, join_by_position};
 use super::queries::{Answer, ReplicaSettings, answer};
 use super::{END_OF_SCOPE, Scope, Shared, error};
 use crate::model::gtid::{MariadbGtidSet, MysqlGtidSet};
@@ -97,7 +97,7 @@ async fn finish(
         Err(e) => format!("tidemark: {e}"),
     };
     if let Err(e) = &outcome {
-        shared.status.send_modify(|s| (s.failure, s.damaged) = (Some(e.to_string()), e.is_damage()));
+        shared.status.send_modify(|s| s.failure = Some(e.to_string()));
     }
     // The servers cut longer texts.
     let text: String = text.chars().take(480).collect();
@@ -117,28 +117,26 @@ async fn dump(
     request: Request,
 ) -> Result<Option<BinlogPosition>, ServeError> {
     let flavor = shared.config.identity.flavor;
-    let (follow, only, skip) = match &shared.config.scope {
-        Scope::Everything { follow } => (*follow, None, None),
-        Scope::Fixed { only, skip, .. } => (None, only.clone(), skip.clone()),
+    let (follow, skip) = match &shared.config.scope {
+        Scope::Everything { follow } => (*follow, None),
+        Scope::Fixed { skip, .. } => (None, skip.clone()),
     };
-    let mut lineage = Lineage::new(&shared.store, &shared.config.scope).await?;
-    let (have, mut index, mut from) = match request {
-        Request::Gtids(have) => {
-            let index = join_by_gtid(lineage.parts(), &have)?;
-            (have, index, 4)
-        }
-        Request::Position(position) => {
-            let (index, from) = join_by_position(lineage.parts(), &position)?;
-            (GtidSet::empty(flavor), index, from)
-        }
+    let (have, position) = match request {
+        Request::Gtids(have) => (have, None),
+        Request::Position(position) => (GtidSet::empty(flavor), Some(position)),
     };
-    let by_gtid = from == 4 && !have.is_empty();
+    let by_gtid = position.is_none();
+    let mut lineage = Lineage::new(&shared.store, &shared.config.scope, flavor, by_gtid.then_some(&have)).await?;
+    let (mut index, mut from) = match &position {
+        Some(position) => join_by_position(lineage.parts(), position)?,
+        None => (0, 4),
+    };
     let until = match settings.until.as_deref().filter(|_| flavor == Flavor::Mariadb) {
         Some(text) => Some(mariadb_set(text)?),
         None => None,
     };
     let heartbeat = heartbeat_period(settings.heartbeat_ns);
-    let filter = Filter::new(have, only, skip);
+    let filter = Filter::new(have, skip);
     let mut dump = Dump::new(replica, &shared.store, shared, filter, until, heartbeat);
     // The file at hand, and how much of it was read.
     let mut current: Option<(crate::archive::binlog_index::FileId, u64)> = None;
@@ -151,29 +149,29 @@ async fn dump(
                     }
                     dump.tail(part, *read).await?
                 }
-                _ => {
-                    if by_gtid {
-                        let missing = lacking(&part.file.summary.previous_gtids, dump.filter().have());
-                        if !missing.is_empty() {
-                            return error::MissingSnafu { missing }.fail();
-                        }
-                    }
-                    dump.file(part, std::mem::replace(&mut from, 4)).await?
-                }
+                _ if by_gtid && part.take.as_ref().is_some_and(|t| t.is_subset(dump.filter().have())) => continue,
+                _ => dump.file(part, std::mem::replace(&mut from, 4)).await?,
             };
             if onward == Onward::Stop {
                 return Ok(None);
             }
             current = Some((part.file.id.clone(), part.end));
         }
+        if let Some(gap) = lineage.gap() {
+            let missing = if gap.missing.is_empty() { gap.reason.clone() } else { gap.missing.to_string() };
+            return error::MissingSnafu { missing }.fail();
+        }
         let Some(pause) = follow else { return Ok(Some(dump.position().clone())) };
         if !dump.idle(pause).await? {
             return Ok(None);
         }
-        lineage.refresh().await?;
+        lineage.refresh(by_gtid.then(|| dump.filter().have())).await?;
         index = match &current {
-            Some((id, _)) => lineage.parts().iter().position(|p| p.file.id == *id).ok_or_else(|| gone(id))?,
-            None => 0,
+            // Asked by GTID, the lineage is what the replica still lacks.
+            Some((id, _)) if !by_gtid => {
+                lineage.parts().iter().position(|p| p.file.id == *id).ok_or_else(|| gone(id))?
+            }
+            _ => 0,
         };
     }
 }

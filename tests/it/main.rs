@@ -12,6 +12,7 @@ mod events;
 mod fidelity;
 mod full;
 mod lab;
+mod recovery;
 mod restore;
 mod semisync;
 mod serve;

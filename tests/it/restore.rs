@@ -13,7 +13,7 @@ use crate::support::ServerOptions;
 const BOTH: [Flavor; 2] = [Flavor::Mysql, Flavor::Mariadb];
 
 /// Schema changes and a few hundred transactions over several files.
-fn load(lab: &Lab, rounds: usize) {
+pub fn load(lab: &Lab, rounds: usize) {
     let mut sql = String::from(
         "CREATE DATABASE IF NOT EXISTS d; CREATE TABLE IF NOT EXISTS d.t (id INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(200), b INT, KEY (b));\n",
     );

@@ -105,11 +105,6 @@ impl StoreError {
         matches!(self, StoreError::Read { source, .. } if source.kind() == ErrorKind::NotFound && !no_bucket(source) && !bad_credentials(source))
     }
 
-    /// Whether an object is shorter than what lists it says.
-    pub fn is_truncated(&self) -> bool {
-        matches!(self, StoreError::Read { source, .. } if source.kind() == ErrorKind::RangeNotSatisfied)
-    }
-
     fn cause(&self) -> Option<&opendal::Error> {
         match self {
             StoreError::Open { source, .. }
@@ -141,8 +136,6 @@ fn describe(e: &opendal::Error) -> String {
         "the store refused the credentials; correct the access key and the secret key"
     } else if e.kind() == ErrorKind::PermissionDenied {
         "the store denied access; these credentials need to get, put, list and delete objects under the prefix"
-    } else if e.kind() == ErrorKind::RangeNotSatisfied {
-        "the object is shorter than the archive says: it was truncated; bring it back from a copy, or restore without it"
     } else if e.kind() == ErrorKind::NotFound {
         "no such object"
     } else if has("send http request") || has("timeout reached") {

@@ -1,33 +1,32 @@
 //! How far one full can be taken forward.
 
-use super::history::{Histories, History, add, number};
-use super::{Addressing, Chain, ChainEnd, Gap, Link};
+use super::history::{Histories, History, add, filled, number};
+use super::{Addressing, Chain, ChainEnd, Fork, Gap, Link, OffLineage};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::{CommitTime, GtidSet};
 
-pub(super) fn build(full: &FullHead, histories: &Histories<'_>) -> Chain {
-    let first = CommitTime::from(full.consistent_at);
-    let mut chain = Chain {
-        full: full.id.clone(),
-        addressing: Addressing::Gtid,
-        first,
-        latest: first,
-        base_gtids: full.gtids.clone(),
-        gtids: full.gtids.clone(),
-        links: Vec::new(),
-        end: ChainEnd::Newest,
-    };
+pub(super) fn build(full: &FullHead, histories: &Histories<'_>, forks: &[Fork]) -> Chain {
+    let mut chain = empty(full.id.clone(), &full.gtids, CommitTime::from(full.consistent_at));
     let Some(live) = histories.live() else { return chain };
-    let executed = live.executed(histories.flavor);
-    let beyond = full.gtids.difference(&executed);
+    let mut beyond = full.gtids.difference(&filled(&live.executed(histories.flavor)));
+    let lost = lost(&full.gtids, &beyond, live, forks);
+    add(&mut beyond, &lost);
     // A server cannot fork from itself: what it has beyond its archived files is only not archived yet.
     let same_server = full.server == live.server();
-    let on_live = !live.reset_after(full) && (beyond.is_empty() || same_server);
+    let reset = live.reset_after(full);
+    let on_live = !reset && (beyond.is_empty() || same_server);
+    let cause = if reset {
+        OffLineage::Reset
+    } else if !lost.is_empty() || live.is_past(full) {
+        OffLineage::Fork
+    } else {
+        OffLineage::Ahead
+    };
     let (history, end) = match (on_live, histories.own(full)) {
         (true, _) => (live, ChainEnd::Newest),
-        (false, Some(own)) => (own, ChainEnd::OffLineage { beyond }),
+        (false, Some(own)) => (own, ChainEnd::OffLineage { beyond, cause }),
         (false, None) => {
-            chain.end = ChainEnd::OffLineage { beyond };
+            chain.end = ChainEnd::OffLineage { beyond, cause };
             return chain;
         }
     };
@@ -42,6 +41,47 @@ pub(super) fn build(full: &FullHead, histories: &Histories<'_>) -> Chain {
     chain
 }
 
+pub(super) fn onward(have: &GtidSet, histories: &Histories<'_>, forks: &[Fork]) -> Chain {
+    let mut chain = empty(String::new(), have, CommitTime(0));
+    let Some(live) = histories.live() else { return chain };
+    let beyond = lost(have, &have.difference(&filled(&live.executed(histories.flavor))), live, forks);
+    if !beyond.is_empty() {
+        chain.end = ChainEnd::OffLineage { beyond, cause: OffLineage::Fork };
+        return chain;
+    }
+    by_gtid(&mut chain, histories, live);
+    chain
+}
+
+fn empty(full: String, gtids: &GtidSet, first: CommitTime) -> Chain {
+    Chain {
+        full,
+        addressing: Addressing::Gtid,
+        first,
+        latest: first,
+        base_gtids: gtids.clone(),
+        gtids: gtids.clone(),
+        links: Vec::new(),
+        end: ChainEnd::Newest,
+    }
+}
+
+/// What of `set` only dead servers had; `beyond` is what of it the live lineage lacks. MariaDB's live lineage has other
+/// transactions of the same numbers: there the highest one's writer tells.
+fn lost(set: &GtidSet, beyond: &GtidSet, live: &History<'_>, forks: &[Fork]) -> GtidSet {
+    let mut lost = GtidSet::empty(set.flavor());
+    for fork in forks.iter().filter(|fork| fork.server != live.server()) {
+        add(&mut lost, &beyond.intersection(&fork.gtids));
+        let (GtidSet::Mariadb(set), GtidSet::Mariadb(of)) = (set, &fork.gtids) else { continue };
+        for (domain, writer, numbers) in of.domains() {
+            if set.last(domain).is_some_and(|last| last.server == writer && numbers.contains(last.seq)) {
+                add(&mut lost, &fork.gtids);
+            }
+        }
+    }
+    lost
+}
+
 /// Whether transactions without a GTID follow the full (on MySQL with GTIDs off).
 fn has_anonymous(history: &History<'_>, full: &FullHead) -> bool {
     let from = history.position_of(full).unwrap_or(0);
@@ -52,10 +92,10 @@ fn by_gtid(chain: &mut Chain, histories: &Histories<'_>, history: &History<'_>) 
     let lenders: Vec<&History<'_>> = histories.lenders(history).collect();
     for (i, file) in history.files.iter().enumerate() {
         let previous = &file.summary.previous_gtids;
-        if !previous.is_subset(&chain.gtids) {
+        if !previous.is_subset(&filled(&chain.gtids)) {
             borrow(chain, previous, &lenders);
         }
-        let missing = previous.difference(&chain.gtids);
+        let missing = previous.difference(&filled(&chain.gtids));
         if !missing.is_empty() {
             let reason = format!("{missing} came before {} and is not in the archive", file.id.name);
             chain.end = ChainEnd::Gap(Gap { before: Some(file.id.clone()), missing, reason });
@@ -75,14 +115,14 @@ fn borrow(chain: &mut Chain, need: &GtidSet, lenders: &[&History<'_>]) {
             continue;
         }
         let before = file.summary.previous_gtids.intersection(need);
-        if !before.is_subset(&chain.gtids) {
+        if !before.is_subset(&filled(&chain.gtids)) {
             borrow(chain, &before, older);
         }
-        if before.is_subset(&chain.gtids) {
+        if before.is_subset(&filled(&chain.gtids)) {
             take(chain, file, &offered);
         }
     }
-    if !need.is_subset(&chain.gtids) {
+    if !need.is_subset(&filled(&chain.gtids)) {
         borrow(chain, need, older);
     }
 }
@@ -145,7 +185,7 @@ fn by_position(chain: &mut Chain, full: &FullHead, history: &History<'_>) {
     }
 }
 
-fn follows(last: &ArchivedFile, next: &ArchivedFile) -> bool {
+pub(super) fn follows(last: &ArchivedFile, next: &ArchivedFile) -> bool {
     let Some(closed) = &last.closed else { return false };
     match &closed.next_file {
         Some(name) => *name == next.id.name,

@@ -54,6 +54,13 @@ impl<'a> History<'a> {
         all
     }
 
+    /// Whether it went on after the moment a full shows.
+    pub(super) fn is_past(&self, full: &FullHead) -> bool {
+        let begun = |file: &&ArchivedFile| i64::from(file.id.created_unix) > full.consistent_at.as_second();
+        let last_commit = self.files.iter().filter_map(|file| file.summary.last_commit).max();
+        self.files.last().is_some_and(begun) || last_commit > Some(CommitTime::from(full.consistent_at))
+    }
+
     /// The index of the file a full's position is in.
     pub(super) fn position_of(&self, full: &FullHead) -> Option<usize> {
         let position = full.position.as_ref()?;
@@ -151,6 +158,15 @@ pub(super) fn number(name: &str) -> u64 {
 pub(super) fn add(to: &mut GtidSet, more: &GtidSet) {
     let same_flavor = to.extend(more).is_ok();
     debug_assert!(same_flavor);
+}
+
+/// What a server that has executed `set` counts as executed: on MariaDB a position, in which numbers that no transaction ever
+/// had are no holes.
+pub(super) fn filled(set: &GtidSet) -> GtidSet {
+    match set {
+        GtidSet::Mysql(_) => set.clone(),
+        GtidSet::Mariadb(set) => GtidSet::Mariadb(set.filled()),
+    }
 }
 
 /// Transactions that the live lineage does not have.

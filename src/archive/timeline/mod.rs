@@ -87,7 +87,20 @@ pub enum ChainEnd {
     OffLineage {
         /// What it holds beyond the live lineage.
         beyond: GtidSet,
+        /// Why the live lineage lacks them.
+        cause: OffLineage,
     },
+}
+
+/// Why a full is not on the live lineage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffLineage {
+    /// The archive has not got as far as the full, which is of another server than the live one.
+    Ahead,
+    /// The live lineage went on without what the full holds.
+    Fork,
+    /// The live server's log was reset since: equal GTIDs mean other transactions.
+    Reset,
 }
 
 /// Transactions that nobody archived.
@@ -131,8 +144,9 @@ impl Timeline {
     /// Computes it. Fulls and files of another flavor are left out: an archive has one.
     pub fn new(flavor: Flavor, fulls: &[FullHead], files: &[ArchivedFile]) -> Self {
         let histories = Histories::new(flavor, files);
+        let forks = forks(&histories);
         let fulls = fulls.iter().filter(|full| full.flavor == flavor && full.gtids.flavor() == flavor);
-        let chains: Vec<Chain> = fulls.map(|full| chain::build(full, &histories)).collect();
+        let chains: Vec<Chain> = fulls.map(|full| chain::build(full, &histories, &forks)).collect();
         let mut windows: Vec<Window> = Vec::new();
         let mut by_age: Vec<&Chain> = chains.iter().collect();
         by_age.sort_by_key(|chain| chain.first);
@@ -153,7 +167,22 @@ impl Timeline {
                 }),
             }
         }
-        Self { chains, windows, forks: forks(&histories), live_server: histories.live().map(|h| h.server().to_owned()) }
+        Self { chains, windows, forks, live_server: histories.live().map(|h| h.server().to_owned()) }
+    }
+
+    /// What takes a server that has executed `have` forward along the live lineage of `files`, as a chain without a full.
+    /// [`ChainEnd::OffLineage`]: it has transactions of a fork, and nothing can take it there.
+    pub fn onward(flavor: Flavor, files: &[ArchivedFile], have: &GtidSet) -> Chain {
+        let histories = Histories::new(flavor, files);
+        chain::onward(have, &histories, &forks(&histories))
+    }
+
+    /// The live server's files as far back as each is whole and followed by the next: its log by file and offset.
+    pub fn live_files(flavor: Flavor, files: &[ArchivedFile]) -> Vec<&ArchivedFile> {
+        let histories = Histories::new(flavor, files);
+        let of_live = histories.live().map(|live| live.files.clone()).unwrap_or_default();
+        let broken = of_live.windows(2).rposition(|pair| !chain::follows(pair[0], pair[1]));
+        of_live.get(broken.map_or(0, |i| i + 1)..).unwrap_or_default().to_vec()
     }
 
     /// The chain of a full.

@@ -123,7 +123,9 @@ fn what_only_a_dead_primary_had_is_a_fork_and_is_not_replayed() {
     assert_eq!((t.forks[0].server.as_str(), &t.forks[0].gtids), ("A", &set("A:7-8")));
     // A full that holds the fork is never taken into the live lineage.
     let t = timeline(&[full("A", 15, set("A:1-7"))], &files);
-    assert!(matches!(&t.chains[0].end, ChainEnd::OffLineage { beyond } if *beyond == set("A:7")));
+    assert!(
+        matches!(&t.chains[0].end, ChainEnd::OffLineage { beyond, cause: OffLineage::Fork } if *beyond == set("A:7"))
+    );
     assert_eq!(t.chains[0].gtids, set("A:1-8"));
 }
 
@@ -147,7 +149,7 @@ fn fail_over_and_back_with_reused_names() {
 fn after_a_reset_equal_gtids_are_other_transactions() {
     let files = [file("A", 1, 10, set(""), set("A:1-5")), file("A", 1, 50, set(""), set("A:1-9"))];
     let t = timeline(&[full("A", 12, set("A:1-3")), full("A", 55, set("A:1-2"))], &files);
-    assert!(matches!(t.chains[0].end, ChainEnd::OffLineage { .. }), "{:?}", t.chains[0]);
+    assert!(matches!(t.chains[0].end, ChainEnd::OffLineage { cause: OffLineage::Reset, .. }), "{:?}", t.chains[0]);
     assert_eq!(t.chains[0].gtids, set("A:1-5"));
     assert_eq!(t.chains[0].links[0].file.created_unix, 10);
     assert_eq!((t.chains[1].links.len(), &t.chains[1].gtids), (1, &set("A:1-9")));
@@ -168,7 +170,7 @@ fn a_full_ahead_of_the_stream_is_on_the_lineage_of_its_own_server_only() {
     let files = [file("A", 1, 10, set(""), set("A:1-5"))];
     let t = timeline(&[full("A", 20, set("A:1-8")), full("B", 20, set("A:1-8"))], &files);
     assert_eq!(t.chains[0].end, ChainEnd::Newest);
-    assert!(matches!(t.chains[1].end, ChainEnd::OffLineage { .. }));
+    assert!(matches!(t.chains[1].end, ChainEnd::OffLineage { cause: OffLineage::Ahead, .. }));
     assert_eq!(t.chains[1].gtids, set("A:1-8"));
 }
 
@@ -185,6 +187,58 @@ fn mariadb_numbers_that_two_primaries_gave_out_are_told_apart() {
     assert_eq!(t.chains[0].gtids, maria("0-3-160,7-3-2"));
     assert_eq!(t.forks.len(), 1, "{:?}", t.forks);
     assert_eq!(t.forks[0].gtids, maria("0-1-101..103"));
+}
+
+#[test]
+fn mariadb_numbers_that_nobody_used_are_no_gap() {
+    let files = [
+        file("mariadb-1", 1, 10, maria(""), maria("0-1-1..5,0-1-1000..1003")),
+        file("mariadb-1", 2, 20, maria("0-1-1003"), maria("0-1-1004..1009,3-1-70..71")),
+        file("mariadb-1", 3, 30, maria("0-1-1009,3-1-71"), maria("0-1-2000")),
+    ];
+    for base in ["", "0-1-3", "0-1-1002", "0-1-1009,3-1-70"] {
+        let t = timeline(&[full("mariadb-2", 11, maria(base))], &files);
+        assert_eq!(t.chains[0].end, ChainEnd::Newest, "{base}");
+        let GtidSet::Mariadb(all) = &t.chains[0].gtids else { panic!() };
+        assert_eq!(all.position(), "0-1-2000,3-1-71");
+    }
+    let lost = [files[0].clone(), files[2].clone()];
+    let t = timeline(&[full("mariadb-1", 11, maria("0-1-3"))], &lost);
+    assert!(matches!(&t.chains[0].end, ChainEnd::Gap(gap) if gap.missing == maria("0-1-1004..1009,3-1-71")));
+}
+
+#[test]
+fn a_server_is_taken_forward_along_the_live_lineage_from_where_it_is() {
+    let files = [
+        file("A", 1, 10, set(""), set("A:1-5")),
+        file("A", 2, 15, set("A:1-5"), set("A:6-8")),
+        // Begun before A's last one: creation stamps say nothing about the order of two servers.
+        file("B", 7, 12, set("A:1-4"), set("A:5-6,B:1-4")),
+        file("B", 8, 20, set("A:1-6,B:1-4"), set("B:5")),
+    ];
+    let onward = |have: &str| Timeline::onward(Flavor::Mysql, &files, &set(have));
+    let all =
+        [link("A/binlog.000001", "A:1-4"), link("B/binlog.000007", "A:5-6,B:1-4"), link("B/binlog.000008", "B:5")];
+    assert_eq!(links(&onward("")).len(), 3);
+    for ((file, take), (expected, gtids)) in links(&onward("")).iter().zip(&all) {
+        assert_eq!((file, take.replace('b', "B")), (expected, gtids.clone()));
+    }
+    assert!(onward("A:1-6,B:1-5").links.is_empty());
+    let off = onward("A:1-7");
+    assert!(off.links.is_empty());
+    assert!(matches!(off.end, ChainEnd::OffLineage { beyond, .. } if beyond == set("A:7")));
+    assert_eq!(onward("C:1-3,A:1-6,B:1-4").end, ChainEnd::Newest, "a replica's own transactions do no harm");
+    let files = [
+        file("mariadb-1", 1, 10, maria(""), maria("0-1-103")),
+        file("mariadb-2", 1, 20, maria("0-1-100"), maria("0-2-101..150")),
+        file("mariadb-2", 2, 30, maria("0-2-150"), maria("0-2-151..160")),
+    ];
+    let onward = |have: &str| Timeline::onward(Flavor::Mariadb, &files, &maria(have));
+    assert!(matches!(onward("0-1-102").end, ChainEnd::OffLineage { .. }));
+    assert_eq!(onward("0-2-102").links.len(), 2);
+    // A full of the dead server that holds its fork.
+    let t = timeline(&[full("mariadb-1", 15, maria("0-1-102"))], &files);
+    assert!(matches!(t.chains[0].end, ChainEnd::OffLineage { cause: OffLineage::Fork, .. }), "{:?}", t.chains[0]);
 }
 
 fn without_gtids(number: u32, next: Option<&str>) -> ArchivedFile {

@@ -37,12 +37,9 @@ pub async fn run(args: BackupArgs, trace_id: &str, shutdown: CancellationToken) 
     let policy = config::one_policy(&args.policy)?;
     let progress = Progress::default();
     let display = Display::start(progress.clone(), args.output == Output::Human);
-    let report = take(&policy, args.threads, trace_id, shutdown.clone(), progress).await;
+    let report = take(&policy, args.threads, trace_id, shutdown, progress).await;
     drop(display);
-    let report = report.map_err(|error| match shutdown.is_cancelled() {
-        true => error.context("ended by a signal before the full was complete: it does not count; start it again"),
-        false => error,
-    })?;
+    let report = report?;
     match args.output {
         Output::Json => output::json(&report),
         Output::Human => {

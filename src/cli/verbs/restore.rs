@@ -11,7 +11,6 @@ use crate::cli::progress::{Display, duration};
 use crate::cli::{engine, output};
 use crate::model::{Flavor, GtidSet, Progress};
 use crate::mysql::endpoint::Endpoint;
-use crate::restore::base::BaseError;
 use crate::restore::plan::{Plan, Request, Target, Throughput, parse_gtids};
 use crate::restore::{self, RestoreError, RestoreOptions, RestoreReport};
 
@@ -64,7 +63,7 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
     let display = Display::start(progress.clone(), human);
     tracing::info!(
         policy = wanted.archive.name,
-        into = target.address(),
+        target = target.address(),
         base = plan.base.id,
         replay_bytes = plan.replay_bytes,
         "restoring"
@@ -87,10 +86,6 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
 fn explain(error: RestoreError, wanted: &Restore, target: &Endpoint) -> anyhow::Error {
     let unread = matches!(error, RestoreError::Stalled { .. } | RestoreError::Stream { .. });
     let context = format!("the restore into {} did not finish", target.address());
-    if matches!(error, RestoreError::Cancelled | RestoreError::Base { source: BaseError::Cancelled, .. }) {
-        let way_out = "ended by a signal; the server stays closed to users; start the same restore again to go on";
-        return anyhow::anyhow!("{context}: {way_out}");
-    }
     if unread && wanted.serve.listen.is_none() {
         let way_out = "the server fetches the log from this process over loopback: unless both are on one host, say by \
                        --serve-listen (intoExisting.serveListen) where it can reach this process, and run the restore again";

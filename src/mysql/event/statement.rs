@@ -22,13 +22,7 @@ impl QueryKind {
     /// Reads the body of QUERY (2): u32 thread, u32 seconds, u8 length of the schema, u16 error, u16 length of the
     /// status variables, those, the schema and its NUL, the statement. Needs the statement's first bytes only.
     pub fn parse(body: &[u8]) -> Result<Self, ParseEventError> {
-        let mut input = Reader::new("QUERY", body);
-        input.take(8)?;
-        let schema = usize::from(input.u8()?);
-        input.u16()?;
-        let variables = usize::from(input.u16()?);
-        input.take(variables + schema + 1)?;
-        Ok(Self::of(input.rest()))
+        query_event(body).map(|(_, statement)| Self::of(statement))
     }
 
     fn of(statement: &[u8]) -> Self {
@@ -45,6 +39,19 @@ impl QueryKind {
             Self::Other
         }
     }
+}
+
+/// The default schema and the statement (or its first bytes where only those are given) in the body of QUERY.
+pub fn query_event(body: &[u8]) -> Result<(&[u8], &[u8]), ParseEventError> {
+    let mut input = Reader::new("QUERY", body);
+    input.take(8)?;
+    let schema = usize::from(input.u8()?);
+    input.u16()?;
+    let variables = usize::from(input.u16()?);
+    input.take(variables)?;
+    let schema = input.take(schema)?;
+    input.take(1)?;
+    Ok((schema, input.rest()))
 }
 
 fn is(statement: &[u8], word: &[u8]) -> bool {

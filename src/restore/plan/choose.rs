@@ -4,9 +4,10 @@
 //! the target is the base; [`ask`] and [`make`] try one chain.
 
 use super::error::{self, PlanError};
-use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput};
+use super::explain::{explain, left_out};
+use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, shown};
 use crate::archive::catalog::{ArchivedFile, FullHead};
-use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link};
+use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage};
 use crate::model::gtid::{MariadbGtid, MariadbGtidSet};
 use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet};
 
@@ -82,6 +83,10 @@ pub enum Reject {
 /// the answer is not in that file (all that matched were copies of earlier transactions).
 pub fn ask(facts: &Facts, request: &Request, chain: &Chain, from: usize) -> Result<Step, Reject> {
     match &request.target {
+        Target::Latest | Target::Time(_) if is_elsewhere(request, chain) => Err(off_lineage(facts, request, chain)),
+        Target::Latest if matches!(chain.end, ChainEnd::Gap(_)) && !request.allow_nearest => {
+            Err(unreachable(facts, request, chain))
+        }
         Target::Latest => Ok(Step::Cut(end_of(facts, chain))),
         Target::Time(time) => ask_time(facts, request, chain, CommitTime::from(*time), from),
         Target::Gtid(set) if set.flavor() != facts.flavor => {
@@ -91,6 +96,21 @@ pub fn ask(facts: &Facts, request: &Request, chain: &Chain, from: usize) -> Resu
         Target::Gtid(set) => ask_gtids(facts, request, chain, set, from),
         Target::Position(position) => ask_position(facts, request, chain, position),
     }
+}
+
+/// Whether a chain is not of the history that this target means. Before a reset there was another one, but at its own times.
+fn is_elsewhere(request: &Request, chain: &Chain) -> bool {
+    match chain.end {
+        ChainEnd::OffLineage { cause: OffLineage::Fork, .. } => true,
+        ChainEnd::OffLineage { cause: OffLineage::Reset, .. } => request.target == Target::Latest,
+        _ => false,
+    }
+}
+
+fn off_lineage(facts: &Facts, request: &Request, chain: &Chain) -> Reject {
+    let ChainEnd::OffLineage { beyond, .. } = &chain.end else { return Reject::TooNew };
+    let (target, full, reachable) = (request.to_string(), chain.full.clone(), facts.reachable());
+    Reject::Unreachable(error::OffLineageSnafu { target, full, beyond: shown(beyond), reachable }.build())
 }
 
 fn ask_time(facts: &Facts, request: &Request, chain: &Chain, wanted: CommitTime, from: usize) -> Result<Step, Reject> {
@@ -129,13 +149,7 @@ fn ask_gtids(facts: &Facts, request: &Request, chain: &Chain, set: &GtidSet, fro
         _ if !missing.is_empty() => Err(Reject::Unreachable(
             error::MissingGtidsSnafu {
                 target: request.to_string(),
-                missing: match &chain.end {
-                    // What is behind a gap may well be archived, but nothing leads there.
-                    ChainEnd::Gap(gap) if !gap.missing.is_empty() && !missing.is_subset(&gap.missing) => {
-                        format!("{}, which come before it", gap.missing)
-                    }
-                    _ => missing.to_string(),
-                },
+                missing: missing.to_string(),
                 reachable: facts.reachable(),
             }
             .build(),
@@ -308,7 +322,7 @@ pub fn make(
         if needed {
             replay = joined(&replay, &take);
             restored_to = restored_to.max(commit);
-            files.push(FilePart { file: link.file.clone(), start: link.from.max(4), end });
+            files.push(FilePart { file: link.file.clone(), start: link.from.max(4), end, take });
         }
     }
     let skipped = request.skip_gtids.as_ref().map_or_else(|| GtidSet::empty(facts.flavor), exact);
@@ -334,35 +348,13 @@ pub fn make(
         files,
         eta_s: 0,
         explanation: Vec::new(),
+        forks: Vec::new(),
     };
     let load = plan.base.raw_bytes / speed.load_bytes_per_s.max(1);
     plan.eta_s = load + plan.replay_bytes / speed.replay_bytes_per_s.max(1) + 1;
     plan.explanation = explain(facts, request, full, &plan);
+    plan.forks = left_out(facts, &plan);
     Ok(plan)
-}
-
-fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &Plan) -> Vec<String> {
-    let newer = facts.fulls.iter().filter(|f| f.id > full.id).count();
-    let mut lines = vec![format!("target: {request}")];
-    lines.push(match newer {
-        0 => format!("base: {} is the newest full", full.id),
-        n => format!(
-            "base: {} is the newest full that the target contains and whose log reaches it ({n} newer ones do not)",
-            full.id
-        ),
-    });
-    lines.push(match &plan.end {
-        None => "nothing to replay: the full is the target".to_owned(),
-        Some(end) => format!("replay: the log up to {end}"),
-    });
-    if !plan.skipped.is_empty() {
-        lines.push(format!(
-            "skipped: {} become empty transactions of the same GTID, so the result's GTID set is the same; later transactions that \
-             build on what they did fail to replay",
-            plan.skipped
-        ));
-    }
-    lines
 }
 
 fn base_plan(full: &FullHead) -> BasePlan {

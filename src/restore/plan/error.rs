@@ -44,6 +44,22 @@ pub enum PlanError {
         reachable: String,
     },
 
+    /// The full is of a history that the live lineage left, or of one before a reset.
+    #[snafu(display(
+        "cannot restore to {target}: full {full} is not of the live lineage (it holds {beyond:?} beyond it, or its server's log was reset since) \
+         and no other full will do; take a new full of the live server, or name a GTID or position of that full's own log as the target; {reachable}"
+    ))]
+    OffLineage {
+        /// The target in words.
+        target: String,
+        /// The full.
+        full: String,
+        /// What only it has.
+        beyond: String,
+        /// What can be reached.
+        reachable: String,
+    },
+
     /// A position that is not the end of a transaction.
     #[snafu(display(
         "{file}:{offset} is inside the transaction that begins at {before}: restore to {file}:{before} or to its end, or pass --allow-nearest"
@@ -94,6 +110,17 @@ pub enum PlanError {
         gtids: GtidSet,
         /// The chosen base.
         base: String,
+    },
+
+    /// `skipGTIDs` names one half of an XA transaction.
+    #[snafu(display("cannot skip {gtid} alone: it is one half of the XA transaction {id}: {way_out}"))]
+    SplitXa {
+        /// The half that was named.
+        gtid: String,
+        /// The XA id.
+        id: String,
+        /// What can be done.
+        way_out: String,
     },
 
     /// The log changes between GTIDs on and off in the range to be replayed.

@@ -5,13 +5,18 @@
 
 mod choose;
 mod error;
+mod explain;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use choose::{Cut, Found, Question, Reject, Step, ask, make};
+pub(super) use error::SplitXaSnafu;
+
 pub use error::PlanError;
 
 use crate::archive::binlog_index::FileId;
@@ -156,6 +161,8 @@ pub struct FilePart {
     pub start: u64,
     /// One past the last byte needed: always the end of a transaction or of the file's head.
     pub end: u64,
+    /// Exactly the transactions to replay from it; empty where they have no GTIDs, and all from `start` on are replayed.
+    pub take: GtidSet,
 }
 
 /// A restore, decided.
@@ -192,6 +199,8 @@ pub struct Plan {
     pub eta_s: u64,
     /// Why this base and this end, in words.
     pub explanation: Vec<String>,
+    /// Archived transactions that the result leaves out because the live lineage lacks them, in words.
+    pub forks: Vec<String>,
 }
 
 impl Plan {

@@ -52,7 +52,7 @@ impl fmt::Display for Plan {
             writeln!(f, "  result    source position {end}")?;
         }
         writeln!(f, "  estimate  {} s", self.eta_s)?;
-        for line in &self.explanation {
+        for line in self.explanation.iter().chain(&self.forks) {
             writeln!(f, "  - {line}")?;
         }
         Ok(())

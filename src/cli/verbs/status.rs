@@ -1,7 +1,3 @@
-//! What can be restored, read from the archive alone; the source is asked how far it is ahead, if it answers.
-
-mod show;
-
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +9,7 @@ use crate::archive::catalog::{Catalog, FullHead};
 use crate::archive::timeline::{ChainEnd, Timeline, Window};
 use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
+use crate::cli::progress::{bytes, duration};
 use crate::cli::{engine, output};
 use crate::model::{CommitTime, Flavor, GtidSet};
 use crate::mysql::sql::Session;
@@ -23,7 +20,6 @@ const SOURCE_PATIENCE: Duration = Duration::from_secs(3);
 /// What `-o json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    now: String,
     policies: Vec<PolicyReport>,
 }
 
@@ -95,16 +91,14 @@ struct SourceReport {
 
 /// Shows what can be restored.
 pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
-    let mut report = Report { now: moment(Timestamp::now()), policies: Vec::new() };
+    let mut report = Report { policies: Vec::new() };
     for archive in config::archives(&args.policy)? {
         report.policies.push(inspect(&archive).await?);
     }
     match args.output {
         Output::Json => output::json(&report),
         Output::Human => {
-            for policy in &report.policies {
-                print!("{}", show::text(policy, &args.policy, Timestamp::now()));
-            }
+            report.policies.iter().for_each(show);
             Ok(())
         }
     }
@@ -138,12 +132,7 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
 }
 
 fn text(time: CommitTime) -> String {
-    moment(time.timestamp())
-}
-
-/// RFC 3339 with microseconds, so that columns align and any of them can be pasted behind `--to-time`.
-fn moment(time: Timestamp) -> String {
-    format!("{time:.6}")
+    time.timestamp().to_string()
 }
 
 fn gtids(set: &GtidSet) -> String {
@@ -157,7 +146,7 @@ fn window(window: &Window) -> WindowReport {
     let (ends_because, missing) = match &window.end {
         ChainEnd::Newest => (None, None),
         ChainEnd::Gap(gap) => (Some(gap.reason.clone()), Some(gap.missing.to_string())),
-        ChainEnd::OffLineage { beyond } => {
+        ChainEnd::OffLineage { beyond, .. } => {
             let reason = if beyond.is_empty() {
                 "the full is older than the log that is archived: only the full itself can be restored".to_owned()
             } else {
@@ -181,8 +170,8 @@ fn full(full: &FullHead) -> FullReport {
         id: full.id.clone(),
         method: full.method.clone(),
         server_version: full.server_version.clone(),
-        consistent_at: moment(full.consistent_at),
-        finished_at: moment(full.finished_at),
+        consistent_at: full.consistent_at.to_string(),
+        finished_at: full.finished_at.to_string(),
         gtids: gtids(&full.gtids),
         position: full.position.as_ref().map(ToString::to_string),
         objects: full.objects,
@@ -224,4 +213,70 @@ async fn executed(archive: &Archive) -> anyhow::Result<Option<GtidSet>> {
     let flavor = session.info().flavor();
     session.close().await;
     Ok(text.map(|text| GtidSet::parse(flavor, &text)).transpose()?)
+}
+
+fn show(report: &PolicyReport) {
+    println!("policy {}", report.name);
+    println!("  archive      {}", report.archive);
+    let Some(flavor) = report.flavor else {
+        println!("  nothing is archived here yet: run `tidemark run`, or `tidemark backup` and `tidemark stream`");
+        return;
+    };
+    println!(
+        "  holds        {flavor}: {} full(s), {} binlog file(s) of {}, {} stored",
+        report.fulls.len(),
+        report.binlog_files,
+        bytes(report.binlog_bytes),
+        bytes(report.stored_bytes)
+    );
+    match (report.source.reachable, report.source.lag_seconds) {
+        (true, Some(lag)) if lag <= 0.0 => {
+            println!("  lag          none: everything the source has executed is archived")
+        }
+        (true, Some(lag)) => println!(
+            "  lag          up to {}: not archived yet: {}",
+            duration(Duration::from_secs_f64(lag)),
+            report.source.not_archived.as_deref().unwrap_or_default()
+        ),
+        (true, None) => println!("  lag          unknown: without GTIDs the source cannot be compared"),
+        (false, _) => {
+            println!(
+                "  lag          unknown: the source cannot be asked ({})",
+                report.source.error.as_deref().unwrap_or_default()
+            );
+        }
+    }
+    if report.windows.is_empty() {
+        println!("  recoverable  NOTHING: there is no complete full; run `tidemark backup`");
+    }
+    for window in &report.windows {
+        println!("  recoverable  {} to {}", window.first, window.latest);
+        println!("               from {}", window.fulls.join(", "));
+        if !window.gtids.is_empty() {
+            println!("               up to {}", window.gtids);
+        }
+        if let Some(reason) = &window.ends_because {
+            println!("               ends there: {reason}");
+        }
+    }
+    for full in &report.fulls {
+        println!(
+            "  full         {} shows {} ({}, {} stored, {} {})",
+            full.id,
+            full.consistent_at,
+            full.method,
+            bytes(full.bytes),
+            flavor,
+            full.server_version
+        );
+    }
+    for fork in &report.forks {
+        println!("  fork         only {} had {}: kept, but on no window's way", fork.server, fork.gtids);
+    }
+    for problem in &report.problems {
+        println!("  DAMAGE       {problem}");
+    }
+    for key in &report.unknown_objects {
+        println!("  unknown      {key}: not of this format; left alone");
+    }
 }

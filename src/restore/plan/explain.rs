@@ -1,0 +1,46 @@
+//! A plan's reasons, in words.
+
+use super::{Facts, Plan, Request};
+use crate::archive::binlog_index::FileId;
+use crate::archive::catalog::FullHead;
+use crate::model::Flavor;
+
+/// Why this base and this end.
+pub(super) fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &Plan) -> Vec<String> {
+    let newer = facts.fulls.iter().filter(|f| f.id > full.id).count();
+    let mut lines = vec![format!("target: {request}")];
+    lines.push(match newer {
+        0 => format!("base: {} is the newest full", full.id),
+        n => format!(
+            "base: {} is the newest full that the target contains and whose log reaches it ({n} newer ones do not)",
+            full.id
+        ),
+    });
+    lines.push(match &plan.end {
+        None => "nothing to replay: the full is the target".to_owned(),
+        Some(end) => format!("replay: the log up to {end}"),
+    });
+    if !plan.skipped.is_empty() {
+        lines.push(format!(
+            "skipped: {} become empty transactions of the same GTID, so the result's GTID set is the same; later transactions that \
+             build on what they did fail to replay",
+            plan.skipped
+        ));
+    }
+    lines
+}
+
+/// The forks that are not in the result. (On MariaDB the live lineage may have other transactions of the same numbers.)
+pub(super) fn left_out(facts: &Facts, plan: &Plan) -> Vec<String> {
+    let taken = |id: &FileId| plan.files.iter().find(|part| part.file == *id).map(|part| &part.take);
+    let forks = facts.timeline.forks.iter().filter(|fork| {
+        let replayed = fork.files.iter().filter_map(taken).any(|take| !take.intersection(&fork.gtids).is_empty());
+        let in_base = facts.flavor == Flavor::Mysql && !fork.gtids.intersection(&plan.base.gtids).is_empty();
+        !replayed && !in_base
+    });
+    forks
+        .map(|fork| {
+            format!("{} of server {} are not restored: the live lineage went on without them", fork.gtids, fork.server)
+        })
+        .collect()
+}

@@ -1,0 +1,364 @@
+//! Restores by the binary itself: killed in every phase, without GTIDs, from an archive that lost objects, and of everything a
+//! log can hold.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use rand::Rng;
+use tidemark::model::Flavor;
+use tidemark::restore::plan::{Request, Target};
+
+use crate::lab::{Lab, checksums, executed, request};
+use crate::restore::load;
+use crate::support::history::fingerprint;
+use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, tidemark_command, wait_for};
+
+/// Every phase of a restore, in order: where it is stopped dead, and the phase that the target remembers then.
+const STEPS: [(&str, &str); 11] = [
+    ("restore::begun", "base"),
+    ("restore::base::loaded", "base"),
+    ("restore::base::proved", "gtids"),
+    ("restore::gtids::reset", "gtids"),
+    ("restore::gtids::set", "gtids"),
+    ("restore::replay::before_start", "replay"),
+    ("restore::replay::watching", "replay"),
+    ("restore::replay::done", "replay"),
+    ("restore::proved", "cleanup"),
+    ("restore::cleanup::detached", "cleanup"),
+    ("restore::cleanup::opened", "cleanup"),
+];
+
+/// A lab whose archive the binary is pointed at.
+struct Rig {
+    lab: Lab,
+    dir: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(lab: Lab) -> Rig {
+        let rig = Rig { lab, dir: tempfile::tempdir().unwrap() };
+        let policy = format!(
+            "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: lab}}\nspec:\n  \
+             source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  \
+             binlog: {{flushInterval: 200ms}}\n  storage: {{fs: {{path: {}}}}}\n---\n\
+             {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n",
+            rig.lab.source.port(),
+            rig.lab.root.display()
+        );
+        fs::write(rig.policy(), policy).unwrap();
+        rig
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.dir.path().join("policy.yaml")
+    }
+
+    fn tidemark(&self, verb: &str, args: &[&str]) -> Command {
+        let mut command = tidemark_command([verb, "-f"]);
+        command.arg(self.policy()).args(args).env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
+        command
+    }
+
+    fn restore(&self, target: &Server, args: &[&str]) -> Command {
+        let mut command = self.tidemark("restore", args);
+        command.args(["--into", &target.addr().to_string(), "--into-tls", "Disabled"]);
+        command
+    }
+}
+
+fn must(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// File and offset, as the binary writes it.
+fn position(server: &Server) -> String {
+    let status = if server.flavor() == Flavor::Mysql { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    server.rows(status)[0][..2].join(":")
+}
+
+fn phase(target: &Server) -> Option<String> {
+    let state = target.try_sql("SELECT state FROM tidemark_restore.state").ok()?;
+    Some(state.split_once("\"phase\":\"")?.1.split('"').next()?.to_owned())
+}
+
+/// Runs `restore` until it stands still at `failpoint`, and kills it there.
+fn kill_at(rig: &Rig, target: &Server, args: &[&str], failpoint: &str, expected: &str) {
+    let mut command = rig.restore(target, args);
+    command.env("FAILPOINTS", format!("{failpoint}=pause"));
+    let mut child = Process::spawn(command);
+    let mut cpu = Duration::MAX;
+    wait_for(&format!("the restore to stop at {failpoint}"), Duration::from_secs(90), || {
+        assert!(child.try_wait().is_none(), "{failpoint} was not met\n{}", child.output());
+        std::thread::sleep(Duration::from_millis(400));
+        let before = std::mem::replace(&mut cpu, child.cpu());
+        (phase(target).as_deref() == Some(expected) && before == cpu).then_some(())
+    });
+    child.kill9();
+}
+
+fn equals_the_source(target: &Server, source: &Server) {
+    assert_eq!(fingerprint(target), fingerprint(source), "{}", source.flavor());
+    assert!(!fingerprint(target).is_empty());
+    assert_eq!(phase(target), None, "nothing of the restore is left");
+    assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "0");
+}
+
+#[test]
+fn a_restore_killed_in_every_phase_ends_like_one_that_was_not() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        load(&lab, 40);
+        lab.full();
+        load(&lab, 150);
+        lab.archive();
+        let rig = Rig::new(lab);
+        let target = ServerOptions::of(flavor).start();
+        for (failpoint, phase) in STEPS {
+            kill_at(&rig, &target, &["--latest"], failpoint, phase);
+        }
+        must(rig.restore(&target, &["--latest"]));
+        assert_eq!(executed(&target), rig.lab.source.gtids(), "{flavor}");
+        equals_the_source(&target, &rig.lab.source);
+
+        let target = ServerOptions::of(flavor).start();
+        let mut kills = 0;
+        loop {
+            let mut child = Process::spawn(rig.restore(&target, &["--latest"]));
+            // Longer and longer, so that it gets to its end.
+            std::thread::sleep(Duration::from_millis(rand::rng().random_range(50..300 + 100 * kills)));
+            if let Some(status) = child.try_wait() {
+                assert!(status.success(), "after {kills} kills\n{}", child.output());
+                break;
+            }
+            child.kill9();
+            kills += 1;
+        }
+        assert!(kills > 0);
+        eprintln!("{flavor}: killed at {} failpoints and {kills} random moments", STEPS.len());
+        assert_eq!(executed(&target), rig.lab.source.gtids(), "{flavor}");
+        equals_the_source(&target, &rig.lab.source);
+    }
+}
+
+#[test]
+fn without_gtids_a_restore_is_proved_by_the_executed_source_position() {
+    let options = || ServerOptions::mysql().without_gtids();
+    let rig = Rig::new(Lab::without_full(options()));
+    load(&rig.lab, 20);
+    must(rig.tidemark("backup", &[]));
+    let streamer = Process::spawn(rig.tidemark("stream", &[]));
+    load(&rig.lab, 60);
+    let middle = position(&rig.lab.source);
+    let then = fingerprint(&rig.lab.source);
+    load(&rig.lab, 60);
+    let end = position(&rig.lab.source);
+    let archived = |at: &str| {
+        wait_for("the log to be archived", Duration::from_secs(60), || {
+            let plan = rig.tidemark("restore", &["--to-position", at, "--dry-run"]).output().unwrap();
+            plan.status.success().then_some(())
+        });
+    };
+    archived(&end);
+    drop(streamer);
+    let target = options().start();
+    let said = must(rig.restore(&target, &["--to-position", &middle]));
+    assert!(said.contains(&format!("end       {middle}")), "{said}");
+    assert_eq!(fingerprint(&target), then);
+    // Killed wherever it is, it goes on from the position that the target has applied.
+    let target = options().start();
+    for (failpoint, phase) in STEPS {
+        kill_at(&rig, &target, &["--latest"], failpoint, phase);
+    }
+    let said = must(rig.restore(&target, &["--latest"]));
+    assert!(said.contains(&format!("end       {end}")), "{said}");
+    equals_the_source(&target, &rig.lab.source);
+    // A source without GTIDs into a target with them: they are the target's own.
+    let target = ServerOptions::mysql().start();
+    must(rig.restore(&target, &["--latest"]));
+    equals_the_source(&target, &rig.lab.source);
+}
+
+#[test]
+fn a_missing_object_or_file_fails_the_restore_by_name_and_claims_nothing() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        load(&lab, 30);
+        let before = lab.source.gtids();
+        lab.source.sql("FLUSH BINARY LOGS");
+        let lost_file = position(&lab.source).split(':').next().unwrap().to_owned();
+        lab.source.sql("INSERT INTO d.t (b) VALUES (1000), (1001)");
+        let lost = lab.gtids(&lab.source.gtids()).difference(&lab.gtids(&before));
+        lab.source.sql("FLUSH BINARY LOGS; INSERT INTO d.t (b) VALUES (1002)");
+        lab.archive();
+        let rig = Rig::new(lab);
+        let objects = rig.lab.runtime.block_on(rig.lab.store.list("binlog/")).unwrap();
+        let object = objects.iter().find(|o| o.key.contains(&lost_file) && o.key.ends_with(".zst")).unwrap();
+        let path = rig.lab.root.join(&object.key);
+        let good = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let target = ServerOptions::of(flavor).start();
+        let failed = rig.restore(&target, &["--latest"]).output().unwrap();
+        let said = text(&failed);
+        assert!(!failed.status.success() && !said.contains("proved it"), "{said}");
+        assert!(said.contains(&object.key), "{flavor}: it names {}: {said}", object.key);
+        assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "1", "{flavor}");
+        assert_ne!(phase(&target), None);
+        // It comes back (from a copy, say): the same command goes on.
+        fs::write(&path, &good).unwrap();
+        must(rig.restore(&target, &["--latest"]));
+        equals_the_source(&target, &rig.lab.source);
+
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        let target = ServerOptions::of(flavor).start();
+        let failed = rig.restore(&target, &["--latest"]).output().unwrap();
+        let said = text(&failed);
+        assert!(!failed.status.success() && !said.contains("proved it"), "{said}");
+        assert!(said.contains(&lost.to_string()) && said.contains("reachable: "), "{flavor}: it names {lost}: {said}");
+        assert_eq!(
+            target.sql("SELECT @@GLOBAL.read_only, COUNT(*) FROM information_schema.schemata WHERE schema_name = 'd'"),
+            "0\t0"
+        );
+        let said = must(rig.restore(&target, &["--latest", "--allow-nearest"]));
+        assert!(said.contains("proved it"), "{said}");
+        assert_eq!(executed(&target), before, "{flavor}");
+    }
+}
+
+/// Everything that MySQL's log can hold and a plain load does not.
+#[test]
+fn everything_mysql_logs_is_replayed() {
+    let lab = Lab::new(ServerOptions::mysql().arg("--max-allowed-packet=64M"));
+    lab.source.sql(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, a LONGTEXT);
+         SET gtid_next = 'AUTOMATIC:blue'; INSERT INTO d.t (a) VALUES ('tagged'), ('twice'); SET gtid_next = 'AUTOMATIC';
+         SET SESSION binlog_transaction_compression = ON; INSERT INTO d.t (a) SELECT REPEAT('z', 100000) FROM d.t; UPDATE d.t SET a = CONCAT(a, 'x');
+         INSERT INTO d.t (a) VALUES (REPEAT('c', 20 << 20)); SET SESSION binlog_transaction_compression = OFF;
+         INSERT INTO d.t (a) VALUES (REPEAT(UUID(), (20 << 20) / 36));
+         SET GLOBAL binlog_checksum = 'NONE'; INSERT INTO d.t (a) VALUES ('unchecked'); FLUSH BINARY LOGS; INSERT INTO d.t (a) VALUES ('unchecked');
+         SET GLOBAL binlog_checksum = 'CRC32'; INSERT INTO d.t (a) VALUES ('checked');",
+    );
+    lab.archive();
+    let (target, report) = lab.restore(&request(Target::Latest));
+    assert!(report.executed.contains("blue"), "{}", report.executed);
+    assert_eq!(report.executed, lab.source.gtids());
+    assert_eq!(fingerprint(&target), fingerprint(&lab.source));
+}
+
+#[test]
+fn everything_mariadb_logs_is_replayed() {
+    let lab = Lab::new(ServerOptions::mariadb().arg("--max-allowed-packet=64M").arg("--log-bin-compress=ON"));
+    lab.source.sql(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, a LONGTEXT);
+         INSERT INTO d.t (a) VALUES (REPEAT('z', 100000)); UPDATE d.t SET a = CONCAT(a, 'x');
+         SET SESSION gtid_domain_id = 7; INSERT INTO d.t (a) VALUES ('another domain'); SET SESSION gtid_seq_no = 500; INSERT INTO d.t (a) VALUES ('far');
+         SET SESSION gtid_domain_id = 0; SET SESSION gtid_seq_no = 1000; INSERT INTO d.t (a) VALUES ('a hole before it'); FLUSH BINARY LOGS;
+         INSERT INTO d.t (a) VALUES ('after it'); SET SESSION gtid_seq_no = 5000; INSERT INTO d.t (a) VALUES ('another'); FLUSH BINARY LOGS;
+         INSERT INTO d.t (a) VALUES (REPEAT('c', 20 << 20)); INSERT INTO d.t (a) VALUES (REPEAT(UUID(), (20 << 20) / 36));
+         SET GLOBAL binlog_checksum = 'NONE'; INSERT INTO d.t (a) VALUES ('unchecked'); FLUSH BINARY LOGS; INSERT INTO d.t (a) VALUES ('unchecked');
+         SET GLOBAL binlog_checksum = 'CRC32'; INSERT INTO d.t (a) VALUES ('checked');",
+    );
+    lab.archive();
+    let (target, report) = lab.restore(&request(Target::Latest));
+    assert!(report.executed.contains("0-") && report.executed.contains("7-"), "{}", report.executed);
+    assert_eq!(report.executed, lab.source.gtids());
+    assert_eq!(fingerprint(&target), fingerprint(&lab.source));
+    // From a full within the holes too.
+    lab.full();
+    lab.source.sql("SET SESSION gtid_seq_no = 9000; INSERT INTO d.t (a) VALUES ('last')");
+    lab.archive();
+    let (target, report) = lab.restore(&request(Target::Latest));
+    assert_eq!(report.executed, lab.source.gtids());
+    assert_eq!(fingerprint(&target), fingerprint(&lab.source));
+}
+
+#[test]
+fn an_xa_transaction_is_skipped_whole_or_not_at_all() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY)");
+        let step = |sql: &str| {
+            let before = lab.gtids(&lab.source.gtids());
+            lab.source.sql(sql);
+            lab.gtids(&lab.source.gtids()).difference(&before)
+        };
+        let prepare = step("XA START 'x'; INSERT INTO d.t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+        step("INSERT INTO d.t VALUES (2)");
+        let commit = step("XA COMMIT 'x'");
+        // The same XA id again, which is not meant.
+        step("XA START 'x'; INSERT INTO d.t VALUES (3); XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x'");
+        lab.archive();
+        let skipping = |skip| Request { skip_gtids: Some(skip), ..request(Target::Latest) };
+        for (skip, other) in [(&prepare, &commit), (&commit, &prepare)] {
+            let error = lab.plan(&skipping(skip.clone())).unwrap_err().to_string();
+            // One transaction's text, not a range's.
+            let other = other.to_string().split("..").next().unwrap().to_owned();
+            assert!(error.contains("XA transaction") && error.contains(&other), "{flavor}: {error}");
+        }
+        let (target, report) = lab.restore(&skipping(prepare.union(&commit).unwrap()));
+        assert_eq!(report.executed, lab.source.gtids(), "{flavor}");
+        assert_eq!(target.sql("SELECT GROUP_CONCAT(a ORDER BY a) FROM d.t"), "2,3", "{flavor}");
+        assert_eq!(target.sql("XA RECOVER"), "", "{flavor}");
+    }
+}
+
+#[test]
+fn an_xa_transaction_prepared_across_a_full_is_never_lost_silently() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY)");
+        lab.source.sql("XA START 'x'; INSERT INTO d.t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+        lab.full();
+        lab.source.sql("XA COMMIT 'x'; INSERT INTO d.t VALUES (2)");
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        let target = ServerOptions::of(flavor).start();
+        match lab.run(&plan, &target) {
+            Ok(_) => assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}"),
+            Err(error) => assert!(error.to_string().contains("prepared before the full"), "{flavor}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn events_end_as_the_log_left_them_on_the_source() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        let on_replica = if flavor == Flavor::Mysql { "DISABLE ON REPLICA" } else { "DISABLE ON SLAVE" };
+        lab.source.sql(&format!(
+            "CREATE USER 'dev'@'%'; GRANT ALL ON *.* TO 'dev'@'%'; CREATE DATABASE d; CREATE TABLE d.t (a INT); USE d;
+             CREATE EVENT base_on ON SCHEDULE EVERY 1 DAY DO SELECT 1; CREATE EVENT base_off ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1;
+             CREATE EVENT base_changed ON SCHEDULE EVERY 1 DAY DO SELECT 1; CREATE EVENT base_switched ON SCHEDULE EVERY 1 DAY {on_replica} DO SELECT 1;
+             CREATE EVENT base_elsewhere ON SCHEDULE EVERY 1 DAY {on_replica} DO SELECT 1"
+        ));
+        lab.full();
+        lab.source.sql(&format!(
+            "USE d; SET NAMES latin1; SET sql_mode = 'ANSI_QUOTES';
+             CREATE DEFINER = 'dev'@'%' EVENT log_on ON SCHEDULE EVERY 2 HOUR COMMENT 'DISABLE' DO INSERT INTO d.t VALUES (1);
+             CREATE EVENT log_off ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 'ENABLE';
+             CREATE EVENT log_switched ON SCHEDULE EVERY 1 DAY DO SELECT 1; ALTER EVENT log_switched DISABLE; FLUSH BINARY LOGS;
+             CREATE EVENT log_elsewhere ON SCHEDULE EVERY 1 DAY {on_replica} DO SELECT 1;
+             ALTER EVENT base_changed COMMENT 'changed'; ALTER EVENT base_switched ENABLE;
+             ALTER EVENT log_off COMMENT 'still off'; ALTER EVENT base_off RENAME TO base_renamed"
+        ));
+        lab.archive();
+        let (target, report) = lab.restore(&request(Target::Latest));
+        let all = "SELECT event_schema, event_name, definer, time_zone, event_definition, interval_value, sql_mode, starts, status, on_completion, \
+                   event_comment, character_set_client, collation_connection FROM information_schema.events ORDER BY 1, 2";
+        assert_eq!(target.rows(all), lab.source.rows(all), "{flavor}");
+        assert!(!report.warnings.iter().any(|w| w.contains("event")), "{flavor}: {:?}", report.warnings);
+        assert_eq!(report.executed, lab.source.gtids());
+    }
+}
