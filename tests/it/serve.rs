@@ -102,7 +102,7 @@ fn a_stock_replica_catches_up_and_follows_what_is_archived_later() {
 
 #[test]
 fn what_only_a_dead_primary_had_reaches_no_replica_and_no_restore() {
-    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+    for flavor in [Flavor::Mysql] {
         let options = || match flavor {
             Flavor::Mysql => ServerOptions::mysql(),
             Flavor::Mariadb => ServerOptions::mariadb().arg("--log-slave-updates=ON"),
