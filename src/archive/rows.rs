@@ -183,10 +183,12 @@ impl Lines {
         Ok(self.buffer.len() >= Self::PIECE_BYTES)
     }
 
-    /// Adds a row of any size: its line goes out in pieces.
+    /// Adds a row of any size: its line goes out in pieces. `tails` are written behind the fields of those numbers, but are no
+    /// part of the checksum.
     pub async fn push_long<'a, E, S>(
         &mut self,
         fields: impl Iterator<Item = Result<Option<&'a [u8]>, E>> + Send,
+        tails: &[(usize, Vec<u8>)],
         sink: &mut S,
     ) -> Result<(), E>
     where
@@ -214,6 +216,12 @@ impl Lines {
                 encode_field(&mut self.buffer, None);
             }
             self.end_piece(&mut hasher, written, sink).await?;
+            for (_, tail) in tails.iter().filter(|(number, _)| *number == i) {
+                encode_bytes(&mut self.buffer, tail);
+                self.bytes += self.buffer.len() as u64;
+                sink.take(&mut self.buffer).await?;
+                self.buffer.clear();
+            }
         }
         hasher.update(b"\n");
         self.checksum.add_hashed_row(hasher);
@@ -339,7 +347,7 @@ mod tests {
             futures::executor::block_on(short.flush(&mut out)).unwrap();
             let (mut pieces, mut out2) = (Lines::new(fields), Collect::default());
             futures::executor::block_on(async {
-                pieces.push_long(values(), &mut out2).await.unwrap();
+                pieces.push_long(values(), &[], &mut out2).await.unwrap();
                 pieces.flush(&mut out2).await.unwrap();
             });
             assert!(out.0 == out2.0 && out.0.ends_with(b"\n"));

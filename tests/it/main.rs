@@ -11,6 +11,7 @@ mod crash;
 mod events;
 mod fidelity;
 mod full;
+mod json;
 mod lab;
 mod recovery;
 mod restore;

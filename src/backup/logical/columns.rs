@@ -2,6 +2,7 @@
 //!
 //! Rows are read with `SET NAMES binary` (text comes as it is stored), `time_zone = '+00:00'` and an empty `sql_mode`.
 
+use super::json;
 use crate::model::Flavor;
 use crate::mysql::quote::identifier;
 
@@ -20,6 +21,8 @@ pub struct ColumnInfo {
     pub extra: String,
     /// `GENERATION_EXPRESSION`; empty for none.
     pub generation: String,
+    /// Whether it is part of the primary key.
+    pub is_key: bool,
 }
 
 impl ColumnInfo {
@@ -40,15 +43,32 @@ pub struct Shape {
     pub fields: usize,
     /// Column list and `SET` clause.
     pub load: String,
+    /// The same for a table where a document of JSON needed a tail (see [`json`]).
+    pub load_typed: String,
+    /// Where documents of JSON and their probes are among the fields.
+    pub json: Vec<JsonColumn>,
+    /// Where the primary key's columns are among the fields.
+    pub key: Vec<(usize, String)>,
     /// Whether the server's truncation warning (1265) says nothing: an ENUM's index 0 raises it.
     pub truncation_is_noise: bool,
+}
+
+/// A JSON column of MySQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonColumn {
+    /// The column's name.
+    pub name: String,
+    /// Number of the field with its text.
+    pub field: usize,
+    /// Number of the field with what the probe says.
+    pub probe: usize,
 }
 
 /// Decides for all columns of a table. `versioned` (MariaDB) adds the period's hidden columns if no column is one.
 pub fn shape(flavor: Flavor, columns: &[ColumnInfo], versioned: bool) -> Shape {
     let mut shape = Shape::default();
     let mut checksum_only = Vec::new();
-    let (mut targets, mut sets) = (Vec::new(), Vec::new());
+    let (mut targets, mut sets, mut typed) = (Vec::new(), Vec::new(), Vec::new());
     let mut period = false;
     for column in columns {
         let name = identifier(&column.name);
@@ -63,12 +83,26 @@ pub fn shape(flavor: Flavor, columns: &[ColumnInfo], versioned: bool) -> Shape {
             checksum_only.push(select);
             continue;
         }
+        if column.is_key {
+            shape.key.push((shape.select.len(), column.name.clone()));
+        }
+        if flavor == Flavor::Mysql && column.data_type == "json" {
+            shape.json.push(JsonColumn {
+                name: column.name.clone(),
+                field: shape.select.len(),
+                probe: checksum_only.len(),
+            });
+            checksum_only.push(json::probe(&column.name));
+        }
         shape.select.push(select);
         shape.truncation_is_noise |= column.data_type == "enum";
         match load(flavor, column, &format!("@v{}", targets.len())) {
             None => targets.push(name),
             Some(expression) => {
                 let variable = format!("@v{}", targets.len());
+                let typed_expression =
+                    if column.data_type == "json" { json::load(&variable) } else { expression.clone() };
+                typed.push(format!("{name} = {typed_expression}"));
                 sets.push(format!("{name} = {expression}"));
                 targets.push(variable);
             }
@@ -82,11 +116,15 @@ pub fn shape(flavor: Flavor, columns: &[ColumnInfo], versioned: bool) -> Shape {
     }
     shape.fields = shape.select.len();
     shape.select.append(&mut checksum_only);
-    shape.load = format!("({})", targets.join(","));
-    if !sets.is_empty() {
-        shape.load.push_str(" SET ");
-        shape.load.push_str(&sets.join(", "));
+    for column in &mut shape.json {
+        column.probe += shape.fields;
     }
+    let clause = |sets: &[String]| {
+        let set = if sets.is_empty() { "" } else { " SET " };
+        format!("({}){set}{}", targets.join(","), sets.join(", "))
+    };
+    shape.load = clause(&sets);
+    shape.load_typed = clause(&typed);
     shape
 }
 
@@ -152,6 +190,8 @@ mod tests {
         assert_eq!(shape.fields, 5);
         assert_eq!(shape.select[0], "CAST(`f` AS DOUBLE)");
         assert_eq!(shape.select[5], "CAST(`g` AS DOUBLE)");
+        assert_eq!(shape.json, [JsonColumn { name: "j".into(), field: 3, probe: 6 }]);
+        assert_eq!(shape.select[6], json::probe("j"));
         assert_eq!(
             shape.load,
             "(`f`,`e`,@v2,@v3,`o``d`) SET `e2` = CAST(@v2 AS UNSIGNED), `j` = CONVERT(@v3 USING utf8mb4)"

@@ -9,6 +9,7 @@ use super::columns::{ColumnInfo, Shape, shape};
 use super::config::LogicalConfig;
 use super::definitions::TableHead;
 use super::error::{LogicalError, SqlSnafu};
+use super::json;
 use super::output::{Objects, Output};
 use super::session::{Session, bytes, text};
 use crate::archive::keys;
@@ -17,6 +18,7 @@ use crate::archive::rows::Lines;
 use crate::archive::store::Store;
 use crate::model::Progress;
 use crate::mysql::quote;
+use crate::mysql::wire;
 
 /// Longest row a server can hold, with room for its packet.
 const MAX_ROW_BYTES: u64 = 5 << 30;
@@ -38,6 +40,8 @@ pub(super) struct TableJob {
 struct Progressing {
     table: Option<Table>,
     chunks: Vec<(usize, Chunk)>,
+    /// A document of JSON needed a tail: the table is loaded with this instead.
+    load_typed: Option<String>,
 }
 
 impl TableJob {
@@ -82,15 +86,19 @@ impl Copier {
             // Lets DDL on this table go on; the snapshot stays.
             session.exec("ROLLBACK TO SAVEPOINT tidemark").await?;
         }
-        let (table, chunk) = outcome?;
+        let (table, chunk, load_typed) = outcome?;
         let mut done = job.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.table.get_or_insert(table);
         done.chunks.extend(chunk.map(|chunk| (range, chunk)));
+        done.load_typed = load_typed.or(done.load_typed.take());
         if job.head.kind.has_rows() && done.chunks.len() < job.ranges.len() {
             return Ok(None);
         }
         let Some(mut table) = done.table.take() else { return Ok(None) };
         done.chunks.sort_by_key(|(range, _)| *range);
+        if let Some(load) = done.load_typed.take() {
+            table.load = load;
+        }
         table.rows = done.chunks.iter().map(|(_, chunk)| chunk.rows).sum();
         table.chunks = done.chunks.drain(..).map(|(_, chunk)| chunk).collect();
         Ok(Some(table))
@@ -101,7 +109,7 @@ impl Copier {
         session: &mut Session,
         job: &TableJob,
         range: usize,
-    ) -> Result<(Table, Option<Chunk>), LogicalError> {
+    ) -> Result<(Table, Option<Chunk>, Option<String>), LogicalError> {
         let qualified = job.qualified();
         if job.head.kind != TableKind::Sequence && job.head.kind != TableKind::NoRows {
             // Takes the metadata lock: from here on the definition cannot change.
@@ -132,9 +140,9 @@ impl Copier {
             name: job.name.clone(),
             kind: job.head.kind,
             create,
-            select: shape.select,
+            select: shape.select.clone(),
             fields: shape.fields,
-            load: shape.load,
+            load: shape.load.clone(),
             load_session,
             truncation_is_noise: shape.truncation_is_noise,
             from_suffix,
@@ -142,11 +150,11 @@ impl Copier {
             chunks: Vec::new(),
         };
         if !job.head.kind.has_rows() || table.select.is_empty() {
-            return Ok((table, None));
+            return Ok((table, None, None));
         }
         let condition = job.ranges.get(range).cloned().flatten();
-        let chunk = self.read_rows(session, job, range, &table, condition).await?;
-        Ok((table, Some(chunk)))
+        let (chunk, has_tails) = self.read_rows(session, job, range, &table, &shape, condition).await?;
+        Ok((table, Some(chunk), has_tails.then_some(shape.load_typed)))
     }
 
     async fn read_rows(
@@ -155,14 +163,16 @@ impl Copier {
         job: &TableJob,
         range: usize,
         table: &Table,
+        shape: &Shape,
         condition: Option<String>,
-    ) -> Result<Chunk, LogicalError> {
+    ) -> Result<(Chunk, bool), LogicalError> {
         let sql = table.select_rows(condition.as_deref());
         let doing = || format!("reading {}", job.qualified());
         let mut rows =
             session.connection.stream_rows(&sql, MAX_ROW_BYTES).await.with_context(|_| SqlSnafu { doing: doing() })?;
         let mut lines = Lines::new(table.fields);
         let mut parts = Vec::new();
+        let mut has_tails = false;
         let mut output: Option<Output> = None;
         let (mut rows_before, mut bytes_before, mut counted) = (0, 0, (0, 0));
         loop {
@@ -180,8 +190,10 @@ impl Copier {
                 }
             };
             let malformed = |source| LogicalError::Sql { doing: doing(), source: Box::new(source) };
-            if row.payload().len() > Lines::PIECE_BYTES {
-                lines.push_long(row.fields().map(|field| field.map_err(malformed)), sink).await?;
+            let tails = if shape.json.is_empty() { Vec::new() } else { tails(job, shape, row.fields(), malformed)? };
+            has_tails |= !tails.is_empty();
+            if row.payload().len() > Lines::PIECE_BYTES || !tails.is_empty() {
+                lines.push_long(row.fields().map(|field| field.map_err(malformed)), &tails, sink).await?;
             } else if !lines.push(row.fields()).map_err(malformed)? {
                 continue;
             }
@@ -201,7 +213,8 @@ impl Copier {
         }
         self.progress.add(lines.bytes - counted.0, lines.rows - counted.1);
         fail::fail_point!("backup::logical::after_range");
-        Ok(Chunk { condition, rows: lines.rows, raw_bytes: lines.bytes, checksum: lines.checksum, parts })
+        let chunk = Chunk { condition, rows: lines.rows, raw_bytes: lines.bytes, checksum: lines.checksum, parts };
+        Ok((chunk, has_tails))
     }
 
     /// Servers print definitions in three-byte UTF-8; a member's longer characters come out as `?`.
@@ -225,6 +238,40 @@ impl Copier {
         }
         keys::full_object(&self.full_id, &format!("rows/{path}/{range:05}-{part:05}.tsv.zst"))
     }
+}
+
+/// What to write behind documents of JSON so that their types come back, by field.
+fn tails(
+    job: &TableJob,
+    shape: &Shape,
+    fields: wire::Fields<'_>,
+    malformed: impl Fn(wire::Error) -> LogicalError,
+) -> Result<Vec<(usize, Vec<u8>)>, LogicalError> {
+    // Most rows need none: the probes are last, and empty.
+    let mut probed = fields.clone().skip(shape.fields).take(shape.json.len());
+    if probed.all(|field| matches!(field, Ok(Some(b"")))) {
+        return Ok(Vec::new());
+    }
+    let fields = fields.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+    let field = |number: usize| fields.get(number).copied().flatten().unwrap_or_default();
+    let mut out = Vec::new();
+    for column in &shape.json {
+        match json::tail(field(column.field), field(column.probe)) {
+            Ok(tail) => out.extend(tail.map(|tail| (column.field, tail))),
+            Err(json::Unrebuildable { path, reason }) => {
+                let key: Vec<_> = shape
+                    .key
+                    .iter()
+                    .map(|(number, name)| format!("{name} = {}", String::from_utf8_lossy(field(*number))))
+                    .collect();
+                let at = if key.is_empty() { "a row without a key".to_owned() } else { key.join(", ") };
+                let what = format!("{} at {path} of column {} where {at}", job.qualified(), column.name);
+                let reason = format!("{reason}; store the value there as a string");
+                return Err(LogicalError::Unsupported { what, reason });
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// A table's definition and a hash of it that ignores what rows change.
@@ -264,7 +311,7 @@ async fn sequence(session: &mut Session, qualified: &str) -> Result<(SqlText, St
 
 async fn columns(session: &mut Session, schema: &str, name: &str) -> Result<Vec<ColumnInfo>, LogicalError> {
     let sql = format!(
-        "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, EXTRA, GENERATION_EXPRESSION \
+        "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME, EXTRA, GENERATION_EXPRESSION, COLUMN_KEY \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
         quote::text(schema),
         quote::text(name)
@@ -280,6 +327,7 @@ async fn columns(session: &mut Session, schema: &str, name: &str) -> Result<Vec<
             charset: text(row, 3),
             extra: text(row, 4).to_ascii_uppercase(),
             generation: text(row, 5).to_ascii_uppercase(),
+            is_key: text(row, 6) == "PRI",
         })
         .collect();
     if columns.is_empty() {

@@ -9,6 +9,7 @@ mod config;
 mod copy;
 mod definitions;
 mod error;
+mod json;
 mod output;
 mod ranges;
 mod run;

@@ -23,6 +23,7 @@ pub(super) struct Session {
 const ALWAYS: &[&str] = &[
     "SET NAMES binary",
     "SET SESSION time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, autocommit = 1",
+    "SET SESSION group_concat_max_len = 1073741824",
     "SET SESSION net_write_timeout = 7200, net_read_timeout = 7200, wait_timeout = 604800",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 ];

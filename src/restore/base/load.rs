@@ -8,7 +8,7 @@ use super::error::BaseError;
 use super::session::Session;
 use super::tables::{Loader, forget};
 use super::target::{self, Steps, note};
-use super::{accounts, programs};
+use super::{accounts, json, programs};
 use crate::archive::manifest::FullManifest;
 use crate::archive::store::Store;
 use crate::model::Progress;
@@ -55,6 +55,7 @@ pub async fn load(
     target::switch_on(&mut session, !config.allow_non_empty, config.disable_redo_log).await?;
     let Description { server, schemas, tables, programs: stored_programs, accounts: stored_accounts } = description;
     before_tables(&mut session, &server.before_schemas, &schemas, &steps).await?;
+    json::prepare(&mut session, &tables).await?;
     let resumed = !steps.0.is_empty();
     let loader = Arc::new(Loader {
         store: store.clone(),

@@ -8,6 +8,7 @@ mod config;
 mod ddl;
 mod description;
 mod error;
+mod json;
 mod load;
 mod object;
 mod programs;

@@ -23,6 +23,7 @@ const ALWAYS: &[&str] = &[
     "SET SESSION sql_log_bin = 0",
     "SET SESSION foreign_key_checks = 0, unique_checks = 0, autocommit = 1, max_error_count = 65535, time_zone = '+00:00'",
     "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'",
+    "SET SESSION group_concat_max_len = 1073741824",
     "SET SESSION net_write_timeout = 7200, net_read_timeout = 7200, wait_timeout = 604800, lock_wait_timeout = 3600",
 ];
 

@@ -95,7 +95,7 @@ async fn compare(
         };
         let Some(row) = row else { break };
         if row.payload().len() > Lines::PIECE_BYTES {
-            lines.push_long(row.fields().map(|field| field.map_err(malformed)), &mut Discard).await?;
+            lines.push_long(row.fields().map(|field| field.map_err(malformed)), &[], &mut Discard).await?;
         } else if !lines.push(row.fields()).map_err(malformed)? {
             continue;
         }
