@@ -74,9 +74,9 @@ async fn every_value_in_a_document_keeps_its_type_and_the_proof_sees_one_that_di
 fn types(server: &Server) -> String {
     let walk = |table: &str, column: &str, order: &str| {
         server.sql(&format!(
-            "SELECT {order}, LEFT(SHA2({column}, 256), 8), JSON_TYPE({column}), n, m, JSON_TYPE(v) a, JSON_TYPE(w) b, LEFT(v, 60), LEFT(w, 60) \
-             FROM app.{table} LEFT JOIN JSON_TABLE({column}, '$' COLUMNS (NESTED PATH '$**.*' COLUMNS (n FOR ORDINALITY, v JSON PATH '$'), \
-             NESTED PATH '$**[*]' COLUMNS (m FOR ORDINALITY, w JSON PATH '$'))) x ON TRUE ORDER BY 1, 2, 4, 5"
+            "SELECT {order}, LEFT(SHA2({column}, 256), 8), JSON_TYPE({column}), x1, x2, JSON_TYPE(v) a, JSON_TYPE(w) b, LEFT(v, 60), LEFT(w, 60) \
+             FROM app.{table} LEFT JOIN JSON_TABLE({column}, '$' COLUMNS (NESTED PATH '$**.*' COLUMNS (x1 FOR ORDINALITY, v JSON PATH '$'), \
+             NESTED PATH '$**[*]' COLUMNS (x2 FOR ORDINALITY, w JSON PATH '$'))) x ON TRUE ORDER BY 1, 2, 4, 5"
         ))
     };
     [walk("docs", "j", "id"), walk("docs", "other", "id"), walk("no_key", "j", "1"), walk("plain", "m", "id")]

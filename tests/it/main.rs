@@ -14,6 +14,8 @@ mod full;
 mod json;
 mod lab;
 mod recovery;
+mod privileges;
+mod processes;
 mod restore;
 mod semisync;
 mod serve;

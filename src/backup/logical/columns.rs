@@ -159,7 +159,7 @@ fn numbers_are_unambiguous(column: &ColumnInfo) -> bool {
         member.chars().any(|c| c.is_numeric() && !c.is_ascii())
             || member.chars().all(|c| c.is_numeric() || c.is_whitespace())
     };
-    !wide && !members.split("','").any(numeric)
+    !wide && !column.may_be_unprintable() && !members.split("','").any(numeric)
 }
 
 #[cfg(test)]

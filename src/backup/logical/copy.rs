@@ -9,9 +9,9 @@ use super::columns::{ColumnInfo, Shape, shape};
 use super::config::LogicalConfig;
 use super::definitions::TableHead;
 use super::error::{LogicalError, SqlSnafu};
-use super::json;
 use super::output::{Objects, Output};
 use super::session::{Session, bytes, text};
+use super::{json, members};
 use crate::archive::keys;
 use crate::archive::logical::{Chunk, Part, SqlText, Table, TableKind};
 use crate::archive::rows::Lines;
@@ -115,7 +115,7 @@ impl Copier {
             // Takes the metadata lock: from here on the definition cannot change.
             session.exec(&format!("SELECT 1 FROM {qualified} LIMIT 0")).await?;
         }
-        let (create, hash) = definition(session, &job.schema, &job.name, job.head.kind).await?;
+        let (mut create, hash) = definition(session, &job.schema, &job.name, job.head.kind).await?;
         if job.definition.as_ref().is_some_and(|before| *before != hash) {
             return Err(LogicalError::Changed { what: format!("the definition of {qualified}") });
         }
@@ -123,8 +123,9 @@ impl Copier {
             TableKind::Sequence | TableKind::NoRows => Shape::default(),
             _ => {
                 let columns = columns(session, &job.schema, &job.name).await?;
+                let warned = members::restore(session, &job.schema, &job.name, &columns, &mut create).await?;
                 if range == 0 {
-                    self.warn_of_unprintable(&qualified, &columns);
+                    self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(warned);
                 }
                 shape(session.flavor, &columns, job.head.versioned)
             }
@@ -215,19 +216,6 @@ impl Copier {
         fail::fail_point!("backup::logical::after_range");
         let chunk = Chunk { condition, rows: lines.rows, raw_bytes: lines.bytes, checksum: lines.checksum, parts };
         Ok((chunk, has_tails))
-    }
-
-    /// Servers print definitions in three-byte UTF-8; a member's longer characters come out as `?`.
-    fn warn_of_unprintable(&self, table: &str, columns: &[ColumnInfo]) {
-        for column in columns.iter().filter(|column| column.may_be_unprintable()) {
-            let warning = format!(
-                "{table}: a member of {} {} may have characters that the server prints as '?' in definitions; it then comes back as '?' \
-                 (its rows keep their member's number)",
-                column.data_type.to_ascii_uppercase(),
-                column.name
-            );
-            self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
-        }
     }
 
     fn object_key(&self, job: &TableJob, range: usize, part: usize) -> String {

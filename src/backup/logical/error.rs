@@ -45,6 +45,12 @@ pub enum LogicalError {
     LockWait { seconds: u64, attempts: u32 },
 
     #[snafu(display(
+        "could not align the snapshots: the account may neither take the global lock ({source}) nor lock every table; run GRANT RELOAD ON \
+         *.* TO the account, or GRANT LOCK TABLES ON *.* where the service forbids that one"
+    ))]
+    NoLock { source: Box<wire::Error> },
+
+    #[snafu(display(
         "could not align the snapshots: the account may not take the global lock ({source}), and writes never paused; run GRANT RELOAD \
          ON *.* TO the account"
     ))]

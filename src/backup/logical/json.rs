@@ -35,8 +35,8 @@ pub fn probe(column: &str) -> String {
         "CONCAT_WS(',', IF(JSON_TYPE({column}) IN ({TYPES}), CONCAT('r', JSON_TYPE({column})), NULL), \
          (SELECT IF(COUNT(*) = 0, NULL, CONCAT(COUNT(*), ',', GROUP_CONCAT(IF(m IS NULL, CONCAT('c', c, JSON_TYPE(w)), \
          CONCAT('m', m, JSON_TYPE(v))) ORDER BY m, c))) \
-         FROM JSON_TABLE({column}, _utf8mb4'$' COLUMNS (NESTED PATH '$**.*' COLUMNS (m FOR ORDINALITY, v JSON PATH '$'), \
-         NESTED PATH '$**[*]' COLUMNS (c FOR ORDINALITY, w JSON PATH '$'))) tidemark \
+         FROM JSON_TABLE({column}, _utf8mb4'$' COLUMNS (NESTED PATH _utf8mb4'$**.*' COLUMNS (m FOR ORDINALITY, v JSON PATH _utf8mb4'$'), \
+         NESTED PATH _utf8mb4'$**[*]' COLUMNS (c FOR ORDINALITY, w JSON PATH _utf8mb4'$'))) tidemark \
          WHERE JSON_TYPE(IF(m IS NULL, w, v)) IN ({TYPES})))"
     )
 }
@@ -200,8 +200,8 @@ impl<'a> Nodes<'a> {
                 };
                 // Bytes of a base64 text without line ends, less its padding.
                 let text = base64.trim_end_matches('"').replace("\\n", "");
-                let bytes =
-                    text.len() / 4 * 3 - text.bytes().rev().take_while(|b| *b == b'=').count().min(text.len() / 4);
+                let padding = text.bytes().rev().take_while(|b| *b == b'=').count();
+                let bytes = (text.len() / 4 * 3).saturating_sub(padding);
                 match number {
                     "16" | "254" => (format!("opaque {number} {bytes}"), ""),
                     "15" | "249" | "250" | "251" | "252" => (format!("opaque {number}"), ""),
@@ -269,6 +269,8 @@ mod tests {
         assert_eq!(tail(b"18446744073709551615", b"rUNSIGNED INTEGER"), Ok(None));
         assert_eq!(tail(b"[18446744073709551615]", b"1,c1UNSIGNED INTEGER"), Ok(None));
         assert_eq!(tail(b"{}", b""), Ok(None));
+        let one_byte = tail(b"\"base64:type16:BQ==\"", b"rBIT").unwrap().unwrap();
+        assert!(one_byte.starts_with(b"\0[\"$\",\"opaque 16 1\","));
     }
 
     #[test]

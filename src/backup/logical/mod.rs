@@ -10,6 +10,7 @@ mod copy;
 mod definitions;
 mod error;
 mod json;
+mod members;
 mod output;
 mod ranges;
 mod run;

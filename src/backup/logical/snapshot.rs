@@ -68,21 +68,25 @@ pub(super) async fn align(
     let flavor = holder.flavor;
     let mut lock = if flavor == Flavor::Mariadb { Lock::Stage } else { Lock::Global };
     let mut denied = None;
-    for attempt in 0..config.attempts.max(1) {
+    for attempt in 0..=config.attempts.max(1) {
         if attempt > 0 {
             tokio::time::sleep(Duration::from_millis(500 << attempt.min(5))).await;
         }
         match take(&mut holder, lock, tables).await {
             Ok(()) => {}
             Err(LogicalError::Sql { source, doing }) => match source.server_error().map(|e| e.code) {
-                Some(1205) => {
+                Some(1205 | 1213) => {
                     holder = Session::open(endpoint, config.lock_wait).await?;
                     continue;
                 }
-                Some(1044 | 1045 | 1142 | 1227 | 1290 | 1235) if lock != Lock::Tables => {
+                Some(1044 | 1045 | 1142 | 1227 | 1290 | 1235) if lock == Lock::Tables => {
+                    return Err(LogicalError::NoLock { source: denied.unwrap_or(source) });
+                }
+                Some(1044 | 1045 | 1142 | 1227 | 1290 | 1235) => {
                     lock = if flavor == Flavor::Mariadb && !keep_lock { Lock::None } else { Lock::Tables };
-                    take(&mut holder, lock, tables).await?;
+                    tracing::warn!(error = %source, "the account may not take the global lock; falling back");
                     denied = Some(source);
+                    continue;
                 }
                 _ => return Err(LogicalError::Sql { source, doing }),
             },
@@ -114,7 +118,17 @@ async fn take(holder: &mut Session, lock: Lock, tables: &[(String, String)]) -> 
         Lock::Tables if tables.is_empty() => {}
         Lock::Tables => {
             let list: Vec<_> = tables.iter().map(|(s, t)| format!("{} READ", quote::qualified(s, t))).collect();
-            holder.exec(&format!("LOCK TABLES {}", list.join(", "))).await?;
+            let sql = format!("LOCK TABLES {}", list.join(", "));
+            // Writers that hold one table and want another make it a victim now and then.
+            for _ in 0..100 {
+                match holder.exec(&sql).await {
+                    Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1213) => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    other => return other.map(drop),
+                }
+            }
+            holder.exec(&sql).await?;
         }
         Lock::None => {}
     }

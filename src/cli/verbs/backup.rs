@@ -3,7 +3,7 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::manifest::FullManifest;
+use crate::archive::manifest::{Content, FullManifest};
 use crate::archive::{ArchiveError, identity};
 use crate::backup::logical::{self, LogicalConfig};
 use crate::cli::args::{BackupArgs, Output};
@@ -30,6 +30,8 @@ pub struct Report {
     raw_bytes: u64,
     seconds: f64,
     trace_id: String,
+    /// What the full does not hold, in words.
+    warnings: Vec<String>,
 }
 
 /// Takes one full backup and prints what it is.
@@ -56,6 +58,9 @@ pub async fn run(args: BackupArgs, trace_id: &str, shutdown: CancellationToken) 
                 bytes(report.raw_bytes),
                 duration(std::time::Duration::from_secs_f64(report.seconds))
             );
+            for warning in &report.warnings {
+                println!("  warning  {warning}");
+            }
             Ok(())
         }
     }
@@ -95,10 +100,14 @@ pub async fn take(
         seconds = report.seconds,
         "the full is complete"
     );
+    for warning in &report.warnings {
+        tracing::warn!(policy = policy.name, full = report.id, "{warning}");
+    }
     Ok(report)
 }
 
 fn report(policy: &Policy, full: &FullManifest, seconds: f64) -> Report {
+    let Content::Logical(content) = &full.content;
     Report {
         policy: policy.name.clone(),
         id: full.id.clone(),
@@ -114,5 +123,6 @@ fn report(policy: &Policy, full: &FullManifest, seconds: f64) -> Report {
         raw_bytes: full.objects.iter().map(|object| object.raw_bytes).sum(),
         seconds,
         trace_id: full.trace_id.clone(),
+        warnings: content.warnings.clone(),
     }
 }

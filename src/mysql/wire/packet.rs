@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::Error;
 
@@ -14,12 +15,16 @@ const READ_BYTES: usize = 256 * 1024;
 /// A joined packet's buffer larger than this is given back before the next one is read.
 const KEEP_BYTES: usize = 4 * 1024 * 1024;
 
+/// Packets that must be joined are as long as a row: one connection of the process holds such a one at a time, the others wait.
+static HUGE: Semaphore = Semaphore::const_new(1);
+
 /// Reads packets out of one reusable buffer.
 #[derive(Debug, Default)]
 pub(crate) struct PacketReader {
     buf: BytesMut,
     lent: usize,
     joined: Vec<u8>,
+    huge: Option<SemaphorePermit<'static>>,
     /// Sequence number the next packet we write in this exchange should carry.
     pub(crate) next_seq: u8,
 }
@@ -49,6 +54,7 @@ impl PacketReader {
         if self.joined.capacity() > KEEP_BYTES {
             self.joined = Vec::new();
         }
+        self.huge = None;
         let mut length = self.header(io).await?;
         if length as u64 > limit_bytes {
             return Err(Error::PacketTooLarge { bytes: length as u64, limit: limit_bytes });
@@ -59,6 +65,9 @@ impl PacketReader {
             }
             self.lent = length;
             return Ok(self.buf.get(..length).unwrap_or_default());
+        }
+        if length == MAX_PAYLOAD {
+            self.huge = HUGE.acquire().await.ok();
         }
         loop {
             self.join(io, length).await?;

@@ -72,7 +72,10 @@ fn typed_value() -> String {
     let _ =
         write!(kinds, "WHEN 'timestamp' THEN BEGIN DECLARE x TIMESTAMP(6); SET x = v; RETURN CAST(x AS JSON); END; ");
     let bytes = "FROM_BASE64(SUBSTRING_INDEX(v, ':', -1))";
-    let _ = write!(kinds, "WHEN 'opaque 15' THEN RETURN CAST({bytes} AS JSON); ");
+    let _ = write!(
+        kinds,
+        "WHEN 'opaque 15' THEN BEGIN DECLARE x VARBINARY(65535); SET x = {bytes}; RETURN CAST(x AS JSON); END; "
+    );
     for length in 1..=8 {
         let bits = length * 8;
         let _ = write!(

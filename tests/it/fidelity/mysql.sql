@@ -99,6 +99,9 @@ CREATE TABLE `odd ``name`.other (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFE
 INSERT INTO `odd ``name`.other VALUES (1, 1);
 SET foreign_key_checks = 1;
 
+CREATE TABLE smileys (id INT PRIMARY KEY, e ENUM('😀','?x','b😀c','','it''s') CHARACTER SET utf8mb4, s SET('😀','y?') CHARACTER SET utf8mb4 NOT NULL DEFAULT 'y?', w ENUM('😀','x') CHARACTER SET utf16);
+INSERT INTO smileys VALUES (1, 1, 3, 1), (2, 3, 1, 2), (3, 5, 2, 1), (4, 4, 0, NULL);
+
 -- A table large enough for ranges, several objects and late keys.
 CREATE TABLE large (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, a INT NOT NULL, b VARCHAR(100), c DATETIME(3), UNIQUE KEY u (a, id), KEY k1 (b), KEY k2 (c, a));
 INSERT INTO large (a, b, c) WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i + 1 FROM n WHERE i < 60000)

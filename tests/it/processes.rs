@@ -1,0 +1,152 @@
+//! The binary itself: DDL in the middle of its copy, huge rows in bounded memory, kill -9 while it loads.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rand::Rng;
+use tidemark::model::Flavor;
+
+use crate::full::BANK;
+use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, tidemark_command, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A source, its policy file and its archive in a folder.
+struct Site {
+    source: Server,
+    dir: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(options: ServerOptions) -> Site {
+        let site = Site { source: options.start(), dir: tempfile::tempdir().unwrap() };
+        let policy = format!(
+            "{{apiVersion: tidemark.dev/v1alpha1, kind: BackupPolicy, metadata: {{name: site}}, spec: {{\
+             source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}, storage: {{fs: {{path: {}}}}}}}}}\n---\n\
+             {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n",
+            site.source.port(),
+            site.archive().display()
+        );
+        std::fs::write(site.policy(), policy).unwrap();
+        site
+    }
+
+    fn policy(&self) -> std::path::PathBuf {
+        self.dir.path().join("policy.yaml")
+    }
+
+    fn archive(&self) -> std::path::PathBuf {
+        self.dir.path().join("archive")
+    }
+
+    fn backup(&self, threads: &str, failpoints: &str) -> Process {
+        let mut command = tidemark_command(["backup", "-f"]);
+        command.arg(self.policy()).args(["--threads", threads]).env("FAILPOINTS", failpoints);
+        Process::spawn(command)
+    }
+
+    fn restore(&self, target: &Server) -> Process {
+        let into = format!("127.0.0.1:{}", target.port());
+        let mut command = tidemark_command(["restore", "-f"]);
+        command.arg(self.policy()).args(["--latest", "--into", &into]).env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
+        Process::spawn(command)
+    }
+}
+
+fn ends_well(mut process: Process) -> Process {
+    let status = process.wait(PATIENCE);
+    assert!(status.success(), "{}", process.output());
+    process
+}
+
+fn has_file(folder: &Path, part: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() { has_file(&path, part) } else { path.to_string_lossy().contains(part) }
+    })
+}
+
+#[test]
+fn ddl_in_the_middle_of_the_copy_begins_it_again() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let site = Site::new(ServerOptions::of(flavor));
+        let target = ServerOptions::of(flavor).start();
+        site.source.sql(BANK);
+        // The only worker has read the largest table and sleeps; a smaller one changes before its turn.
+        let backup = site.backup("1", "backup::logical::after_range=1*sleep(4000)");
+        wait_for("the first range", PATIENCE, || has_file(&site.archive(), "rows/bank/filler/").then_some(()));
+        site.source
+            .sql("ALTER TABLE bank.accounts ADD COLUMN n INT DEFAULT 7; INSERT INTO bank.accounts VALUES (9, 1000, 8)");
+        let backup = ends_well(backup);
+        assert!(backup.stderr().contains("beginning again"), "{flavor}: {}", backup.output());
+        ends_well(site.restore(&target));
+        let rows = "SELECT * FROM bank.accounts ORDER BY id";
+        assert_eq!(site.source.sql(rows), target.sql(rows));
+        assert_eq!(site.source.gtids(), target.gtids());
+    }
+}
+
+#[test]
+fn huge_rows_pass_one_at_a_time_in_bounded_memory() {
+    let row_mib = if std::env::var_os("TIDEMARK_LONG").is_some() { 200 } else { 64 };
+    let with_room = ["--max-allowed-packet=1G", "--innodb-log-buffer-size=64M"];
+    let options =
+        || with_room.iter().fold(ServerOptions::mysql(), |o, arg| o.arg(arg)).arg("--innodb-redo-log-capacity=1G");
+    let site = Site::new(options());
+    let target = options().start();
+    site.source.sql("CREATE DATABASE huge");
+    for table in ["a", "b"] {
+        site.source.sql(&format!(
+            "CREATE TABLE huge.{table} (id INT PRIMARY KEY, v LONGBLOB); \
+             INSERT INTO huge.{table} VALUES (1, REPEAT(x'00ff5c', {row_mib} * 1048576 / 3)), (2, RANDOM_BYTES(9)), (3, REPEAT('x', {row_mib} * 1048576))"
+        ));
+    }
+    // Two of them at a time would not fit.
+    let bound = (row_mib + 56) << 20;
+    let backup = ends_well(site.backup("2", ""));
+    let restore = ends_well(site.restore(&target));
+    eprintln!("{row_mib} MiB a row: {} MiB, {} MiB", backup.peak_rss_bytes() >> 20, restore.peak_rss_bytes() >> 20);
+    for process in [&backup, &restore] {
+        assert!(process.peak_rss_bytes() <= bound, "{} MiB", process.peak_rss_bytes() >> 20);
+    }
+    for table in ["a", "b"] {
+        let sql = format!("SELECT id, SHA2(v, 256) FROM huge.{table} ORDER BY id");
+        assert_eq!(site.source.sql(&sql), target.sql(&sql));
+    }
+}
+
+#[test]
+fn a_restore_killed_at_any_moment_of_its_load_goes_on_to_the_same_end() {
+    let site = Site::new(ServerOptions::mysql());
+    site.source.sql(BANK);
+    site.source.sql("CREATE TABLE bank.plain (id INT PRIMARY KEY) ENGINE=MyISAM; INSERT INTO bank.plain VALUES (1),(2); \
+        CREATE TABLE bank.docs (j JSON); INSERT INTO bank.docs SELECT JSON_OBJECT('n', id * 1.50) FROM bank.filler LIMIT 2000; \
+        ALTER TABLE bank.filler ADD KEY (v); CREATE VIEW bank.v AS SELECT 1 AS one; CREATE USER someone@'%'");
+    ends_well(site.backup("2", ""));
+    let target = ServerOptions::mysql().start();
+    let mut killed = 0;
+    for _ in 0..if std::env::var_os("TIDEMARK_LONG").is_some() { 60 } else { 6 } {
+        let mut restore = site.restore(&target);
+        std::thread::sleep(Duration::from_millis(rand::rng().random_range(50..1200)));
+        if restore.try_wait().is_some() {
+            break;
+        }
+        restore.kill9();
+        killed += 1;
+    }
+    assert!(killed > 0);
+    let state = target
+        .sql("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ('tidemark_restore', 'bank')");
+    if state != "1" {
+        ends_well(site.restore(&target));
+    }
+    for table in ["accounts", "ledger", "filler", "plain", "docs", "v"] {
+        let sql = format!("CHECKSUM TABLE bank.{table}");
+        assert_eq!(site.source.sql(&sql), target.sql(&sql));
+    }
+    let settings = "SELECT @@GLOBAL.local_infile, @@GLOBAL.innodb_flush_log_at_trx_commit, @@GLOBAL.event_scheduler";
+    assert_eq!(site.source.sql(settings), target.sql(settings));
+    assert_eq!(site.source.gtids(), target.gtids());
+    assert!(!target.sql("SHOW DATABASES").contains("tidemark"));
+}
