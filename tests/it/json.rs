@@ -53,7 +53,8 @@ async fn every_value_in_a_document_keeps_its_type_and_the_proof_sees_one_that_di
         let before = target.sql(&format!("SELECT JSON_STORAGE_SIZE({column}) FROM app.{table} WHERE {id}"));
         target.sql(&format!(
             "SET sql_log_bin = 0; CREATE TABLE app.kept AS SELECT * FROM app.{table} WHERE {id}; \
-             UPDATE app.{table} SET {column} = CAST({column} AS CHAR), made = made WHERE {id}"
+             UPDATE app.{table} SET {column} = '0', made = made WHERE {id}; \
+             UPDATE app.{table} d, app.kept k SET d.{column} = CAST(k.{column} AS CHAR), d.made = k.made WHERE d.{id}"
         ));
         let (at, config) = (endpoint(&target), BaseConfig::default());
         let differs =
@@ -63,7 +64,8 @@ async fn every_value_in_a_document_keeps_its_type_and_the_proof_sees_one_that_di
             "{id} {before}: {differs:?}"
         );
         target.sql(&format!(
-            "SET sql_log_bin = 0; UPDATE app.{table} d, app.kept k SET d.{column} = k.{column}, d.made = k.made WHERE d.{id}; DROP TABLE app.kept"
+            "SET sql_log_bin = 0; UPDATE app.{table} SET {column} = '0', made = made WHERE {id}; \
+             UPDATE app.{table} d, app.kept k SET d.{column} = k.{column}, d.made = k.made WHERE d.{id}; DROP TABLE app.kept"
         ));
     }
     let (at, config) = (endpoint(&target), BaseConfig::default());
