@@ -28,7 +28,8 @@ pub struct FileSummary {
     pub boundary: u64,
     /// Whole transactions up to `boundary`, with or without a GTID.
     pub transactions: u64,
-    /// Commit time of the first whole transaction; none in a file without transactions.
+    /// Commit time of the first whole transaction that has one: a MariaDB stamp that was in the future when it was archived
+    /// (`SET TIMESTAMP`) counts as none, here and in `last_commit`.
     pub first_commit: Option<CommitTime>,
     /// Highest commit time of any transaction up to `boundary`: it never falls, even when the source's clock does.
     pub last_commit: Option<CommitTime>,

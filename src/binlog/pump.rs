@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use snafu::ResultExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -125,6 +126,7 @@ impl Pump {
 
     async fn take(&mut self, item: DumpItem) -> Result<(), Error> {
         let ack_wanted = matches!(&item, DumpItem::Piece(piece) if piece.last && piece.ack_wanted);
+        self.cutter.set_clock(Timestamp::now().into());
         self.cutter.take(item, &mut self.queue)?;
         if ack_wanted
             && self.acks.is_some()

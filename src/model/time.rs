@@ -4,13 +4,18 @@ use snafu::Snafu;
 
 /// When a transaction committed, in microseconds since 1970-01-01T00:00:00Z.
 ///
-/// MySQL: `immediate_commit_timestamp` of the GTID event. MariaDB writes whole seconds only, so a commit there counts
-/// at the *end* of its second: a restore to `T` never holds a transaction that committed after `T`.
+/// MySQL: `immediate_commit_timestamp` of the GTID event, taken from the server's clock at the commit. MariaDB has no such
+/// field: its GTID event says in whole seconds when the last statement *began* (`COMMIT`, or the one statement of an
+/// autocommitted transaction, or what `SET TIMESTAMP` said), and counts here at the end of that second. A statement that ran for
+/// an hour thus counts an hour early; only the order of the log, which is that of the commits, is exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CommitTime(pub i64);
 
 impl CommitTime {
+    /// How far apart the clocks of two hosts may be: 60 seconds.
+    pub const SKEW_US: i64 = 60_000_000;
+
     /// The same moment as a timestamp (clamped to what a timestamp can hold).
     pub fn timestamp(self) -> Timestamp {
         Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 { Timestamp::MIN } else { Timestamp::MAX })

@@ -73,8 +73,10 @@ async fn find(
 ) -> Result<Option<Found>, RestoreError> {
     let ranges = load_ranges(store, file).await?;
     let first = first_range(&ranges, question).unwrap_or(ranges.len());
+    let first = behind_last_time(&ranges, question, first);
     let before = first.checked_sub(1).and_then(|i| ranges.get(i));
     let mut search = Search::new(file, question, known);
+    search.times = ranges.iter().map(|range| (range.boundary, range.last_commit)).collect();
     for range in ranges.iter().take(first) {
         search.add(&range.gtids, range.last_commit);
     }
@@ -124,11 +126,27 @@ fn first_range(ranges: &[ArchivedRange], question: &Question) -> Option<usize> {
     }
 }
 
+/// Where to begin to decode for a time. A transaction whose stamp was in the future when it was archived counts with the next that
+/// has a time, so not before the newest of the times that are early enough: `first`, or the range that holds that time.
+fn behind_last_time(ranges: &[ArchivedRange], question: &Question, first: usize) -> usize {
+    let newest = first.checked_sub(1).and_then(|i| ranges.get(i)).map(|range| range.last_commit);
+    match question {
+        Question::UpToTime(_) | Question::BeforeTime(_) => {
+            ranges.iter().position(|range| Some(range.last_commit) == newest).unwrap_or(first)
+        }
+        _ => first,
+    }
+}
+
 /// The prefix found so far, and what it is looking for.
 struct Search<'a> {
     question: &'a Question,
     known: &'a GtidSet,
     file: &'a ArchivedFile,
+    /// Each range's boundary, and the highest commit time up to it that was believed when it was archived.
+    times: Vec<(u64, Option<CommitTime>)>,
+    /// Transactions without a time, behind the prefix: with the next that has one they are in it or not.
+    held: Vec<Transaction>,
     end: u64,
     gtids: GtidSet,
     last_commit: Option<CommitTime>,
@@ -144,7 +162,18 @@ impl<'a> Search<'a> {
             _ => GtidSet::empty(file.flavor),
         };
         let gtids = GtidSet::empty(file.flavor);
-        Self { question, known, file, end: 0, gtids, last_commit: None, last_gtid: None, remaining }
+        Self {
+            question,
+            known,
+            file,
+            times: Vec::new(),
+            held: Vec::new(),
+            end: 0,
+            gtids,
+            last_commit: None,
+            last_gtid: None,
+            remaining,
+        }
     }
 
     fn add(&mut self, gtids: &GtidSet, last_commit: Option<CommitTime>) {
@@ -157,7 +186,9 @@ impl<'a> Search<'a> {
     /// Takes the next transaction; the answer, if it decides.
     fn take(&mut self, transaction: &Transaction) -> Option<Found> {
         let copy = transaction.gtid.as_ref().is_some_and(|gtid| self.known.contains(gtid));
-        let (commit, end) = (transaction.commit, transaction.end);
+        let end = transaction.end;
+        let believed = self.times.iter().find(|(boundary, _)| *boundary >= end).and_then(|(_, highest)| *highest);
+        let commit = transaction.commit.filter(|commit| Some(*commit) <= believed);
         let stop_before = match self.question {
             Question::UpToTime(time) => !copy && commit.is_some_and(|c| c > *time),
             Question::BeforeTime(time) => !copy && commit.is_some_and(|c| c >= *time),
@@ -170,6 +201,20 @@ impl<'a> Search<'a> {
             let inside = matches!(self.question, Question::UpToOffset(offset) if transaction.start < *offset);
             return Some(self.found(inside));
         }
+        if commit.is_none() && matches!(self.question, Question::UpToTime(_) | Question::BeforeTime(_)) {
+            self.held.push(transaction.clone());
+            return None;
+        }
+        for held in std::mem::take(&mut self.held) {
+            self.include(&held);
+        }
+        self.include(transaction);
+        self.last_commit = self.last_commit.max(commit);
+        let done = matches!(self.question, Question::UpToGtids(_)) && self.remaining.is_empty();
+        done.then(|| self.found(false))
+    }
+
+    fn include(&mut self, transaction: &Transaction) {
         if let Some(gtid) = &transaction.gtid {
             _ = self.gtids.insert(gtid);
             if self.remaining.contains(gtid) {
@@ -178,11 +223,8 @@ impl<'a> Search<'a> {
                 self.remaining = self.remaining.difference(&one);
             }
         }
-        self.last_commit = self.last_commit.max(commit);
         self.last_gtid = transaction.gtid.clone();
-        self.end = end;
-        let done = matches!(self.question, Question::UpToGtids(_)) && self.remaining.is_empty();
-        done.then(|| self.found(false))
+        self.end = transaction.end;
     }
 
     /// The answer when the file's whole transactions are used up.
@@ -205,5 +247,92 @@ impl<'a> Search<'a> {
             last_gtid: self.last_gtid.clone(),
             inside,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::binlog_index::{FileId, FileSummary};
+    use crate::archive::segment::SegmentObject;
+    use crate::model::{Flavor, Gtid};
+
+    fn gtids(text: &str) -> GtidSet {
+        GtidSet::parse(Flavor::Mariadb, text).unwrap()
+    }
+
+    fn file() -> ArchivedFile {
+        let none = gtids("");
+        ArchivedFile {
+            id: FileId { server: "mariadb-1".into(), name: "binlog.000001".into(), created_unix: 1 },
+            flavor: Flavor::Mariadb,
+            server_version: String::new(),
+            size: 0,
+            summary: FileSummary {
+                previous_gtids: none.clone(),
+                gtids: none,
+                boundary: 0,
+                transactions: 0,
+                first_commit: None,
+                last_commit: None,
+                last_gtid: None,
+                crc32: true,
+            },
+            objects: 0,
+            object_bytes: 0,
+            open_transaction: None,
+            closed: None,
+            hole_until: None,
+        }
+    }
+
+    /// Ends at its number times 10, like its range.
+    fn transaction(number: u64, commit: i64) -> Transaction {
+        let gtid: Gtid = format!("0-1-{number}").parse().unwrap();
+        Transaction { gtid: Some(gtid), commit: Some(CommitTime(commit)), start: number * 10 - 10, end: number * 10 }
+    }
+
+    /// Stamps of transactions 1…; 9999 was in the future when it was archived, in a range of its own.
+    const STAMPS: [i64; 7] = [100, 9999, 200, 300, 9999, 400, 9999];
+
+    fn ranges() -> Vec<ArchivedRange> {
+        let mut highest = None;
+        let range = |(number, stamp): (u64, &i64)| {
+            highest = highest.max(Some(CommitTime(*stamp)).filter(|_| *stamp != 9999));
+            let (start, end) = (number * 10 - 10, number * 10);
+            ArchivedRange {
+                object: SegmentObject { file: file().id, start, end, bytes: 1, sha256: None },
+                boundary: end,
+                last_commit: highest,
+                gtids: gtids(&format!("0-1-{number}..{number}")),
+            }
+        };
+        (1..).zip(&STAMPS).map(range).collect()
+    }
+
+    /// How many transactions a restore to `time` takes from the file; none if it takes them all.
+    fn taken(question: &Question) -> Option<u64> {
+        let (ranges, file, known) = (ranges(), file(), gtids(""));
+        let first = behind_last_time(&ranges, question, first_range(&ranges, question).unwrap_or(ranges.len()));
+        let mut search = Search::new(&file, question, &known);
+        search.times = ranges.iter().map(|range| (range.boundary, range.last_commit)).collect();
+        for range in &ranges[..first] {
+            search.add(&range.gtids, range.last_commit);
+        }
+        search.end = first as u64 * 10;
+        let mut rest = (1..).zip(STAMPS).skip(first).map(|(number, stamp)| transaction(number, stamp));
+        let found = rest.find_map(|transaction| search.take(&transaction))?;
+        assert_eq!(found.offset, found.gtids.count() * 10);
+        Some(found.gtids.count())
+    }
+
+    #[test]
+    fn a_stamp_in_the_future_hides_nothing_and_brings_nothing_too_early() {
+        for (time, expected) in [(50, 0), (100, 1), (150, 1), (200, 3), (300, 4), (350, 4)] {
+            assert_eq!(taken(&Question::UpToTime(CommitTime(time))), Some(expected), "up to {time}");
+        }
+        assert_eq!(taken(&Question::BeforeTime(CommitTime(200))), Some(1));
+        assert_eq!(taken(&Question::UpToTime(CommitTime(400))), None, "nothing in the file is later");
+        assert_eq!(taken(&Question::UpToTime(CommitTime(5000))), None, "the stamp is no end");
     }
 }

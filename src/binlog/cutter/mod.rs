@@ -1,4 +1,4 @@
-//! First stage: the bytes a source sends become segments of its files. Pure: no I/O, no clock.
+//! First stage: the bytes a source sends become segments of its files. Pure: no I/O, no clock of its own.
 
 mod cut;
 mod open;
@@ -31,6 +31,8 @@ pub(super) struct Cutter {
     past_newest: bool,
     file: Option<Open>,
     upto: u64,
+    /// A commit time later than this is not believed.
+    latest: CommitTime,
 }
 
 impl Cutter {
@@ -45,6 +47,7 @@ impl Cutter {
             past_newest: false,
             file: None,
             upto: 0,
+            latest: CommitTime(i64::MAX),
         }
     }
 
@@ -81,6 +84,14 @@ impl Cutter {
     /// Where in the file the dump must start: at the last stored segment, or behind everything where that is not read again.
     pub(super) fn dump_start(head: &Head) -> u64 {
         head.last_range.as_ref().map_or(head.end, |(start, _)| (*start).max(MAGIC.len() as u64))
+    }
+
+    /// Tells the time: nothing that comes next was committed after it. A MariaDB stamp that says so (by `SET TIMESTAMP`) is no commit
+    /// time and is not counted as one. MySQL's commit times are its server's clock.
+    pub(super) fn set_clock(&mut self, now: CommitTime) {
+        if self.flavor == Flavor::Mariadb {
+            self.latest = CommitTime(now.0.saturating_add(CommitTime::SKEW_US));
+        }
     }
 
     /// Takes the next item; what follows from it is appended to `cuts`.
@@ -194,7 +205,7 @@ impl Cutter {
         if comparing {
             open.compare(&piece.data);
         }
-        open.scan(&self.server, &piece.data)?;
+        open.scan(&self.server, self.latest, &piece.data)?;
         if !comparing {
             self.upto += open.feed(&piece.data, cuts);
         }

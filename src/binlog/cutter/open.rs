@@ -9,7 +9,7 @@ use crate::archive::FORMAT;
 use crate::archive::binlog_index::{Ending, FileId, FileSummary, SegmentMeta};
 use crate::binlog::Error;
 use crate::binlog::error::EventSnafu;
-use crate::model::{BinlogPosition, Flavor, GtidSet};
+use crate::model::{BinlogPosition, CommitTime, Flavor, GtidSet};
 use crate::mysql::event::{
     ChecksumAlgorithm, EventType, FileScanner, FormatDescription, GtidList, MAGIC, Rotate, Scan, ScanError, Step,
     TransactionTracker, parse_previous_gtids,
@@ -42,6 +42,8 @@ pub(super) struct Open {
     pub overlap: Option<Overlap>,
     /// Its index is in the store already.
     pub closed: bool,
+    /// Whether a time stamp in the future was reported.
+    warned: bool,
 }
 
 #[derive(Clone)]
@@ -86,6 +88,7 @@ impl Open {
             ending: None,
             overlap: None,
             closed: false,
+            warned: false,
         }
     }
 
@@ -152,10 +155,10 @@ impl Open {
     }
 
     /// Walks over the events in `data`.
-    pub fn scan(&mut self, server: &str, mut data: &[u8]) -> Result<(), Error> {
+    pub fn scan(&mut self, server: &str, latest: CommitTime, mut data: &[u8]) -> Result<(), Error> {
         loop {
             match self.scanner.scan(&mut data) {
-                Ok(Some(Scan::End)) => self.end_event(server)?,
+                Ok(Some(Scan::End)) => self.end_event(server, latest)?,
                 Ok(Some(Scan::Head | Scan::Rest(_))) => {}
                 Ok(None) => return Ok(()),
                 Err(ScanError::Checksum { event, .. }) => {
@@ -168,7 +171,7 @@ impl Open {
     }
 
     /// The event at hand is whole and undamaged.
-    fn end_event(&mut self, server: &str) -> Result<(), Error> {
+    fn end_event(&mut self, server: &str, latest: CommitTime) -> Result<(), Error> {
         let at = self.position();
         let Some(event) = self.scanner.event() else { return Ok(()) };
         let (header, body, offset, end) = (event.header, event.body, event.offset, event.end());
@@ -223,7 +226,16 @@ impl Open {
                 let summary = &mut self.summary;
                 summary.boundary = end;
                 summary.transactions += 1;
-                if let Some(commit) = transaction.commit {
+                if let Some(commit) = transaction.commit.filter(|commit| *commit > latest) {
+                    if !std::mem::replace(&mut self.warned, true) {
+                        let (file, stamp) = (&self.name, commit.timestamp());
+                        tracing::warn!(
+                            file, offset, %stamp,
+                            "a transaction's time stamp is in the future (SET TIMESTAMP, or a clock is wrong): restores by \
+                             time place it by its neighbours; further ones in this file are not reported",
+                        );
+                    }
+                } else if let Some(commit) = transaction.commit {
                     summary.first_commit.get_or_insert(commit);
                     summary.last_commit = summary.last_commit.max(Some(commit));
                     self.commits.add(commit);

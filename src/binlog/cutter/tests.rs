@@ -385,3 +385,28 @@ fn bytes_out_of_order_are_refused() {
         assert!(matches!(result, Err(Error::OutOfOrder { .. })), "{result:?}");
     }
 }
+
+/// A MariaDB session may stamp its transactions as it likes. One far in the future must not make the archive claim to reach it.
+#[test]
+fn a_mariadb_stamp_in_the_future_is_no_commit_time() {
+    let mut log = Log::new("binlog.000001", 1, true);
+    let second = |s: i64| CommitTime(s * 1_000_000 + 999_999);
+    for (seq, stamp) in [(1_u64, 1000), (2, u32::MAX), (3, 1060), (4, 1061), (5, 999)] {
+        let gtid = [&seq.to_le_bytes()[..], &[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
+        log.stamped(stamp, EventType::MARIADB_GTID, &gtid);
+        log.stamped(stamp, EventType::QUERY, &[&[0; 14][..], b"DROP TABLE t"].concat());
+    }
+    let stored = |flavor, now| {
+        let mut cutter = Cutter::new(SERVER, flavor, "binlog.000001", SMALLEST);
+        cutter.set_clock(now);
+        let (mut stored, result) = run(cutter, log.items(4));
+        result.unwrap();
+        stored.segments.pop().unwrap().0
+    };
+    let seal = stored(Flavor::Mariadb, second(1000));
+    assert_eq!(seal.meta.summary.gtids.to_string(), "0-7-5", "every transaction is archived");
+    assert_eq!(seal.meta.summary.first_commit, Some(second(1000)));
+    assert_eq!(seal.meta.summary.last_commit, Some(second(1060)), "clocks may differ by a minute, not by more");
+    let believed: Vec<_> = seal.commits.0.iter().map(|(commit, _)| *commit).collect();
+    assert_eq!(believed, [second(1000), second(1060), second(999)]);
+}
