@@ -102,57 +102,52 @@ fn a_stock_replica_catches_up_and_follows_what_is_archived_later() {
 
 #[test]
 fn what_only_a_dead_primary_had_reaches_no_replica_and_no_restore() {
-    for flavor in [Flavor::Mysql] {
-        let options = || match flavor {
-            Flavor::Mysql => ServerOptions::mysql(),
-            Flavor::Mariadb => ServerOptions::mariadb().arg("--log-slave-updates=ON"),
-        };
-        let mut lab = Lab::without_full(options());
-        let second = options().start();
-        follow(&second, lab.source.port(), "root", ROOT_PASSWORD);
-        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b INT); INSERT INTO d.t VALUES (1, 1)");
-        let good_full = lab.full();
-        lab.source.sql("INSERT INTO d.t VALUES (2, 1); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (3, 1)");
-        caught_up(&second, &lab.source);
-        second.sql(if flavor == Flavor::Mysql {
-            "STOP REPLICA; RESET REPLICA ALL"
-        } else {
-            "STOP SLAVE; RESET SLAVE ALL"
-        });
-        let shared = lab.source.gtids();
-        // Only the first primary ever had these: they are archived, even in a full, and then it dies.
-        lab.source.sql("INSERT INTO d.t VALUES (100, 100); FLUSH BINARY LOGS; DELETE FROM d.t WHERE a = 1");
-        lab.archive();
-        lab.full();
-        let fork = lab.gtids(&lab.source.gtids()).difference(&lab.gtids(&shared));
-        let stale = ServerOptions::of(flavor).start();
-        let serving = Serving::start(&lab);
+    let flavor = Flavor::Mysql;
+    let options = || match flavor {
+        Flavor::Mysql => ServerOptions::mysql(),
+        Flavor::Mariadb => ServerOptions::mariadb().arg("--log-slave-updates=ON"),
+    };
+    let mut lab = Lab::without_full(options());
+    let second = options().start();
+    follow(&second, lab.source.port(), "root", ROOT_PASSWORD);
+    lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b INT); INSERT INTO d.t VALUES (1, 1)");
+    let good_full = lab.full();
+    lab.source.sql("INSERT INTO d.t VALUES (2, 1); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (3, 1)");
+    caught_up(&second, &lab.source);
+    second.sql(if flavor == Flavor::Mysql { "STOP REPLICA; RESET REPLICA ALL" } else { "STOP SLAVE; RESET SLAVE ALL" });
+    let shared = lab.source.gtids();
+    // Only the first primary ever had these: they are archived, even in a full, and then it dies.
+    lab.source.sql("INSERT INTO d.t VALUES (100, 100); FLUSH BINARY LOGS; DELETE FROM d.t WHERE a = 1");
+    lab.archive();
+    lab.full();
+    let fork = lab.gtids(&lab.source.gtids()).difference(&lab.gtids(&shared));
+    let stale = ServerOptions::of(flavor).start();
+    let serving = Serving::start(&lab);
+    follow(&stale, serving.port, "r", "secret");
+    caught_up(&stale, &lab.source);
+    serving.stop(&lab);
+    let mut dead = std::mem::replace(&mut lab.source, second);
+    dead.kill9();
+    lab.source.sql("INSERT INTO d.t VALUES (4, 2); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (5, 2); UPDATE d.t SET b = 7 WHERE a = 3");
+    lab.archive();
+    let (target, report) = lab.restore(&request(Target::Latest));
+    assert_eq!(report.executed, lab.source.gtids(), "{flavor}");
+    assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}");
+    assert_eq!(report.base, good_full, "{flavor}: a full with a fork in it is no base");
+    let told = report.warnings.join("\n");
+    assert!(told.contains(&fork.to_string()), "{flavor}: {fork} in {told:?}");
+    let serving = Serving::start(&lab);
+    let replica = ServerOptions::of(flavor).start();
+    follow(&replica, serving.port, "r", "secret");
+    caught_up(&replica, &lab.source);
+    // One that took the fork cannot be taken along, and is told so.
+    wait_for("the forked replica to be refused", Duration::from_secs(30), || {
+        _ = stale.try_sql(if flavor == Flavor::Mysql { "STOP REPLICA" } else { "STOP SLAVE" });
         follow(&stale, serving.port, "r", "secret");
-        caught_up(&stale, &lab.source);
-        serving.stop(&lab);
-        let mut dead = std::mem::replace(&mut lab.source, second);
-        dead.kill9();
-        lab.source.sql("INSERT INTO d.t VALUES (4, 2); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (5, 2); UPDATE d.t SET b = 7 WHERE a = 3");
-        lab.archive();
-        let (target, report) = lab.restore(&request(Target::Latest));
-        assert_eq!(report.executed, lab.source.gtids(), "{flavor}");
-        assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}");
-        assert_eq!(report.base, good_full, "{flavor}: a full with a fork in it is no base");
-        let told = report.warnings.join("\n");
-        assert!(told.contains(&fork.to_string()), "{flavor}: {fork} in {told:?}");
-        let serving = Serving::start(&lab);
-        let replica = ServerOptions::of(flavor).start();
-        follow(&replica, serving.port, "r", "secret");
-        caught_up(&replica, &lab.source);
-        // One that took the fork cannot be taken along, and is told so.
-        wait_for("the forked replica to be refused", Duration::from_secs(30), || {
-            _ = stale.try_sql(if flavor == Flavor::Mysql { "STOP REPLICA" } else { "STOP SLAVE" });
-            follow(&stale, serving.port, "r", "secret");
-            std::thread::sleep(Duration::from_millis(300));
-            let status = replication(&stale);
-            (status.contains("only a dead primary had") || status.contains("their histories differ")).then_some(())
-        });
-        assert_eq!(stale.sql("SELECT COUNT(*) FROM d.t WHERE a = 100"), "1");
-        serving.stop(&lab);
-    }
+        std::thread::sleep(Duration::from_millis(300));
+        let status = replication(&stale);
+        (status.contains("only a dead primary had") || status.contains("their histories differ")).then_some(())
+    });
+    assert_eq!(stale.sql("SELECT COUNT(*) FROM d.t WHERE a = 100"), "1");
+    serving.stop(&lab);
 }
