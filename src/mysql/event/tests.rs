@@ -132,7 +132,7 @@ mod tracking {
 
     use super::*;
 
-    /// The events of one transaction, and which of them (from the first, always the GTID) its end depends on.
+    /// What a transaction does, or something that is none.
     #[derive(Clone, Debug)]
     enum Shape {
         Rows(u8),
@@ -198,8 +198,11 @@ mod tracking {
         prop::collection::vec(shape, 1..12)
     }
 
-    /// Each transaction's number and bounds as the tracker finds them, and whether one is left open.
-    fn track(start: u64, events: &[Vec<u8>]) -> Result<(Vec<(String, u64, u64)>, bool), TrackError> {
+    /// A transaction's GTID, its first byte, and one past its last.
+    type Bounds = (String, u64, u64);
+
+    /// The transactions as the tracker finds them, and whether one is left open.
+    fn track(start: u64, events: &[Vec<u8>]) -> Result<(Vec<Bounds>, bool), TrackError> {
         let (mut tracker, mut offset, mut found) = (TransactionTracker::resume(start, None), start, Vec::new());
         for event in events {
             let header = EventHeader::parse(event).unwrap();
