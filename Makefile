@@ -30,10 +30,11 @@ test: rust ## everything: format, lints, licences, unit tests, tests on real ser
 unit: rust ## only the tests that need no server
 	cargo test $(FLAGS) --lib --bins
 
-soak: rust ## the crash oracle for SOAK_CYCLES (200) cycles on each flavor
+soak: rust ## the crash oracle for SOAK_CYCLES (200) cycles on each flavor, then a 2 GiB transaction and a 200 MiB row
 	$(INSTALL) test
 	@cargo test $(FLAGS) --test it -- --list crash:: | grep ': test$$' || { echo 'there is no crash oracle in tests/it' >&2; exit 1; }
 	TIDEMARK_SOAK_CYCLES=$(SOAK_CYCLES) cargo test $(FLAGS) --test it -- --nocapture --test-threads 1 crash::
+	TIDEMARK_LONG=1 cargo test $(FLAGS) --test it -- --nocapture --test-threads 1 memory::
 
 bench: rust ## compare with mysqlbinlog, mysqldump, mydumper: BENCH=name for one (release build)
 	$(INSTALL) bench

@@ -121,7 +121,7 @@ pub struct BinlogSpec {
     pub enabled: bool,
     /// Upload what has come within this time, when anything has.
     pub flush_interval: Span,
-    /// Upload as soon as this much has come.
+    /// Upload as soon as this much has come. The stream holds up to about eight of these in memory.
     pub segment_size: Size,
     /// `ObjectStore`: take part in semi-synchronous replication and acknowledge only what the store holds (RPO 0).
     pub acknowledge: Acknowledge,
@@ -137,7 +137,7 @@ impl Default for BinlogSpec {
         Self {
             enabled: true,
             flush_interval: Span(std::time::Duration::from_secs(1)),
-            segment_size: Size(16 << 20),
+            segment_size: Size(4 << 20),
             acknowledge: Acknowledge::default(),
             spool: None,
             purge_protection: PurgeProtection::default(),

@@ -57,6 +57,8 @@ pub(super) fn run(
                 }
                 (None, None) => true,
             },
+            // The pump reports it; its bytes are archived like any.
+            Cut::Incident(_) => true,
             Cut::Close(closing) => objects.blocking_send(Object::Close(closing)).is_ok(),
         };
         if !delivered {

@@ -64,8 +64,9 @@ pub enum Error {
     },
     /// An event's checksum is wrong.
     #[snafu(display(
-        "the event at {at} arrived with a wrong CRC32: {kind}; it was not archived. The network or the source's disk damages data: \
-         check the source with mysqlbinlog --verify-binlog-checksum"
+        "the {kind} event at {at} arrived with a wrong CRC32; neither it nor what follows is archived. The source's disk or the network \
+         damages data: check the source by mysqlbinlog --verify-binlog-checksum; if its file is damaged, FLUSH BINARY LOGS, \
+         PURGE BINARY LOGS up to the file after the damaged one, and take a full"
     ))]
     Corrupt {
         /// Where.
@@ -137,7 +138,19 @@ impl Error {
                     )
             }
             Self::Archive { source, .. } => source.is_transient(),
-            Self::Stage { .. } | Self::Corrupt { .. } | Self::Replaced { .. } => true,
+            Self::Stage { .. } | Self::Replaced { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether bytes came that no sound server sends: reading them again on another connection tells the network from the source.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } | Self::OutOfOrder { .. } => true,
+            Self::Event { source, .. } => !matches!(source, ParseEventError::Encrypted),
+            Self::Source { source, .. } => {
+                matches!(source, wire::Error::OutOfStep { .. } | wire::Error::Malformed { .. })
+            }
             _ => false,
         }
     }

@@ -30,7 +30,7 @@ use crate::archive::store::Store;
 use crate::mysql::endpoint::Endpoint;
 
 pub use error::Error;
-pub use status::{Gap, RpoHistogram, StreamReading, StreamStatus};
+pub use status::{Gap, Incident, RpoHistogram, StreamReading, StreamStatus};
 
 /// How to stream.
 #[derive(Clone, Debug)]

@@ -109,7 +109,11 @@ impl Pump {
                         () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => continue,
                         () = sleep(IDLE), if !caught_up => {
                             caught_up = true;
-                            self.status.update(|s| s.caught_up = true);
+                            let nothing_waits = !self.cutter.can_seal() && self.sealed == self.durable.borrow().segments;
+                            self.status.update(|s| {
+                                s.caught_up = true;
+                                s.store_failing &= !nothing_waits;
+                            });
                             continue;
                         }
                     }
@@ -158,6 +162,19 @@ impl Pump {
         let mut raw_bytes = 0;
         for cut in self.queue.drain(..) {
             match &cut {
+                Cut::Incident(incident) => {
+                    tracing::error!(
+                        at = %incident.at,
+                        message = incident.message,
+                        "INCIDENT: the source says that its binlog lacks events; take a full backup now: no restore goes past this place"
+                    );
+                    self.status.update(|s| {
+                        if !s.incidents.contains(incident) {
+                            s.incidents.push(incident.clone());
+                        }
+                    });
+                    continue;
+                }
                 Cut::Raw(bytes) => raw_bytes += bytes.len() as u64,
                 Cut::Seal(seal) => {
                     self.sealed += 1;

@@ -32,6 +32,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 /// A session that lived this long was a success: the next failure is a new one.
 const STABLE: Duration = Duration::from_secs(60);
+/// How often damaged data is read again on a new connection before it counts as the source's own.
+const REREADS: u32 = 3;
 /// Raw pieces of up to 256 KiB (or 1 MiB of a long event) that wait for the encoder.
 const RAW_QUEUE: usize = 8;
 
@@ -55,6 +57,7 @@ pub(super) async fn run(
         status,
     };
     let mut wait = RETRY_FIRST;
+    let mut damage = Damage::default();
     loop {
         let began = Instant::now();
         let outcome = stream.session().await;
@@ -65,11 +68,20 @@ pub(super) async fn run(
             Err(_) if stream.cancel.is_cancelled() => return Ok(()),
             Err(error) => {
                 stream.status.count_error(error.code());
-                stream.status.update(|s| s.last_error = Some(error.to_string()));
-                if !error.is_transient() {
+                let read_again = error.is_damage() && damage.may_pass(stream.status.read().uploads);
+                let goes_on = error.is_transient() || read_again;
+                stream.status.update(|s| {
+                    s.last_error = Some(error.to_string());
+                    s.store_failing |= error.code() == "store";
+                    s.stopped = (!goes_on).then(|| error.code());
+                });
+                if !goes_on {
                     return Err(error);
                 }
-                tracing::warn!(%error, "the stream was interrupted");
+                match read_again {
+                    true => tracing::error!(%error, "damaged data came from the source; reading it again"),
+                    false => tracing::warn!(%error, "the stream was interrupted"),
+                }
             }
         }
         if began.elapsed() > STABLE {
@@ -81,6 +93,22 @@ pub(super) async fn run(
         }
         wait = (wait * 2).min(RETRY_MOST);
         fail::fail_point!("binlog::session::reconnect");
+    }
+}
+
+/// Tells damage on the way, which passes, from damage at the source, which does not.
+#[derive(Default)]
+struct Damage {
+    seen: u32,
+    uploads: u64,
+}
+
+impl Damage {
+    /// Counts a session that ended by damage; `uploads` tells whether it got any further than the one before.
+    fn may_pass(&mut self, uploads: u64) -> bool {
+        self.seen = if uploads > self.uploads { 1 } else { self.seen + 1 };
+        self.uploads = uploads;
+        self.seen <= REREADS
     }
 }
 

@@ -29,6 +29,8 @@ pub struct StreamReading {
     pub caught_up: bool,
     /// What the stream could not get, newest last.
     pub gaps: Vec<Gap>,
+    /// Where the source itself says that its binlog lacks events.
+    pub incidents: Vec<Incident>,
     /// Transactions that only a former primary had (the archive keeps them, the live lineage lacks them).
     pub forks: Vec<GtidSet>,
     /// What preflight found that does not stop the stream, each with the statement that mends it.
@@ -41,7 +43,9 @@ pub struct StreamReading {
     pub uploads: u64,
     /// Whether the store refuses writes at the moment; they are being retried.
     pub store_failing: bool,
-    /// The last error that was survived, in words.
+    /// Why the stream ended, by [`super::Error::code`], where waiting does not mend it.
+    pub stopped: Option<&'static str>,
+    /// The last error, in words.
     pub last_error: Option<String>,
     /// Errors met and survived since the start, by [`super::Error::code`].
     pub errors: BTreeMap<&'static str, u64>,
@@ -70,6 +74,15 @@ pub struct Gap {
     pub after: Option<BinlogPosition>,
     /// The file the stream continues with.
     pub resumed_at: String,
+}
+
+/// An INCIDENT event: the source could not write events to its binlog. The server's applier stops at it, so restores past it fail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Incident {
+    /// The event's place.
+    pub at: BinlogPosition,
+    /// The server's words.
+    pub message: String,
 }
 
 /// A handle to one stream's [`StreamReading`]; clones share it.

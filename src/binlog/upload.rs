@@ -189,9 +189,9 @@ where
         let error = match attempt().await {
             Ok(value) => {
                 if wait > RETRY_FIRST {
-                    context.status.update(|s| s.store_failing = false);
                     tracing::info!("the store takes writes again");
                 }
+                context.status.update(|s| s.store_failing = false);
                 return Ok(value);
             }
             Err(source) => Error::Archive { doing, source: Box::new(source) },

@@ -16,6 +16,7 @@ mod lab;
 mod privileges;
 mod processes;
 mod recovery;
+mod memory;
 mod restore;
 mod semisync;
 mod serve;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::archive::binlog_index::{Ending, FileId, SegmentMeta};
+use crate::binlog::status::Incident;
 use crate::model::CommitTime;
 
 /// What the next stage is told, in order.
@@ -14,6 +15,8 @@ pub(in crate::binlog) enum Cut {
     Long { file: FileId, start: u64, end: u64 },
     /// The segment at hand ends.
     Seal(Box<Seal>),
+    /// The source wrote that its binlog lacks something.
+    Incident(Incident),
     /// The file is over; everything of it was sealed before.
     Close(Box<Closing>),
 }

@@ -206,6 +206,7 @@ impl Cutter {
             open.compare(&piece.data);
         }
         open.scan(&self.server, self.latest, &piece.data)?;
+        cuts.extend(open.incident.take().map(Cut::Incident));
         if !comparing {
             self.upto += open.feed(&piece.data, cuts);
         }

@@ -9,9 +9,10 @@ use crate::archive::FORMAT;
 use crate::archive::binlog_index::{Ending, FileId, FileSummary, SegmentMeta};
 use crate::binlog::Error;
 use crate::binlog::error::EventSnafu;
+use crate::binlog::status::Incident;
 use crate::model::{BinlogPosition, CommitTime, Flavor, GtidSet};
 use crate::mysql::event::{
-    ChecksumAlgorithm, EventType, FileScanner, FormatDescription, GtidList, MAGIC, Rotate, Scan, ScanError, Step,
+    self, ChecksumAlgorithm, EventType, FileScanner, FormatDescription, GtidList, MAGIC, Rotate, Scan, ScanError, Step,
     TransactionTracker, parse_previous_gtids,
 };
 
@@ -40,6 +41,8 @@ pub(super) struct Open {
     pub long: bool,
     pub ending: Option<Ending>,
     pub overlap: Option<Overlap>,
+    /// What the last event said that the file lacks.
+    pub incident: Option<Incident>,
     /// Its index is in the store already.
     pub closed: bool,
     /// Whether a time stamp in the future was reported.
@@ -87,6 +90,7 @@ impl Open {
             long: false,
             ending: None,
             overlap: None,
+            incident: None,
             closed: false,
             warned: false,
         }
@@ -182,6 +186,10 @@ impl Open {
                 self.ending = Some(Ending::Rotate);
             }
             EventType::STOP => self.ending = Some(Ending::Stop),
+            EventType::INCIDENT => {
+                let message = event::Incident::parse(body).map_err(parse)?.message;
+                self.incident = Some(Incident { at: at.clone(), message });
+            }
             _ => {}
         }
         if let Some(overlap) = &self.overlap {

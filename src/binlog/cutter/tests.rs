@@ -122,6 +122,7 @@ struct Stored {
     segments: Vec<(Seal, Vec<u8>)>,
     long: Vec<(u64, u64)>,
     closed: Vec<Closing>,
+    incidents: Vec<String>,
     /// Bytes of a segment that no seal ends: these must never be stored.
     cut_off: Vec<u8>,
 }
@@ -134,6 +135,7 @@ impl Stored {
                 Cut::Raw(bytes) => stored.cut_off.extend(bytes),
                 Cut::Long { start, end, .. } => stored.long.push((start, end)),
                 Cut::Seal(seal) => stored.segments.push((*seal, std::mem::take(&mut stored.cut_off))),
+                Cut::Incident(incident) => stored.incidents.push(incident.message),
                 Cut::Close(closing) => stored.closed.push(*closing),
             }
         }
@@ -409,4 +411,14 @@ fn a_mariadb_stamp_in_the_future_is_no_commit_time() {
     assert_eq!(seal.meta.summary.last_commit, Some(second(1060)), "clocks may differ by a minute, not by more");
     let believed: Vec<_> = seal.commits.0.iter().map(|(commit, _)| *commit).collect();
     assert_eq!(believed, [second(1000), second(1060), second(999)]);
+}
+
+#[test]
+fn an_incident_is_archived_and_told() {
+    let mut log = sample();
+    log.event(EventType::INCIDENT, b"\x01\0\x05lost!");
+    log.transaction(4, &[1]);
+    let stored = whole(cutter(1 << 20), log.items(4));
+    assert!(stored.bytes() == log.bytes);
+    assert_eq!(stored.incidents, ["lost!"]);
 }

@@ -36,7 +36,7 @@ fn a_policy_and_its_secret_are_read_from_one_file() {
     let documents = parse(Path::new("policy.yaml"), POLICY).unwrap();
     let spec = &documents.policies["orders"].object.spec;
     assert_eq!(spec.source.port, 3306);
-    assert_eq!(spec.binlog.segment_size, api::Size(16 << 20));
+    assert_eq!(spec.binlog.segment_size, api::Size(4 << 20));
     assert_eq!(documents.secrets["login"].get("password").unwrap().expose_secret(), "hunter2");
 }
 

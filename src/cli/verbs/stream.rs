@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -8,9 +9,13 @@ use crate::binlog::{self, Acknowledge, StreamConfig, StreamReading, StreamStatus
 use crate::cli::args::StreamArgs;
 use crate::cli::config::{self, Policy};
 use crate::cli::manifests::ManifestError;
-use crate::cli::{engine, source};
+use crate::cli::{engine, exit, source};
 use crate::model::CommitTime;
+use crate::mysql::sql;
 
+/// How long a source that was never reached is waited for.
+const FIRST_CONTACT: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Archives one policy's binary log until `shutdown`.
@@ -20,7 +25,29 @@ pub async fn run(args: StreamArgs, trace_id: &str, shutdown: CancellationToken) 
         let message = format!("policy {}: spec.binlog.enabled is false: there is nothing to stream", policy.name);
         return Err(ManifestError::Choice { message }.into());
     }
+    if !first_contact(&policy, &shutdown).await? {
+        return Ok(());
+    }
     stream(&policy, trace_id, shutdown, StreamStatus::default()).await
+}
+
+/// Waits for a source that is only just starting, but not for one that is not where the policy says. False once shut down.
+async fn first_contact(policy: &Policy, shutdown: &CancellationToken) -> anyhow::Result<bool> {
+    let until = Instant::now() + FIRST_CONTACT;
+    loop {
+        let Some(found) = shutdown.run_until_cancelled(source::choose(policy)).await else { return Ok(false) };
+        let Err(error) = found else { return Ok(true) };
+        let passes =
+            error.chain().any(|cause| cause.downcast_ref::<sql::Error>().is_some_and(sql::Error::is_transient));
+        if !passes || Instant::now() >= until {
+            return Err(error);
+        }
+        let seconds_left = until.saturating_duration_since(Instant::now()).as_secs();
+        tracing::error!(policy = policy.name, error = exit::text(&error), seconds_left, "no source yet; trying again");
+        if shutdown.run_until_cancelled(sleep(FIRST_PAUSE)).await.is_none() {
+            return Ok(false);
+        }
+    }
 }
 
 /// Archives a policy's binary log until `cancel`; what was read by then is stored. Logs what changes, and figures now and then.
@@ -122,6 +149,10 @@ fn differences(policy: &str, known: &StreamReading, now: &StreamReading) {
             resumed_at = gap.resumed_at,
             "a gap: the source no longer had these transactions; restores into it fail, a new window begins with the next full"
         );
+    }
+    for incident in now.incidents.iter().skip(known.incidents.len()) {
+        let at = incident.at.to_string();
+        tracing::error!(policy, at, message = incident.message, "the source's binlog lacks events: take a full now");
     }
     for fork in now.forks.iter().skip(known.forks.len()) {
         tracing::warn!(policy, gtids = %fork, "a fork: only a former primary had these transactions; they are kept aside");
