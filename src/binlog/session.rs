@@ -35,7 +35,7 @@ const STABLE: Duration = Duration::from_secs(60);
 /// How often damaged data is read again on a new connection before it counts as the source's own.
 const REREADS: u32 = 3;
 /// Raw pieces of up to 256 KiB (or 1 MiB of a long event) that wait for the encoder.
-const RAW_QUEUE: usize = 8;
+const RAW_QUEUE: usize = 4;
 
 pub(super) async fn run(
     config: StreamConfig,

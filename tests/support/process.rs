@@ -24,6 +24,7 @@ pub struct Process {
     stdout: PathBuf,
     stderr: PathBuf,
     peak_rss_bytes: Arc<AtomicU64>,
+    peak_anon_bytes: Arc<AtomicU64>,
     cpu_ms: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
     _dir: Option<tempfile::TempDir>,
@@ -50,6 +51,7 @@ impl Process {
             stdout,
             stderr,
             peak_rss_bytes: Arc::default(),
+            peak_anon_bytes: Arc::default(),
             cpu_ms: Arc::default(),
             ended: Arc::default(),
             _dir: None,
@@ -132,6 +134,12 @@ impl Process {
         self.peak_rss_bytes.load(Ordering::Relaxed)
     }
 
+    /// The most memory of its own (RssAnon, read every few milliseconds) that it was seen to have resident: without the pages of
+    /// its binary, which of one with debug assertions and symbols are some 40 MiB more than of a release.
+    pub fn peak_anon_bytes(&self) -> u64 {
+        self.peak_anon_bytes.load(Ordering::Relaxed)
+    }
+
     /// CPU time used so far, user and system.
     pub fn cpu(&self) -> Duration {
         Duration::from_millis(self.cpu_ms.load(Ordering::Relaxed))
@@ -140,10 +148,12 @@ impl Process {
     /// Follows /proc/PID from a thread: the figures must survive the process.
     fn watch(&mut self) {
         let (pid, rss, cpu, ended) = (self.pid(), self.peak_rss_bytes.clone(), self.cpu_ms.clone(), self.ended.clone());
+        let anon = self.peak_anon_bytes.clone();
         std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                let Some(bytes) = peak_rss_bytes(pid) else { break };
+                let Some(bytes) = memory_bytes(pid, "VmHWM:") else { break };
                 rss.fetch_max(bytes, Ordering::Relaxed);
+                anon.fetch_max(memory_bytes(pid, "RssAnon:").unwrap_or(0), Ordering::Relaxed);
                 if let Some(ms) = cpu_ms(pid) {
                     cpu.fetch_max(ms, Ordering::Relaxed);
                 }
@@ -160,9 +170,9 @@ impl Drop for Process {
     }
 }
 
-fn peak_rss_bytes(pid: u32) -> Option<u64> {
+fn memory_bytes(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 

@@ -76,6 +76,8 @@ impl SegmentWriter {
         meta.raw_sha256 = hex::encode(self.raw.finish());
         let mut rest = self.encoder.finish().context(CompressSnafu)?;
         rest.extend(meta::frame(&key, &meta)?);
+        // It may wait for the store for a while, and growing by doubling left up to as much again unused.
+        rest.shrink_to_fit();
         let mut object = self.object;
         object.update(&rest);
         Ok(EncodedSegment {

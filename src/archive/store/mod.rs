@@ -24,8 +24,8 @@ use error::{DeleteSnafu, ListSnafu, ReadSnafu, WriteSnafu};
 use fs::Folder;
 pub use writer::StoreWriter;
 
-/// Parts of a [`StoreWriter`] in bytes. At 10,000 parts (S3) an object may have 80 GB.
-const PART_BYTES: usize = 8 << 20;
+/// Parts of a [`StoreWriter`] in bytes. At 10,000 parts (S3) an object may have 50 GB; larger ones cost memory.
+const PART_BYTES: usize = 5 << 20;
 
 /// An archive's objects, by key relative to its prefix. Clones share connections.
 ///
