@@ -231,7 +231,7 @@ pub struct CompressionSpec {
 
 impl Default for CompressionSpec {
     fn default() -> Self {
-        Self { level: 3 }
+        Self { level: 1 }
     }
 }
 

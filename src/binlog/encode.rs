@@ -23,12 +23,18 @@ pub(super) enum Long {
 /// Pieces of a long segment that wait, of up to 1 MiB each.
 const LONG_QUEUE: usize = 4;
 
+/// What a segment's object may have beyond the raw bytes, as a rule.
+const ROOM_BYTES: usize = 64 << 10;
+
 /// Encodes until either neighbour is gone.
 pub(super) fn run(
     mut cuts: mpsc::Receiver<Cut>,
     objects: &mpsc::Sender<Object>,
     compression: Compression,
+    segment_bytes: u64,
 ) -> Result<(), SegmentError> {
+    // An uncompressed segment with its meta; pages that are not used cost nothing.
+    let room = usize::try_from(segment_bytes).unwrap_or_default().saturating_add(ROOM_BYTES);
     let mut whole: Option<SegmentWriter> = None;
     let mut long: Option<mpsc::Sender<Long>> = None;
     while let Some(cut) = cuts.blocking_recv() {
@@ -38,7 +44,7 @@ pub(super) fn run(
                 None => {
                     let writer = match &mut whole {
                         Some(writer) => writer,
-                        None => whole.insert(SegmentWriter::new(compression)?),
+                        None => whole.insert(SegmentWriter::with_capacity(compression, room)?),
                     };
                     writer.write(&bytes)?;
                     true

@@ -142,7 +142,8 @@ impl Stream {
         let (objects, encoded) = mpsc::channel(1);
         let (durable, progress) = watch::channel(Durable::default());
         let compression = self.config.compression;
-        let encoder = tokio::task::spawn_blocking(move || encode::run(raw, &objects, compression));
+        let segment_bytes = self.config.segment_bytes;
+        let encoder = tokio::task::spawn_blocking(move || encode::run(raw, &objects, compression, segment_bytes));
         let context = upload::Context {
             store: self.store.clone(),
             compression,

@@ -36,7 +36,12 @@ pub struct EncodedSegment {
 impl SegmentWriter {
     /// Begins an object.
     pub fn new(compression: Compression) -> Result<Self, SegmentError> {
-        let encoder = Encoder::new(compression).context(CompressSnafu)?;
+        Self::with_capacity(compression, 0)
+    }
+
+    /// Begins an object that is made in memory, with room for `object_bytes`: a buffer that grows leaves holes behind it.
+    pub fn with_capacity(compression: Compression, object_bytes: usize) -> Result<Self, SegmentError> {
+        let encoder = Encoder::with_capacity(compression, object_bytes).context(CompressSnafu)?;
         Ok(Self { encoder, raw: Context::new(&SHA256), raw_bytes: 0, object: Context::new(&SHA256), object_bytes: 0 })
     }
 
@@ -52,7 +57,7 @@ impl SegmentWriter {
         self.raw_bytes
     }
 
-    /// Object bytes that wait in memory (besides what zstd holds back, at most a few hundred KiB).
+    /// Object bytes that wait in memory (besides what is held back for the next frame, at most 1 MiB).
     pub fn pending_bytes(&self) -> usize {
         self.encoder.pending_bytes()
     }
