@@ -27,12 +27,14 @@ pub struct Contest<'a> {
     bytes: u64,
     contenders: Vec<Contender<'a>>,
     notes: Vec<String>,
+    /// Whose peak memory has which bound.
+    memory: Option<(&'static str, u64)>,
 }
 
 impl<'a> Contest<'a> {
     /// A task over `bytes` of data (for the MiB/s column).
     pub fn new(title: impl Into<String>, bytes: u64) -> Contest<'a> {
-        Contest { title: title.into(), bytes, contenders: Vec::new(), notes: Vec::new() }
+        Contest { title: title.into(), bytes, contenders: Vec::new(), notes: Vec::new(), memory: None }
     }
 
     pub fn contender(
@@ -52,6 +54,11 @@ impl<'a> Contest<'a> {
         self
     }
 
+    /// Contenders whose name starts with `ours` may have at most `bytes` of resident memory.
+    pub fn bounded(&mut self, ours: &'static str, bytes: u64) {
+        self.memory = Some((ours, bytes));
+    }
+
     /// Runs all in turn and prints the table; returns the goals that were missed.
     pub fn run(mut self, goals: &[Goal]) -> Vec<String> {
         let rounds = rounds();
@@ -65,7 +72,19 @@ impl<'a> Contest<'a> {
             }
         }
         self.print();
-        goals.iter().filter_map(|goal| self.judge(goal)).collect()
+        goals.iter().filter_map(|goal| self.judge(goal)).chain(self.too_large()).collect()
+    }
+
+    fn too_large(&self) -> Vec<String> {
+        let Some((ours, limit)) = self.memory else { return Vec::new() };
+        let mut missed = Vec::new();
+        for contender in self.contenders.iter().filter(|c| c.name.starts_with(ours)) {
+            let rss = contender.samples.iter().map(|s| s.peak_rss_bytes).max().unwrap_or_default();
+            let text = format!("{}: peak RSS {} MiB (goal: {} MiB)", contender.name, rss >> 20, limit >> 20);
+            println!("  {} {text}", if rss <= limit { "met:" } else { "missed:" });
+            missed.extend((rss > limit).then_some(text));
+        }
+        missed
     }
 
     fn print(&self) {

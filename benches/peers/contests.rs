@@ -9,21 +9,27 @@ use std::time::{Duration, Instant};
 use crate::contest::{Contest, Goal};
 use crate::data;
 use crate::measure;
+use crate::rpo;
 use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, find_tool, tidemark_command, tool};
 
 /// Every contest by the name that `BENCH=` takes; each returns the goals it missed.
 #[expect(clippy::type_complexity)]
-pub const ALL: [(&str, fn() -> Vec<String>); 5] =
-    [("stream", stream), ("backup", backup), ("load", load), ("replay", replay), ("donor", donor)];
+pub const ALL: [(&str, fn() -> Vec<String>); 6] =
+    [("stream", stream), ("backup", backup), ("load", load), ("replay", replay), ("donor", donor), ("rpo", rpo::rpo)];
 
 const THREADS: u16 = 4;
+/// zstd level of every contender that compresses: our default.
+const LEVEL: u8 = 1;
+/// Peak resident memory of `stream`, and of `backup` and `restore`.
+const STREAM_RSS_BYTES: u64 = 64 << 20;
+const FULL_RSS_BYTES: u64 = 256 << 20;
 /// For every contender the same: loopback without TLS.
 const LOGIN: &str =
     "--no-defaults --protocol=TCP --host=127.0.0.1 --user=root --ssl-mode=DISABLED --get-server-public-key";
 const OURS: &str = concat!("tidemark ", env!("CARGO_PKG_VERSION"));
 
 /// A server that is not held up by the disk's flushes: the contest is between the clients.
-fn server() -> Server {
+pub fn server() -> Server {
     let args = ["--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=1G"];
     let more = ["--innodb-redo-log-capacity=1G", "--max-binlog-size=128M", "--max-allowed-packet=1G"];
     let server = args.iter().chain(&more).fold(ServerOptions::mysql(), |options, arg| options.arg(arg)).start();
@@ -36,7 +42,7 @@ fn server() -> Server {
 fn stream() -> Vec<String> {
     let server = server();
     let dir = scratch();
-    let ours = [(0, "uncompressed"), (3, "zstd 3")].map(|(level, name)| {
+    let ours = [(0, "uncompressed"), (LEVEL, "zstd 1")].map(|(level, name)| {
         let (archive, start) = (dir.path().join(format!("archive-{level}")), dir.path().join(format!("start-{level}")));
         let policy = policy(dir.path(), &server, &archive, level, true);
         empty(&archive);
@@ -69,13 +75,14 @@ fn stream() -> Vec<String> {
             measure::run_until(command, "archiving every closed file", || count(archive, "index.json") >= closed)
         });
     }
+    contest.bounded("tidemark", STREAM_RSS_BYTES);
     contest.run(&[
         Goal {
             ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", uncompressed"),
             peer: "mysqlbinlog",
             ratio: 1.0,
         },
-        Goal { ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd 3"), peer: "mysqlbinlog", ratio: 0.7 },
+        Goal { ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd 1"), peer: "mysqlbinlog", ratio: 0.7 },
     ])
 }
 
@@ -86,12 +93,12 @@ fn backup() -> Vec<String> {
     let dir = scratch();
     let (sql, folder, archive) =
         (dir.path().join("dump.sql.zst"), dir.path().join("mydumper"), dir.path().join("archive"));
-    let policy = policy(dir.path(), &server, &archive, 3, false);
+    let policy = policy(dir.path(), &server, &archive, LEVEL, false);
     let mut contest = Contest::new(format!("full backup, {THREADS} threads"), data::bytes());
     contest.contender(
         version("mysqldump | zstd"),
         || drop(fs::remove_file(&sql)),
-        || measure::pipeline(&mysqldump(&server, &format!("| zstd -q -3 -o {}", sql.display())), &password()),
+        || measure::pipeline(&mysqldump(&server, &format!("| zstd -q -{LEVEL} -o {}", sql.display())), &password()),
     );
     if find_tool("mydumper", "mydumper").is_some() {
         for (name, option) in [("mydumper --compress", "--compress"), ("mydumper (not compressed)", "")] {
@@ -105,6 +112,7 @@ fn backup() -> Vec<String> {
         contest.skipped("mydumper", "not installed (tests/tools/install mydumper)");
     }
     contest.contender(OURS, || empty(&archive), || measure::run(&full(&policy)));
+    contest.bounded("tidemark", FULL_RSS_BYTES);
     contest.run(&[
         Goal { ours: "tidemark", peer: "mysqldump", ratio: 2.0 },
         Goal { ours: "tidemark", peer: "mydumper --compress", ratio: 1.5 },
@@ -118,7 +126,7 @@ fn load() -> Vec<String> {
     let dir = scratch();
     let (sql, folder, archive) = (dir.path().join("dump.sql"), dir.path().join("mydumper"), dir.path().join("archive"));
     measure::pipeline(&mysqldump(&source, &format!("> {}", sql.display())), &password());
-    let policy = policy(dir.path(), &source, &archive, 3, false);
+    let policy = policy(dir.path(), &source, &archive, LEVEL, false);
     measure::run(&full(&policy));
     let target = RefCell::new(None);
     let fresh = || {
@@ -141,6 +149,7 @@ fn load() -> Vec<String> {
         contest.skipped("myloader", "not installed (tests/tools/install mydumper)");
     }
     contest.contender(OURS, fresh, || measure::run(&restore(&policy, port())));
+    contest.bounded("tidemark", FULL_RSS_BYTES);
     contest.run(&[
         Goal { ours: "tidemark", peer: "mysql < dump", ratio: 3.0 },
         Goal { ours: "tidemark", peer: "myloader", ratio: 1.3 },
@@ -152,7 +161,7 @@ fn replay() -> Vec<String> {
     let source = server();
     let dir = scratch();
     let archive = dir.path().join("archive");
-    let policy = policy(dir.path(), &source, &archive, 3, true);
+    let policy = policy(dir.path(), &source, &archive, LEVEL, true);
     empty(&archive);
     measure::run(&full(&policy));
     data::write_small_transactions(&source, 50_000);
@@ -180,6 +189,7 @@ fn replay() -> Vec<String> {
         measure::pipeline(&script, &password())
     });
     contest.contender(OURS, fresh, || measure::run(&restore(&policy, port())));
+    contest.bounded("tidemark", FULL_RSS_BYTES);
     contest.run(&[Goal { ours: "tidemark", peer: "mysqlbinlog", ratio: 3.0 }])
 }
 
@@ -190,7 +200,7 @@ fn donor() -> Vec<String> {
     data::write_small_transactions(&server, 4);
     let dir = scratch();
     let (sql, archive) = (dir.path().join("dump.sql.zst"), dir.path().join("archive"));
-    let policy = policy(dir.path(), &server, &archive, 3, false);
+    let policy = policy(dir.path(), &server, &archive, LEVEL, false);
     let sessions = (0..2).map(|session| {
         let mut client = server.client();
         client.arg(format!("--execute=CALL replay.work({session}, 2000000000)"));
@@ -208,7 +218,7 @@ fn donor() -> Vec<String> {
         let (alone, _) = rate(&|| std::thread::sleep(Duration::from_secs(5)));
         let (dumped, dump) = rate(&|| {
             let _ = fs::remove_file(&sql);
-            measure::pipeline(&mysqldump(&server, &format!("| zstd -q -3 -o {}", sql.display())), &password());
+            measure::pipeline(&mysqldump(&server, &format!("| zstd -q -{LEVEL} -o {}", sql.display())), &password());
         });
         let (ours, full_time) = rate(&|| {
             empty(&archive);
@@ -226,7 +236,7 @@ fn donor() -> Vec<String> {
 
 // ---- what they are made of ----
 
-fn full(policy: &Path) -> Command {
+pub fn full(policy: &Path) -> Command {
     let mut command = tidemark_command(["backup", "--threads", &THREADS.to_string(), "-f"]);
     command.arg(policy);
     command
@@ -252,14 +262,18 @@ fn mydumper(server: &Server, folder: &Path, option: &str) -> String {
 }
 
 fn policy(dir: &Path, server: &Server, archive: &Path, level: u8, binlog: bool) -> PathBuf {
+    policy_with_storage(dir, server, &format!("{{fs: {{path: {}}}}}", archive.display()), level, binlog)
+}
+
+/// `storage` may go on with documents of its own.
+pub fn policy_with_storage(dir: &Path, server: &Server, storage: &str, level: u8, binlog: bool) -> PathBuf {
     let path = dir.join(format!("policy-{level}.yaml"));
     let text = format!(
         "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: bench}}\nspec:\n  \
          source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  \
-         binlog: {{enabled: {binlog}}}\n  compression: {{level: {level}}}\n  storage: {{fs: {{path: {}}}}}\n---\n\
+         binlog: {{enabled: {binlog}}}\n  compression: {{level: {level}}}\n  storage: {storage}\n---\n\
          {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n",
-        server.port(),
-        archive.display()
+        server.port()
     );
     fs::write(&path, text).unwrap();
     path
@@ -286,11 +300,11 @@ fn with_version(what: &str, name: &'static str) -> String {
     format!("{what} {}", text.split([' ', ',']).nth(1).unwrap_or("?"))
 }
 
-fn scratch() -> tempfile::TempDir {
+pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("tidemark-bench-").tempdir().unwrap()
 }
 
-fn empty(folder: &Path) {
+pub fn empty(folder: &Path) {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).unwrap();
 }

@@ -77,6 +77,14 @@ pub fn write_small_transactions(server: &Server, transactions: u32) {
              SET i = i + 1;
            END WHILE;
          END //
+         CREATE PROCEDURE steady(session INT, seconds INT)
+         BEGIN
+           DECLARE end_at DATETIME(6) DEFAULT SYSDATE(6) + INTERVAL seconds SECOND;
+           WHILE SYSDATE(6) < end_at DO
+             CALL work(session, 1);
+             DO SLEEP(0.01);
+           END WHILE;
+         END //
          DELIMITER ;
          CREATE TABLE t (id BIGINT PRIMARY KEY AUTO_INCREMENT, session INT, note VARCHAR(100), payload VARCHAR(1000));
          CREATE TABLE counters (id INT PRIMARY KEY, value BIGINT NOT NULL);
