@@ -31,6 +31,10 @@ pub struct FullManifest {
     pub position: Option<BinlogPosition>,
     /// Creation stamp of the binlog file `position` names ([`super::binlog_index::FileId::created_unix`]); filled when known.
     pub position_created_unix: Option<u32>,
+    /// XA transactions that were prepared, and not ended, at that moment: the copy lacks them though `gtids` holds what prepared them. XA ids as
+    /// the servers log them: `X'global',X'branch',format`. None: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared_xa: Option<Vec<String>>,
     /// Trace id of the run that wrote this.
     pub trace_id: String,
     /// The `tidemark` version that wrote this.

@@ -1,9 +1,10 @@
 //! The proof: what the target says it has executed is exactly what was planned.
 
 use super::error::{Difference, RestoreError};
-use super::plan::{Coordinates, Plan};
+use super::plan::{Coordinates, Plan, after_replay};
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{Flavor, GtidSet};
+use crate::mysql::flavor::quote;
 use crate::mysql::sql::{self, Session};
 
 /// What the target has executed. On MariaDB what the applier did; what others wrote there is [`foreign`].
@@ -13,6 +14,18 @@ pub(super) async fn executed(session: &mut Session) -> Result<GtidSet, RestoreEr
         Flavor::Mariadb => (Flavor::Mariadb, "gtid_slave_pos"),
     };
     read(session, flavor, variable).await
+}
+
+/// MariaDB: counts all of the base's transactions as executed once those that it only had prepared have been replayed.
+pub(super) async fn count_base(session: &mut Session, plan: &Plan) -> Result<(), RestoreError> {
+    if plan.prepared.is_empty() {
+        return Ok(());
+    }
+    let now = executed(session).await?;
+    if let Some(GtidSet::Mariadb(set)) = after_replay(&now, &plan.prepared, &plan.replay_gtids, &plan.expected_gtids) {
+        session.exec(&format!("SET GLOBAL gtid_slave_pos = {}", quote(&set.position()))).await?;
+    }
+    Ok(())
 }
 
 /// MariaDB: transactions in the target's own binary log that are not planned: somebody wrote to it. (With log_slave_updates the replayed

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::RestoreError;
-use super::plan::{Coordinates, Plan};
+use super::plan::{Coordinates, Plan, after_replay, closure};
 use super::prove::{executed, replayed};
 use super::{RestoreOptions, settings};
 use crate::archive::catalog::load_file;
@@ -192,9 +192,17 @@ async fn watch_applier(
 fn reached(plan: &Plan, executed: Option<&GtidSet>, now: &ReplicaStatus) -> bool {
     match (executed, &plan.expected_gtids) {
         (None, _) => now.applied == plan.end && now.io_error.contains(END_OF_SCOPE),
-        (Some(GtidSet::Mariadb(executed)), GtidSet::Mariadb(expected)) => executed.position() == expected.position(),
+        (Some(GtidSet::Mariadb(executed)), GtidSet::Mariadb(expected)) => {
+            executed.position() == expected.position() || complete(plan, &GtidSet::Mariadb(executed.clone()))
+        }
         (Some(executed), expected) => expected.is_subset(executed),
     }
+}
+
+/// MariaDB: everything was replayed, and the last of it was of the base.
+fn complete(plan: &Plan, executed: &GtidSet) -> bool {
+    let (prepared, replay, expected) = (&plan.prepared, &plan.replay_gtids, &plan.expected_gtids);
+    after_replay(executed, prepared, replay, expected).is_some_and(|all| all == closure(expected))
 }
 
 async fn applier_error(

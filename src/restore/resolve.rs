@@ -12,13 +12,18 @@ use crate::mysql::event::{ChecksumAlgorithm, FileScanner, Step as Tracked, Trans
 
 /// Plans a restore of what `store` holds now.
 pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result<Plan, RestoreError> {
-    let facts = Facts::of(Catalog::load(store).await?);
+    let mut facts = Facts::of(Catalog::load(store).await?);
     if facts.fulls.is_empty() {
         return Err(PlanError::NoFull.into());
     }
     let mut refused: Option<PlanError> = None;
     // Chains are in the fulls' order, oldest first.
-    for chain in facts.timeline.chains.iter().rev() {
+    for chain in facts.timeline.chains.clone().iter().rev() {
+        let full = facts.fulls.iter().find(|full| full.id == chain.full);
+        if let Some(full) = full.filter(|full| full.prepared_xa.as_ref().is_some_and(|ids| !ids.is_empty())) {
+            let found = xa::prepared_at(store, &facts, full).await?;
+            facts.prepared.insert(chain.full.clone(), found);
+        }
         match on_chain(store, &facts, request, chain, speed).await? {
             Ok(plan) => {
                 if !plan.skipped.is_empty() {

@@ -6,10 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::base::{self, BaseConfig};
 use super::error::RestoreError;
-use super::plan::{Coordinates, Plan, Request, shown};
+use super::plan::{self, Coordinates, Plan, Request, shown};
 use super::preflight::TargetFacts;
 use super::state::{Phase, State};
-use super::{RestoreOptions, RestoreReport, events, prove, replay, settings};
+use super::{RestoreOptions, RestoreReport, events, prove, replay, settings, xa};
 use crate::archive::catalog::load_manifest;
 use crate::archive::store::Store;
 use crate::model::{Flavor, GtidSet, Progress};
@@ -74,8 +74,10 @@ pub async fn run(
         }
         fail::fail_point!("restore::replay::done");
         progress.begin("proof", 0);
+        prove::count_base(&mut session, plan).await?;
         prove::prove(&mut session, plan).await?;
         settings::shut_admins(&mut session, false).await?;
+        state.warnings.extend(xa::left_prepared(&mut session).await?);
         state.warnings.extend(events::switch_on(&mut session, plan, store, &state.events).await?);
         next(&mut session, &mut state, Phase::Cleanup, began).await?;
     }
@@ -145,7 +147,7 @@ async fn set_gtids(session: &mut Session, plan: &Plan) -> Result<(), RestoreErro
     if plan.coordinates == Coordinates::Position {
         return Ok(());
     }
-    match &plan.base.gtids {
+    match &plan::before_replay(&plan.base.gtids, &plan.prepared) {
         // MariaDB keeps a position from before unless it is told another.
         GtidSet::Mariadb(set) => {
             session.exec(&format!("SET GLOBAL gtid_slave_pos = {}", quote(&set.position()))).await?;

@@ -3,14 +3,86 @@
 use std::collections::BTreeMap;
 
 use super::error::{self, RestoreError};
-use super::plan::{Facts, Plan, PlanError, SplitXaSnafu};
-use crate::archive::catalog::ArchivedFile;
+use super::plan::{self, Facts, FilePart, Plan, PlanError, PreparedXa, SplitXaSnafu};
+use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::archive::reader::BinlogReader;
 use crate::archive::store::Store;
-use crate::model::{Gtid, GtidSet};
+use crate::archive::timeline::Timeline;
+use crate::model::{Flavor, Gtid, GtidSet};
 use crate::mysql::event::{
-    EventHead, EventType, FileScanner, ParseEventError, QueryKind, Step, TransactionTracker, XaPrepare, query_event,
+    EventHead, EventType, FileScanner, ParseEventError, QueryKind, Step, Transaction, TransactionTracker, XaPrepare,
+    query_event,
 };
+use crate::mysql::sql::Session;
+
+/// What the log says of the XA transactions that were prepared when `full` was taken: reads it from there backwards until it has met what
+/// prepared each of them, or came to an older full at which it was not prepared yet, or to the server's first file.
+pub(super) async fn prepared_at(store: &Store, facts: &Facts, full: &FullHead) -> Result<PreparedXa, RestoreError> {
+    let held = plan::closure(&full.gtids);
+    let mut wanted: Vec<&String> = full.prepared_xa.iter().flatten().collect();
+    let mut found = PreparedXa::default();
+    let files = Timeline::back_from(&facts.files, &full.server, &held);
+    // What comes after the archived log may have prepared any of them.
+    let newest = files.first().map(|file| &file.summary);
+    let executed = newest.map(|s| plan::closure(&plan::joined(&s.previous_gtids, &s.gtids)));
+    if !executed.is_some_and(|executed| held.is_subset(&executed)) {
+        found.unknown = wanted.into_iter().cloned().collect();
+        return Ok(found);
+    }
+    for file in files {
+        let mut last: BTreeMap<String, (Transaction, Half)> = BTreeMap::new();
+        for (gtid, transaction, half) in halves(store, file, file.summary.boundary).await? {
+            if held.contains(&gtid) {
+                let (Half::Prepares(id) | Half::Ends(id)) = &half;
+                last.insert(id.clone(), (transaction, half));
+            }
+        }
+        wanted.retain(|id| match last.get(*id) {
+            None => !is_first(facts, full, id, file),
+            // Ended, and prepared again by something that is not logged: it changed nothing.
+            Some((_, Half::Ends(_))) => false,
+            Some((transaction, Half::Prepares(_))) => {
+                let mut take = GtidSet::empty(facts.flavor);
+                if let Some(gtid) = &transaction.gtid {
+                    _ = take.insert(gtid);
+                }
+                found.parts.push(FilePart { file: file.id.clone(), start: 4, end: transaction.end, take });
+                false
+            }
+        });
+        if wanted.is_empty() {
+            break;
+        }
+    }
+    found.unknown = wanted.into_iter().cloned().collect();
+    Ok(found)
+}
+
+/// Whether what prepared `id` cannot be in a file before this one: the server's log begins here, or an older full found it not prepared.
+fn is_first(facts: &Facts, full: &FullHead, id: &String, file: &ArchivedFile) -> bool {
+    let previous = &file.summary.previous_gtids;
+    let without = |older: &&FullHead| {
+        older.server == full.server
+            && older.consistent_at < full.consistent_at
+            && older.prepared_xa.as_ref().is_some_and(|ids| !ids.contains(id))
+    };
+    let newest = facts.fulls.iter().filter(without).max_by_key(|older| older.consistent_at);
+    let digits = file.id.name.rsplit_once('.').and_then(|(_, digits)| digits.parse::<u64>().ok());
+    (previous.is_empty() && digits == Some(1))
+        || newest.is_some_and(|older| previous.is_subset(&plan::closure(&older.gtids)))
+}
+
+/// XA transactions that the restored server holds prepared, in words.
+pub(super) async fn left_prepared(session: &mut Session) -> Result<Option<String>, RestoreError> {
+    let how = match session.info().flavor() {
+        Flavor::Mysql => "XA RECOVER CONVERT XID",
+        Flavor::Mariadb => "XA RECOVER FORMAT='SQL'",
+    };
+    let rows = session.named_rows(how).await?;
+    let ids: Vec<_> = rows.iter().filter_map(|row| row.get("data").map(String::as_str)).collect();
+    let words = "XA transactions are prepared and not ended, as they were on the source at that point: end them with XA COMMIT or XA ROLLBACK";
+    Ok((!ids.is_empty()).then(|| format!("{words} ({})", ids.join("; "))))
+}
 
 /// One half, by the XA id as the servers write it: `X'global',X'branch',format`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +98,7 @@ pub(super) async fn check(store: &Store, facts: &Facts, plan: &Plan) -> Result<(
     for (file, end, take) in parts(facts, plan) {
         let here = take.intersection(&plan.skipped);
         if !here.is_empty() {
-            skipped.extend(halves(store, file, end).await?.into_iter().filter(|(gtid, _)| here.contains(gtid)));
+            skipped.extend(halves(store, file, end).await?.into_iter().filter(|(gtid, ..)| here.contains(gtid)));
         }
     }
     if skipped.is_empty() {
@@ -35,7 +107,7 @@ pub(super) async fn check(store: &Store, facts: &Facts, plan: &Plan) -> Result<(
     // XA ids are used again: of each, the halves alternate.
     let mut open: BTreeMap<String, Gtid> = BTreeMap::new();
     for (file, end, take) in parts(facts, plan) {
-        for (gtid, half) in halves(store, file, end).await?.into_iter().filter(|(gtid, _)| take.contains(gtid)) {
+        for (gtid, _, half) in halves(store, file, end).await?.into_iter().filter(|(gtid, ..)| take.contains(gtid)) {
             match half {
                 Half::Prepares(id) => _ = open.insert(id, gtid),
                 Half::Ends(id) => {
@@ -70,7 +142,7 @@ fn parts<'a>(facts: &'a Facts, plan: &'a Plan) -> impl Iterator<Item = (&'a Arch
 }
 
 /// Every half in a file up to `end`.
-async fn halves(store: &Store, file: &ArchivedFile, end: u64) -> Result<Vec<(Gtid, Half)>, RestoreError> {
+async fn halves(store: &Store, file: &ArchivedFile, end: u64) -> Result<Vec<(Gtid, Transaction, Half)>, RestoreError> {
     let mut reader = BinlogReader::open(store, file, 0, end).await?;
     let (mut scanner, mut tracker) = (FileScanner::new(), TransactionTracker::new());
     let (mut found, mut half) = (Vec::new(), None);
@@ -82,9 +154,9 @@ async fn halves(store: &Store, file: &ArchivedFile, end: u64) -> Result<Vec<(Gti
             let step =
                 tracker.step(&event.header, event.offset, event.body).map_err(|e| error::unreadable(name(), e))?;
             if let Step::Ended(transaction) = step
-                && let (Some(gtid), Some(half)) = (transaction.gtid, half.take())
+                && let (Some(gtid), Some(half)) = (transaction.gtid.clone(), half.take())
             {
-                found.push((gtid, half));
+                found.push((gtid, transaction, half));
             }
         }
     }

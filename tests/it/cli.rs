@@ -105,7 +105,7 @@ fn account(server: &Server, user: &str, grants: &str) {
     server.sql(&format!("CREATE USER {user}@'%' IDENTIFIED BY 'secret'; {grants}"));
 }
 
-const FULL_GRANTS: &str = "GRANT SELECT, RELOAD, PROCESS, REPLICATION CLIENT, REPLICATION SLAVE, SHOW VIEW, EVENT, TRIGGER, BACKUP_ADMIN, \
+const FULL_GRANTS: &str = "GRANT SELECT, RELOAD, PROCESS, REPLICATION CLIENT, REPLICATION SLAVE, SHOW VIEW, EVENT, TRIGGER, BACKUP_ADMIN, XA_RECOVER_ADMIN, \
                            SHOW_ROUTINE ON *.* TO";
 
 #[test]

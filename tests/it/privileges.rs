@@ -70,7 +70,7 @@ async fn everything(flavor: Flavor, schema: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_global_lock_a_full_of_mysql_is_one_moment_or_names_the_grant() {
     let source = ServerOptions::mysql().start();
-    let all = "SELECT, PROCESS, REPLICATION CLIENT, SHOW VIEW, EVENT, TRIGGER, SHOW_ROUTINE";
+    let all = "SELECT, PROCESS, REPLICATION CLIENT, SHOW VIEW, EVENT, TRIGGER, SHOW_ROUTINE, XA_RECOVER_ADMIN";
     let locking = account(&source, "locking", &[format!("GRANT {all}, LOCK TABLES ON *.* TO locking")]);
     moment_as(&source, locking).await;
     let weak = account(&source, "weak", &[format!("GRANT {all} ON *.* TO weak")]);
@@ -80,6 +80,15 @@ async fn without_the_global_lock_a_full_of_mysql_is_one_moment_or_names_the_gran
     let refused = logical::run(&config, &weak, &store, Progress::default(), CancellationToken::new());
     let refused = refused.await.unwrap_err().to_string();
     assert!(refused.contains("GRANT RELOAD ON *.* TO"), "{refused}");
+    // What is prepared and so in no copy must be seen.
+    let blind = account(
+        &source,
+        "blind",
+        &[format!("GRANT {}, RELOAD ON *.* TO blind", all.replace(", XA_RECOVER_ADMIN", ""))],
+    );
+    let refused = logical::run(&config, &blind, &store, Progress::default(), CancellationToken::new());
+    let refused = refused.await.unwrap_err().to_string();
+    assert!(refused.contains("GRANT XA_RECOVER_ADMIN ON *.* TO"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

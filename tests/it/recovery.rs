@@ -10,7 +10,7 @@ use rand::Rng;
 use tidemark::model::Flavor;
 use tidemark::restore::plan::{Request, Target};
 
-use crate::lab::{Lab, checksums, executed, request};
+use crate::lab::{Lab, executed, request};
 use crate::restore::load;
 use crate::support::history::fingerprint;
 use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, tidemark_command, wait_for};
@@ -315,20 +315,81 @@ fn an_xa_transaction_is_skipped_whole_or_not_at_all() {
 }
 
 #[test]
-fn an_xa_transaction_prepared_across_a_full_is_never_lost_silently() {
+fn an_xa_transaction_prepared_across_a_full_is_prepared_again_by_a_restore() {
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {
         let lab = Lab::new(ServerOptions::of(flavor));
-        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY)");
-        lab.source.sql("XA START 'x'; INSERT INTO d.t VALUES (1); XA END 'x'; XA PREPARE 'x'");
-        lab.full();
-        lab.source.sql("XA COMMIT 'x'; INSERT INTO d.t VALUES (2)");
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b INT); INSERT INTO d.t VALUES (1, 1), (2, 2), (3, 3)");
+        // Names are used again, and one that only reads is never logged.
+        lab.source.sql("XA START 'x'; INSERT INTO d.t VALUES (4, 4); XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x'");
+        lab.source.sql("XA START 'x'; UPDATE d.t SET b = 10 WHERE a = 1; XA END 'x'; XA PREPARE 'x'");
+        lab.source.sql("INSERT INTO d.t VALUES (5, 5); FLUSH BINARY LOGS; XA START 'y', 'b', 7; DELETE FROM d.t WHERE a = 2; XA END 'y', 'b', 7; XA PREPARE 'y', 'b', 7");
+        lab.source.sql("XA START 'read'; SELECT * FROM d.t WHERE a = 5; XA END 'read'; XA PREPARE 'read'");
+        lab.source.sql("INSERT INTO d.t VALUES (6, 6); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (7, 7)");
+        lab.archive();
+        // Fulls of one second are in no order.
+        std::thread::sleep(Duration::from_millis(1100));
+        let full = lab.full();
+        let at_full = lab.source.gtids();
+        lab.source.sql("INSERT INTO d.t VALUES (8, 8); XA COMMIT 'x'; INSERT INTO d.t VALUES (9, 9)");
+        let end = lab.source.gtids();
         lab.archive();
         let plan = lab.plan(&request(Target::Latest)).unwrap();
+        assert_eq!((&plan.base.id, plan.prepared.count()), (&full, 2), "{flavor}: {plan}");
+        let (target, report) = lab.restore(&request(Target::Latest));
+        assert_eq!(report.executed, end, "{flavor}");
+        assert_eq!(fingerprint(&target), fingerprint(&lab.source), "{flavor}");
+        assert_eq!(target.sql("SELECT b FROM d.t WHERE a = 1"), "10", "{flavor}");
+        // The other one is still prepared, as it is on the source, and ends there as it would here.
+        assert!(report.warnings.iter().any(|w| w.contains("XA COMMIT")), "{flavor}: {:?}", report.warnings);
+        target.sql("XA COMMIT 'y', 'b', 7");
+        assert_eq!(target.sql("SELECT GROUP_CONCAT(a ORDER BY a) FROM d.t"), "1,3,4,5,6,7,8,9", "{flavor}");
+
+        // The full alone: nothing but what was prepared is replayed.
+        let set = lab.plan(&request(Target::Latest)).unwrap().base.gtids;
+        let (target, report) = lab.restore(&request(Target::Gtid(set)));
+        assert_eq!(report.executed, at_full, "{flavor}");
+        assert_eq!(target.sql("SELECT GROUP_CONCAT(a ORDER BY a), SUM(b) FROM d.t"), "1,2,3,4,5,6,7\t28", "{flavor}");
+        target.sql("XA COMMIT 'x'; XA ROLLBACK 'y', 'b', 7");
+        assert_eq!(target.sql("SELECT GROUP_CONCAT(a ORDER BY a), SUM(b) FROM d.t"), "1,2,3,4,5,6,7\t37", "{flavor}");
+
+        // Killed anywhere, it goes on.
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
         let target = ServerOptions::of(flavor).start();
-        match lab.run(&plan, &target) {
-            Ok(_) => assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}"),
-            Err(error) => assert!(error.to_string().contains("prepared before the full"), "{flavor}: {error}"),
+        for failpoint in [
+            "restore::gtids::set",
+            "restore::replay::before_start",
+            "restore::replay::watching",
+            "restore::replay::done",
+        ] {
+            lab.run_dying_at(&plan, &target, failpoint);
         }
+        lab.run(&plan, &target).unwrap();
+        assert_eq!(fingerprint(&target), fingerprint(&lab.source), "{flavor}");
+    }
+}
+
+#[test]
+fn an_xa_transaction_whose_preparation_is_not_archived_refuses_the_full_that_lacks_it() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); XA START 'x'; INSERT INTO d.t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+        lab.source.sql("FLUSH BINARY LOGS; INSERT INTO d.t VALUES (2)");
+        let file = position(&lab.source).split(':').next().unwrap().to_owned();
+        lab.source.sql(&format!("PURGE BINARY LOGS TO '{file}'"));
+        let full = lab.full();
+        lab.source.sql("INSERT INTO d.t VALUES (3)");
+        lab.archive();
+        let refused = lab.plan(&request(Target::Latest)).unwrap_err().to_string();
+        assert!(refused.contains("X'78',X'',1") && refused.contains(&full), "{flavor}: {refused}");
+        let nearest = Request { allow_nearest: true, ..request(Target::Latest) };
+        let (target, report) = lab.restore(&nearest);
+        assert!(report.warnings.iter().any(|w| w.contains("X'78',X'',1")), "{flavor}: {:?}", report.warnings);
+        assert_eq!(target.sql("SELECT GROUP_CONCAT(a ORDER BY a) FROM d.t"), "2,3", "{flavor}");
+        lab.source.sql("XA COMMIT 'x'");
+        lab.archive();
+        let target = ServerOptions::of(flavor).start();
+        let error = lab.run(&lab.plan(&nearest).unwrap(), &target).unwrap_err().to_string();
+        assert!(error.contains("prepared before the full"), "{flavor}: {error}");
     }
 }
 

@@ -40,6 +40,8 @@ pub struct FullHead {
     pub position: Option<BinlogPosition>,
     /// [`FullManifest::position_created_unix`].
     pub position_created_unix: Option<u32>,
+    /// [`FullManifest::prepared_xa`].
+    pub prepared_xa: Option<Vec<String>>,
     /// How it was taken: the tag of [`crate::archive::manifest::Content`], for example `logical`.
     pub method: String,
     /// Objects it lists.
@@ -76,6 +78,7 @@ impl From<Head> for FullHead {
             gtids: head.gtids,
             position: head.position,
             position_created_unix: head.position_created_unix,
+            prepared_xa: head.prepared_xa,
             method: head.content.method,
             objects: head.objects.count,
             bytes: head.objects.bytes,
@@ -97,6 +100,8 @@ struct Head {
     gtids: GtidSet,
     position: Option<BinlogPosition>,
     position_created_unix: Option<u32>,
+    #[serde(default)]
+    prepared_xa: Option<Vec<String>>,
     trace_id: String,
     objects: ObjectSums,
     content: ContentHead,

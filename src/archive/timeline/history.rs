@@ -145,7 +145,7 @@ fn is_reset(last: &ArchivedFile, next: &ArchivedFile) -> bool {
     both_began_empty && (!last.summary.gtids.is_empty() || number(&next.id.name) <= number(&last.id.name))
 }
 
-fn order(id: &FileId) -> (u32, u64, &str) {
+pub(super) fn order(id: &FileId) -> (u32, u64, &str) {
     (id.created_unix, number(&id.name), &id.name)
 }
 

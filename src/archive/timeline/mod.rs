@@ -185,6 +185,18 @@ impl Timeline {
         of_live.get(broken.map_or(0, |i| i + 1)..).unwrap_or_default().to_vec()
     }
 
+    /// The files of `server` with something of `gtids`, newest first, as far back as each is whole and followed by the next.
+    pub fn back_from<'a>(files: &'a [ArchivedFile], server: &str, gtids: &GtidSet) -> Vec<&'a ArchivedFile> {
+        let mut own: Vec<_> = files
+            .iter()
+            .filter(|file| file.id.server == server && !file.summary.gtids.intersection(gtids).is_empty())
+            .collect();
+        own.sort_by(|a, b| history::order(&b.id).cmp(&history::order(&a.id)));
+        let broken = own.windows(2).position(|pair| !chain::follows(pair[1], pair[0]));
+        own.truncate(broken.map_or(usize::MAX, |i| i + 1));
+        own
+    }
+
     /// The chain of a full.
     pub fn chain(&self, full: &str) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.full == full)

@@ -62,6 +62,7 @@ fn full(server: &str, at: i64, gtids: GtidSet) -> FullHead {
         gtids,
         position: None,
         position_created_unix: None,
+        prepared_xa: None,
         method: "logical".into(),
         objects: 1,
         bytes: 1,

@@ -39,8 +39,14 @@ pub enum LogicalError {
     Privilege { missing: String, account: String },
 
     #[snafu(display(
+        "the account may not see which XA transactions are prepared ({source}), and they are not in a copy; run GRANT XA_RECOVER_ADMIN ON *.* \
+         TO the account"
+    ))]
+    XaPrivilege { source: Box<wire::Error> },
+
+    #[snafu(display(
         "could not take the lock that aligns the snapshots within {seconds} s, {attempts} times: a long query or transaction is in \
-         its way (see SHOW PROCESSLIST); end it, or give lockWait more time"
+         its way (see SHOW PROCESSLIST and XA RECOVER); end it, or give lockWait more time"
     ))]
     LockWait { seconds: u64, attempts: u32 },
 

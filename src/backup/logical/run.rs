@@ -108,7 +108,7 @@ async fn once(
             tables.extend(copier.copy(worker, job, 0).await?);
         }
     }
-    let Snapshot { mut workers, at, gtids, position } = held.release().await?;
+    let Snapshot { mut workers, at, gtids, position, prepared_xa } = held.release().await?;
     fail::fail_point!("backup::logical::aligned");
     unchanged(&before, &accounts_before, &ids, &mut control).await?;
 
@@ -131,6 +131,13 @@ async fn once(
     }
 
     let mut warnings = warnings(&before);
+    if !prepared_xa.is_empty() {
+        warnings.push(format!(
+            "XA transactions were prepared and not ended when the copy was taken, so it lacks them: {}; a restore prepares them again from the \
+             archived log",
+            prepared_xa.join("; ")
+        ));
+    }
     warnings.append(&mut copier.warnings.lock().unwrap_or_else(PoisonError::into_inner));
     let totals = tables.iter().fold((0, 0), |(rows, bytes), table| {
         (rows + table.rows, bytes + table.chunks.iter().map(|chunk| chunk.raw_bytes).sum::<u64>())
@@ -150,6 +157,7 @@ async fn once(
         gtids,
         position,
         position_created_unix: None,
+        prepared_xa: Some(prepared_xa),
         trace_id: config.trace_id.clone(),
         tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),
         objects: objects.take(),

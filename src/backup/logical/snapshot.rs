@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::config::LogicalConfig;
 use super::error::LogicalError;
-use super::session::{Session, number, text};
+use super::session::{Session, bytes, number, text};
 use crate::model::{BinlogPosition, Flavor, GtidSet};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::quote;
@@ -18,6 +18,8 @@ pub(super) struct Snapshot {
     pub(super) at: Timestamp,
     pub(super) gtids: GtidSet,
     pub(super) position: Option<BinlogPosition>,
+    /// XA transactions that are prepared and so not visible: [`crate::archive::manifest::FullManifest::prepared_xa`].
+    pub(super) prepared_xa: Vec<String>,
 }
 
 /// What keeps writes away while the snapshots are taken.
@@ -94,8 +96,8 @@ pub(super) async fn align(
         }
         fail::fail_point!("backup::logical::locked");
         if let Some(snapshot) = begin(&mut holder, &mut workers, lock).await? {
-            let (at, gtids, position) = snapshot;
-            return Ok(Held { snapshot: Snapshot { workers, at, gtids, position }, holder, lock });
+            let (at, gtids, position, prepared_xa) = snapshot;
+            return Ok(Held { snapshot: Snapshot { workers, at, gtids, position, prepared_xa }, holder, lock });
         }
         for worker in &mut workers {
             worker.exec("ROLLBACK").await?;
@@ -135,17 +137,21 @@ async fn take(holder: &mut Session, lock: Lock, tables: &[(String, String)]) -> 
     Ok(())
 }
 
-type Moment = (Timestamp, GtidSet, Option<BinlogPosition>);
+type Moment = (Timestamp, GtidSet, Option<BinlogPosition>, Vec<String>);
 
 /// Starts every transaction; none if writes slipped in between.
 async fn begin(holder: &mut Session, workers: &mut [Session], lock: Lock) -> Result<Option<Moment>, LogicalError> {
     let before = place(holder).await?;
+    let prepared = prepared(holder, lock).await?;
     for worker in workers.iter_mut() {
         worker.exec("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
     }
     let mut after = place(holder).await?;
     // Under a lock of every kind nothing may have moved; without the global one, system tables still may.
     if before != after && lock != Lock::None {
+        return Ok(None);
+    }
+    if lock == Lock::None && self::prepared(holder, lock).await? != prepared {
         return Ok(None);
     }
     if holder.flavor == Flavor::Mariadb && after.1.is_some() {
@@ -166,7 +172,32 @@ async fn begin(holder: &mut Session, workers: &mut [Session], lock: Lock) -> Res
     let at = at.ok_or(LogicalError::Answer { doing: "the time" })?;
     let gtids =
         GtidSet::parse(holder.flavor, &after.0).map_err(|_| LogicalError::Answer { doing: "its executed GTIDs" })?;
-    Ok(Some((at, gtids, after.1)))
+    Ok(Some((at, gtids, after.1, prepared.0)))
+}
+
+/// The XA transactions that are prepared. Every lock keeps them from changing; without one, as many XA statements were begun by then as is
+/// said in the second part: where that is the same later, and they are, none came and went in between.
+async fn prepared(session: &mut Session, lock: Lock) -> Result<(Vec<String>, Vec<String>), LogicalError> {
+    let rows = session.query("XA RECOVER").await.map_err(|e| match e {
+        LogicalError::Sql { source, .. } if source.server_error().is_some_and(|e| matches!(e.code, 1227 | 1401)) => {
+            LogicalError::XaPrivilege { source }
+        }
+        other => other,
+    })?;
+    let mut ids = Vec::new();
+    for row in &rows {
+        let data = bytes(row, 3).ok_or(LogicalError::Answer { doing: "XA RECOVER" })?;
+        let global = usize::try_from(number(row, 1)).ok().filter(|length| *length <= data.len());
+        let (global, branch) = data.split_at(global.ok_or(LogicalError::Answer { doing: "XA RECOVER" })?);
+        ids.push(format!("X'{}',X'{}',{}", hex::encode(global), hex::encode(branch), text(row, 0)));
+    }
+    ids.sort();
+    let mut begun = Vec::new();
+    if lock == Lock::None {
+        let counters = session.query("SHOW GLOBAL STATUS LIKE 'Com\\_xa\\_%'").await?;
+        begun = counters.iter().filter(|row| text(row, 0) != "Com_xa_recover").map(|row| text(row, 1)).collect();
+    }
+    Ok((ids, begun))
 }
 
 /// The executed GTIDs and the binlog position.

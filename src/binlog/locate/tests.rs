@@ -204,6 +204,7 @@ fn full(server: &str, gtids: &str, position: Option<(u32, u32)>) -> FullHead {
         gtids: set(gtids),
         position: position.map(|(number, _)| BinlogPosition { file: name(number), offset: 500 }),
         position_created_unix: position.map(|(_, created)| created),
+        prepared_xa: None,
         method: "logical".to_owned(),
         objects: 1,
         bytes: 1,

@@ -30,11 +30,20 @@ pub fn privileges(version: ServerVersion, verb: Verb) -> &'static [&'static str]
             "EVENT",
             "TRIGGER",
             "BACKUP_ADMIN",
+            "XA_RECOVER_ADMIN",
             "SHOW_ROUTINE",
         ],
-        (Flavor::Mysql, Verb::LogicalBackup) => {
-            &["SELECT", "RELOAD", "PROCESS", "REPLICATION CLIENT", "SHOW VIEW", "EVENT", "TRIGGER", "BACKUP_ADMIN"]
-        }
+        (Flavor::Mysql, Verb::LogicalBackup) => &[
+            "SELECT",
+            "RELOAD",
+            "PROCESS",
+            "REPLICATION CLIENT",
+            "SHOW VIEW",
+            "EVENT",
+            "TRIGGER",
+            "BACKUP_ADMIN",
+            "XA_RECOVER_ADMIN",
+        ],
         (Flavor::Mariadb, Verb::LogicalBackup) => {
             &["SELECT", "RELOAD", "PROCESS", "BINLOG MONITOR", "SHOW VIEW", "EVENT", "TRIGGER"]
         }

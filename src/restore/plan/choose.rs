@@ -5,7 +5,7 @@
 
 use super::error::{self, PlanError};
 use super::explain::{explain, left_out};
-use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, shown};
+use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, prepared, shown};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage};
 use crate::model::gtid::{MariadbGtid, MariadbGtidSet};
@@ -258,13 +258,13 @@ pub(super) fn exact(set: &GtidSet) -> GtidSet {
 }
 
 /// The union of two sets of one archive (which has one flavor).
-pub(super) fn joined(a: &GtidSet, b: &GtidSet) -> GtidSet {
+pub(in crate::restore) fn joined(a: &GtidSet, b: &GtidSet) -> GtidSet {
     a.union(b).unwrap_or_else(|_| a.clone())
 }
 
 /// What a server that has executed `set` says it has executed. MariaDB says a position, which stands for every lower
 /// number too, so numbers that no transaction ever had are no holes.
-pub(super) fn closure(set: &GtidSet) -> GtidSet {
+pub(in crate::restore) fn closure(set: &GtidSet) -> GtidSet {
     let GtidSet::Mariadb(of) = set else { return set.clone() };
     let mut closed = MariadbGtidSet::default();
     for last in of.domains().filter_map(|(domain, ..)| of.last(domain)) {
@@ -325,6 +325,8 @@ pub fn make(
             files.push(FilePart { file: link.file.clone(), start: link.from.max(4), end, take });
         }
     }
+    let (prepared, lacks) = prepared::prepend(facts, request, full, coordinates, &mut files)?;
+    replay = joined(&replay, &prepared);
     let skipped = request.skip_gtids.as_ref().map_or_else(|| GtidSet::empty(facts.flavor), exact);
     let unknown = skipped.difference(&replay);
     if !unknown.is_empty() {
@@ -342,6 +344,7 @@ pub fn make(
         expected_gtids: closure(&joined(&full.gtids, &replay)),
         last_gtid: last_gtid.filter(|gtid| replay.contains(gtid)),
         replay_gtids: replay,
+        prepared,
         skipped,
         end,
         restored_to,
@@ -353,7 +356,7 @@ pub fn make(
     let load = plan.base.raw_bytes / speed.load_bytes_per_s.max(1);
     plan.eta_s = load + plan.replay_bytes / speed.replay_bytes_per_s.max(1) + 1;
     plan.explanation = explain(facts, request, full, &plan);
-    plan.forks = left_out(facts, &plan);
+    plan.forks = left_out(facts, &plan).into_iter().chain(lacks).collect();
     Ok(plan)
 }
 

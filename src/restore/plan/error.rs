@@ -123,6 +123,22 @@ pub enum PlanError {
         way_out: String,
     },
 
+    /// What was prepared when the full was taken cannot be prepared again.
+    #[snafu(display(
+        "cannot restore to {target}: when full {full} was taken, XA transactions were prepared and not ended ({ids}), and the log that says what \
+         they did is not archived, or has no GTIDs; --allow-nearest restores without them (and fails where the log ends one); {reachable}"
+    ))]
+    PreparedXa {
+        /// The target in words.
+        target: String,
+        /// The full.
+        full: String,
+        /// The XA ids.
+        ids: String,
+        /// What can be reached.
+        reachable: String,
+    },
+
     /// The log changes between GTIDs on and off in the range to be replayed.
     #[snafu(display(
         "{file} holds transactions without a GTID among those to be replayed after full {base}: GTIDs were switched on or off there; \

@@ -20,6 +20,12 @@ pub(super) fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &
         None => "nothing to replay: the full is the target".to_owned(),
         Some(end) => format!("replay: the log up to {end}"),
     });
+    if !plan.prepared.is_empty() {
+        lines.push(format!(
+            "{} prepared XA transactions that were not ended when the base was taken: replayed first, as the base lacks what they did",
+            plan.prepared
+        ));
+    }
     if !plan.skipped.is_empty() {
         lines.push(format!(
             "skipped: {} become empty transactions of the same GTID, so the result's GTID set is the same; later transactions that \

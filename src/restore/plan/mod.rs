@@ -6,18 +6,23 @@
 mod choose;
 mod error;
 mod explain;
+mod prepared;
 mod show;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use choose::{Cut, Found, Question, Reject, Step, ask, make};
+pub(super) use choose::{closure, joined};
 pub(super) use error::SplitXaSnafu;
 
 pub use error::PlanError;
+pub use prepared::{PreparedXa, after_replay, before_replay};
 
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::{ArchivedFile, Catalog, FullHead};
@@ -64,6 +69,8 @@ pub struct Facts {
     pub files: Vec<ArchivedFile>,
     /// What follows from them.
     pub timeline: Timeline,
+    /// By full: what the log before it says of its [`FullHead::prepared_xa`]. Whoever asks for a plan from a full that has some looks first.
+    pub prepared: BTreeMap<String, PreparedXa>,
 }
 
 impl Facts {
@@ -71,7 +78,7 @@ impl Facts {
     pub fn of(catalog: Catalog) -> Self {
         let Catalog { info, fulls, files, .. } = catalog;
         let timeline = Timeline::new(info.flavor, &fulls, &files);
-        Self { flavor: info.flavor, fulls, files, timeline }
+        Self { flavor: info.flavor, fulls, files, timeline, prepared: BTreeMap::new() }
     }
 
     /// One file.
@@ -181,8 +188,10 @@ pub struct Plan {
     pub base: BasePlan,
     /// The log to replay after it, in order; empty when the base is the target.
     pub files: Vec<FilePart>,
-    /// GTIDs to be replayed, exactly, those of `skipped` included.
+    /// GTIDs to be replayed, exactly, those of `skipped` and `prepared` included.
     pub replay_gtids: GtidSet,
+    /// GTIDs of the base that are replayed all the same: what they did was prepared, and not in the copy.
+    pub prepared: GtidSet,
     /// GTIDs that are replayed as empty transactions.
     pub skipped: GtidSet,
     /// What the target has executed at the end, exactly.

@@ -138,6 +138,7 @@ impl World {
                     gtids: set(names),
                     position: None,
                     position_created_unix: None,
+                    prepared_xa: None,
                     method: "logical".into(),
                     objects: 1,
                     bytes: 1,
@@ -147,7 +148,7 @@ impl World {
             })
             .collect();
         let timeline = Timeline::new(Flavor::Mysql, &fulls, &files);
-        Facts { flavor: Flavor::Mysql, fulls, files, timeline }
+        Facts { flavor: Flavor::Mysql, fulls, files, timeline, prepared: BTreeMap::new() }
     }
 
     /// What looking into a file finds; as `resolve` does it, over names instead of bytes.
