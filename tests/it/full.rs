@@ -78,8 +78,17 @@ pub async fn moment_as(source: &Server, account: Endpoint) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ddl_during_a_full_begins_it_again_and_the_copy_is_whole() {
-    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
+async fn ddl_during_a_full_of_mysql_begins_it_again_and_the_copy_is_whole() {
+    ddl_during_a_full(Flavor::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ddl_during_a_full_of_mariadb_begins_it_again_and_the_copy_is_whole() {
+    ddl_during_a_full(Flavor::Mariadb).await;
+}
+
+async fn ddl_during_a_full(flavor: Flavor) {
+    let (source, target) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).start());
     source.sql(BANK);
     let mut ddl = source
         .client()
@@ -96,6 +105,58 @@ async fn ddl_during_a_full_begins_it_again_and_the_copy_is_whole() {
     let after: bool = manifest.gtids.to_string().replace('\n', "") == source.gtids();
     let columns = target.sql("SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_NAME = 'filler'");
     assert!(!after || columns == "3", "{columns} columns, {}", manifest.gtids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_of_mysql_under_endless_ddl_ends_and_is_one_moment() {
+    endless_ddl(Flavor::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_of_mariadb_under_endless_ddl_ends_and_is_one_moment() {
+    endless_ddl(Flavor::Mariadb).await;
+}
+
+/// Round by round three DDLs: a table comes, another one's comment says which round it is, the table goes.
+const CHURN: &str =
+    "CREATE DATABASE churn; USE churn; CREATE TABLE stop (id INT); CREATE TABLE round (id INT PRIMARY KEY) COMMENT '0';
+  CREATE TABLE odd (id INT PRIMARY KEY) ENGINE=MyISAM; INSERT INTO odd VALUES (1);
+  DELIMITER //
+  CREATE PROCEDURE churn() BEGIN
+    DECLARE k INT DEFAULT 0;
+    REPEAT
+      SET k = k + 1;
+      CREATE TABLE coming (id INT PRIMARY KEY);
+      SET @sql = CONCAT('ALTER TABLE round COMMENT ''', k, '''');
+      PREPARE said FROM @sql; EXECUTE said;
+      DROP TABLE coming;
+    UNTIL EXISTS (SELECT 1 FROM stop) END REPEAT;
+  END//";
+
+async fn endless_ddl(flavor: Flavor) {
+    let (source, target) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).start());
+    source.sql(BANK);
+    source.sql(CHURN);
+    let before = GtidSet::parse(flavor, &source.gtids()).unwrap();
+    let mut ddl = source.client().args(["churn", "-e", "CALL churn()"]).stdout(Stdio::null()).spawn().unwrap();
+    let comment = "SELECT TABLE_COMMENT FROM information_schema.TABLES WHERE TABLE_NAME = 'round'";
+    let round = |server: &Server| server.sql(comment).parse::<u64>().unwrap();
+    wait_for("DDL", Duration::from_secs(30), || (round(&source) > 10).then_some(()));
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path());
+    let manifest = back_up(&source, &store).await;
+    let at_end = round(&source);
+    // It waits no longer.
+    wait_for("more DDL", Duration::from_secs(30), || (round(&source) > at_end + 5).then_some(()));
+    source.sql("INSERT INTO churn.stop VALUES (1)");
+    assert!(ddl.wait().unwrap().success());
+    restore(&store, &manifest, &target).await;
+    let done = manifest.gtids.difference(&before).count();
+    assert!(done > 30, "{done}");
+    assert_eq!(round(&target), (done + 1) / 3, "{done} DDLs");
+    let coming = target.sql("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'coming'");
+    assert_eq!(coming == "1", done % 3 != 0, "{done} DDLs");
+    assert_eq!(target.sql("SELECT COUNT(*) FROM bank.filler"), source.sql("SELECT COUNT(*) FROM bank.filler"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

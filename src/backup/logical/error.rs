@@ -63,9 +63,14 @@ pub enum LogicalError {
     Unaligned { source: Box<wire::Error> },
 
     #[snafu(display(
-        "definitions kept changing during the backup ({what}), {attempts} times in a row; take it when no DDL runs"
+        "definitions kept changing during the backup ({what}), {attempts} times in a row; {}",
+        if *denied {
+            "run GRANT BACKUP_ADMIN (MariaDB: RELOAD) ON *.* TO the account, so that it can make DDL wait, or take it when no DDL runs"
+        } else {
+            "take it when no DDL runs"
+        }
     ))]
-    Ddl { what: String, attempts: u32 },
+    Ddl { what: String, attempts: u32, denied: bool },
 
     #[snafu(display("{what} changed during the backup"))]
     Changed { what: String },

@@ -1,7 +1,8 @@
 //! A full backup over SQL: one consistent snapshot on several connections, read in parallel into chunks.
 //!
 //! Definitions and accounts are read before and after the snapshots are taken and must agree; a table's definition is
-//! compared again under its metadata lock when its rows are read. What changed in between starts the full over.
+//! compared again under its metadata lock when its rows are read. What changed in between starts the full over; after some attempts DDL
+//! is made to wait for the next.
 
 mod accounts;
 mod columns;
@@ -10,11 +11,13 @@ mod copy;
 mod definitions;
 mod error;
 mod json;
+mod look;
 mod members;
 mod output;
 mod ranges;
 mod run;
 mod session;
+mod shield;
 mod snapshot;
 
 pub use config::LogicalConfig;

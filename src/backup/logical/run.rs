@@ -8,11 +8,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::config::LogicalConfig;
-use super::copy::{Copier, TableJob, definition};
+use super::copy::{Copier, TableJob};
 use super::definitions::{self, Definitions};
 use super::error::{DescribeSnafu, LogicalError, WorkerSnafu};
+use super::look::Look;
 use super::output::{Objects, Output};
 use super::session::Session;
+use super::shield::Shield;
 use super::snapshot::{Snapshot, align};
 use super::{accounts, ranges};
 use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Table, TableKind};
@@ -33,20 +35,49 @@ pub async fn run(
 ) -> Result<FullManifest, LogicalError> {
     let attempts = config.attempts.max(1);
     let mut what = String::new();
+    let mut shield = Wanted::No;
     for attempt in 1..=attempts {
         let outcome = tokio::select! {
             () = cancel.cancelled() => Err(LogicalError::Cancelled),
-            outcome = once(config, source, store, &progress, &cancel) => outcome,
+            outcome = once(config, source, store, &progress, &cancel, &mut shield) => outcome,
         };
         match outcome {
             Err(e) if e.is_definition_change() => {
                 tracing::warn!(attempt, attempts, error = %e, "a definition changed during the backup; beginning again");
                 what = e.to_string();
+                if attempt >= UNSHIELDED_ATTEMPTS && shield == Wanted::No {
+                    shield = Wanted::Yes;
+                }
             }
             other => return other,
         }
     }
-    Err(LogicalError::Ddl { what, attempts })
+    Err(LogicalError::Ddl { what, attempts, denied: shield == Wanted::Denied })
+}
+
+/// Attempts during which DDL is let through.
+const UNSHIELDED_ATTEMPTS: u32 = 2;
+
+/// Whether DDL is to be kept waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    No,
+    Yes,
+    /// The account may not.
+    Denied,
+}
+
+impl Wanted {
+    async fn raise(&mut self, source: &Endpoint, config: &LogicalConfig) -> Result<Option<Shield>, LogicalError> {
+        if *self != Self::Yes {
+            return Ok(None);
+        }
+        let raised = Shield::raise(source, config).await?;
+        if raised.is_none() {
+            *self = Self::Denied;
+        }
+        Ok(raised)
+    }
 }
 
 async fn once(
@@ -55,6 +86,7 @@ async fn once(
     store: &Store,
     progress: &Progress,
     cancel: &CancellationToken,
+    shielded: &mut Wanted,
 ) -> Result<FullManifest, LogicalError> {
     let started_at = Timestamp::now();
     let full_id = full_id(started_at);
@@ -63,14 +95,11 @@ async fn once(
     accounts::check_privileges(&mut control).await?;
     let (server_version, server) = identity(&mut control).await?;
 
-    let before = definitions::read(&mut control).await?;
-    let accounts_before = accounts::read(&mut control).await?;
-    let mut hashes = BTreeMap::new();
-    for ((schema, name), head) in &before.tables {
-        let (_, hash) = definition(&mut control, schema, name, head.kind).await?;
-        hashes.insert((schema.clone(), name.clone()), hash);
-    }
-    let ids = definitions::table_ids(&mut control).await?;
+    let mut shield = match control.flavor {
+        Flavor::Mariadb => shielded.raise(source, config).await?,
+        Flavor::Mysql => None,
+    };
+    let mut look = Look::read(&mut control).await?;
 
     let objects = Arc::new(Objects::default());
     let copier = Copier {
@@ -82,35 +111,38 @@ async fn once(
         progress: progress.clone(),
         cancel: cancel.clone(),
     };
-    let mut jobs: Vec<TableJob> = before
-        .tables
-        .iter()
-        .enumerate()
-        .map(|(number, (name, head))| TableJob::new(number, name.clone(), head.clone(), hashes.remove(name)))
-        .collect();
-    jobs.sort_by_key(|job| std::cmp::Reverse(job.head.data_bytes));
-    let (locked, mut free): (Vec<_>, Vec<_>) =
-        jobs.into_iter().partition(|job| job.head.kind == TableKind::NonTransactional);
+    let locked = jobs(&look, 0, |kind| kind == TableKind::NonTransactional);
     check_locked_size(config, &locked)?;
 
-    let names: Vec<_> = before
-        .tables
+    let known = &look.definitions.tables;
+    let names: Vec<_> = known
         .iter()
         .filter(|(_, head)| head.kind.has_rows())
         .map(|(name, _)| name.clone())
         .filter(|n| n.0 != "mysql")
         .collect();
-    let mut held = align(source, config, &names, !locked.is_empty()).await?;
+    let mut held = align(source, config, &names, !locked.is_empty(), shield.is_some()).await?;
     let mut tables = Vec::new();
-    progress.begin("tables", before.tables.values().map(|head| head.data_bytes).sum());
+    progress.begin("tables", known.values().map(|head| head.data_bytes).sum());
     for job in &locked {
         if let Some(worker) = held.snapshot.workers.first_mut() {
             tables.extend(copier.copy(worker, job, 0).await?);
         }
     }
+    if control.flavor == Flavor::Mysql && held.is_global() {
+        shield = shielded.raise(source, config).await?;
+    }
     let Snapshot { mut workers, at, gtids, position, prepared_xa } = held.release().await?;
     fail::fail_point!("backup::logical::aligned");
-    unchanged(&before, &accounts_before, &ids, &mut control).await?;
+    if control.flavor == Flavor::Mysql && shield.is_some() {
+        // Nothing but rows has changed since the snapshot, whatever changed before it.
+        let later = Look::read(&mut control).await?;
+        look.check_locked(&later)?;
+        look = later;
+    } else {
+        look.check_unchanged(&mut control).await?;
+    }
+    let mut free = jobs(&look, locked.len(), |kind| kind != TableKind::NonTransactional);
 
     if let Some(worker) = workers.first_mut() {
         for job in &mut free {
@@ -123,14 +155,18 @@ async fn once(
     tables.extend(copy_all(workers, free, &copier).await?);
     // A table that now has the id another one had was renamed; whether before or after it was read, nobody knows.
     let later = definitions::table_ids(&mut control).await?;
-    let mut by_id: BTreeMap<u64, &String> = ids.iter().map(|(name, id)| (*id, name)).collect();
+    let mut by_id: BTreeMap<u64, &String> = look.ids.iter().map(|(name, id)| (*id, name)).collect();
     for (name, id) in &later {
-        if ids.contains_key(name) && by_id.remove(id).is_some_and(|old| old != name) {
+        if look.ids.contains_key(name) && by_id.remove(id).is_some_and(|old| old != name) {
             return Err(LogicalError::Changed { what: format!("the name of {name}") });
         }
     }
 
-    let mut warnings = warnings(&before);
+    if let Some(shield) = shield {
+        shield.lower().await;
+    }
+    let Look { definitions, accounts, .. } = look;
+    let mut warnings = warnings(&definitions);
     if !prepared_xa.is_empty() {
         warnings.push(format!(
             "XA transactions were prepared and not ended when the copy was taken, so it lacks them: {}; a restore prepares them again from the \
@@ -144,7 +180,7 @@ async fn once(
     });
     let count = tables.len() as u64;
     let key = keys::full_object(&full_id, "description.jsonl.zst");
-    let description = describe(store, key, config, before, tables, accounts_before, &objects).await?;
+    let description = describe(store, key, config, definitions, tables, accounts, &objects).await?;
     let manifest = FullManifest {
         format: FORMAT,
         id: full_id.clone(),
@@ -200,25 +236,15 @@ fn check_locked_size(config: &LogicalConfig, locked: &[TableJob]) -> Result<(), 
     Err(LogicalError::NonTransactional { bytes, limit: config.max_locked_bytes, tables: names.join(", ") })
 }
 
-/// Definitions and accounts belong to the snapshot if they are the same before and after it.
-async fn unchanged(
-    before: &Definitions,
-    accounts_before: &[Account],
-    ids: &BTreeMap<String, u64>,
-    control: &mut Session,
-) -> Result<(), LogicalError> {
-    let changed = |what: &str| Err(LogicalError::Changed { what: what.to_owned() });
-    let after = definitions::read(control).await?;
-    if after.tables != before.tables || definitions::table_ids(control).await? != *ids {
-        return changed("a table");
-    }
-    if after != *before {
-        return changed("a schema, view, routine, trigger or event");
-    }
-    if accounts::read(control).await? != accounts_before {
-        return changed("an account");
-    }
-    Ok(())
+/// Tables of those kinds, numbered from `first`, the largest first.
+fn jobs(look: &Look, first: usize, is_wanted: impl Fn(TableKind) -> bool) -> Vec<TableJob> {
+    let tables = look.definitions.tables.iter().filter(|(_, head)| is_wanted(head.kind));
+    let mut jobs: Vec<_> = (first..)
+        .zip(tables)
+        .map(|(number, (name, head))| TableJob::new(number, name.clone(), head.clone(), look.hashes.get(name).cloned()))
+        .collect();
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.head.data_bytes));
+    jobs
 }
 
 /// Every range of every table, by as many workers as there are snapshots, the largest tables first.

@@ -43,6 +43,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whether nothing at all can be written.
+    pub(super) fn is_global(&self) -> bool {
+        self.lock == Lock::Global
+    }
+
     /// Lets writes go on.
     pub(super) async fn release(mut self) -> Result<Snapshot, LogicalError> {
         match self.lock {
@@ -55,12 +60,14 @@ impl Held {
     }
 }
 
-/// Takes the snapshots. `tables` are all base tables; `keep_lock` asks for a lock that also stops non-transactional writes.
+/// Takes the snapshots. `tables` are all base tables; `keep_lock` asks for a lock that also stops non-transactional writes; `staged`: a backup
+/// stage is held already (MariaDB has only one).
 pub(super) async fn align(
     endpoint: &Endpoint,
     config: &LogicalConfig,
     tables: &[(String, String)],
     keep_lock: bool,
+    staged: bool,
 ) -> Result<Held, LogicalError> {
     let mut workers = Vec::new();
     for _ in 0..config.connections.max(1) {
@@ -68,7 +75,7 @@ pub(super) async fn align(
     }
     let mut holder = Session::open(endpoint, config.lock_wait).await?;
     let flavor = holder.flavor;
-    let mut lock = if flavor == Flavor::Mariadb { Lock::Stage } else { Lock::Global };
+    let mut lock = if flavor == Flavor::Mariadb && !staged { Lock::Stage } else { Lock::Global };
     let mut denied = None;
     for attempt in 0..=config.attempts.max(1) {
         if attempt > 0 {
