@@ -165,7 +165,7 @@ async fn by_gtid<I: Inspect>(
 /// Whether the highest number of any domain in `set` is by the MariaDB server that is archived as `server`.
 fn wrote_last(server: &str, set: &GtidSet) -> bool {
     let GtidSet::Mariadb(set) = set else { return false };
-    set.domains().any(|(_, writer, _)| format!("mariadb-{writer}") == server)
+    set.domains().filter_map(|d| set.last(d)).any(|last| format!("mariadb-{}", last.server) == server)
 }
 
 /// The newest file whose head is `covered`. What precedes a file only grows from file to file, so those are a prefix of the list.

@@ -85,7 +85,7 @@ pub(super) fn replayed(plan: &Plan, executed: &GtidSet) -> u64 {
     match (&plan.replay_gtids, executed) {
         (GtidSet::Mariadb(replay), GtidSet::Mariadb(executed)) => {
             let mut done = MariadbGtidSet::default();
-            executed.domains().filter_map(|(d, ..)| executed.last(d)).for_each(|last| done.insert_prefix(&last));
+            executed.domains().filter_map(|d| executed.last(d)).for_each(|last| done.insert_prefix(&last));
             replay.intersection(&done).count()
         }
         (replay, executed) => replay.intersection(executed).count(),

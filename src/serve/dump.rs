@@ -253,11 +253,11 @@ impl<'a> Dump<'a> {
         let (Some(until), Some(Gtid::Mariadb(_))) = (&self.until, gtid) else { return false };
         let GtidSet::Mariadb(have) = self.filter.have() else { return false };
         let reached = |domain| have.last(domain).map(|g| g.seq) >= until.last(domain).map(|g| g.seq);
-        until.domains().all(|(domain, ..)| reached(domain))
+        until.domains().all(reached)
     }
 
     async fn end_at_until(&mut self, event: &EventHead<'_>) -> Result<Onward, ServeError> {
-        let until = self.until.iter().flat_map(|u| u.domains().filter_map(|(d, ..)| u.last(d)));
+        let until = self.until.iter().flat_map(|u| u.domains().filter_map(|d| u.last(d)));
         let reached = self.source.until_reached(&until.collect::<Vec<_>>(), event.offset as u32);
         self.replica.event(&reached).await?;
         self.replica.eof().await?;

@@ -59,7 +59,9 @@ impl Filter {
     /// may hold different transactions of the same number.) An anonymous one is sent: it can only be asked for by position.
     pub fn begin(&mut self, gtid: Option<&Gtid>, take: Option<&GtidSet>) -> Result<Verdict, FilterError> {
         let Some(gtid) = gtid else { return Ok(Verdict::Send) };
+        // Another server's transaction of the same number that nobody is to get is a fork, and no sign of anything.
         if let (Gtid::Mariadb(ours), Some(asked)) = (gtid, &self.asked)
+            && take.is_none_or(|take| take.contains(gtid))
             && let Some(theirs) = asked.last(ours.domain)
             && theirs.seq == ours.seq
             && theirs.server != ours.server
@@ -78,9 +80,7 @@ impl Filter {
     fn has(&self, gtid: &Gtid) -> bool {
         match (&self.have, gtid) {
             // MariaDB: by number, whoever wrote it; within a domain numbers rise.
-            (GtidSet::Mariadb(have), Gtid::Mariadb(gtid)) => {
-                have.domains().any(|(domain, _, numbers)| domain == gtid.domain && numbers.contains(gtid.seq))
-            }
+            (GtidSet::Mariadb(have), Gtid::Mariadb(gtid)) => have.contains_number(gtid.domain, gtid.seq),
             (have, gtid) => have.contains(gtid),
         }
     }

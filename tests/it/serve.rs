@@ -102,13 +102,35 @@ fn a_stock_replica_catches_up_and_follows_what_is_archived_later() {
 
 #[test]
 fn what_only_a_dead_primary_had_reaches_no_replica_and_no_restore() {
-    let flavor = Flavor::Mysql;
-    let options = || match flavor {
-        Flavor::Mysql => ServerOptions::mysql(),
-        Flavor::Mariadb => ServerOptions::mariadb().arg("--log-slave-updates=ON"),
-    };
-    let mut lab = Lab::without_full(options());
-    let second = options().start();
+    a_primary_dies(ServerOptions::mysql());
+}
+
+#[test]
+fn what_only_a_dead_primary_had_is_told_apart_on_mariadb_by_its_writer() {
+    a_primary_dies(ServerOptions::mariadb().arg("--log-slave-updates=ON"));
+}
+
+#[test]
+fn what_only_a_dead_primary_had_is_told_apart_where_replicas_log_only_what_they_write() {
+    a_primary_dies(ServerOptions::mariadb().arg("--log-slave-updates=OFF"));
+}
+
+/// What is between two GTID sets of a server's log.
+fn between(lab: &Lab, from: &str, to: &str) -> String {
+    match lab.flavor() {
+        Flavor::Mysql => lab.gtids(to).difference(&lab.gtids(from)).to_string(),
+        Flavor::Mariadb => {
+            let number = |position: &str| position.rsplit('-').next().unwrap().parse::<u64>().unwrap();
+            let (server, last) = to.rsplit_once('-').unwrap();
+            format!("{server}-{}..{last}", number(from) + 1)
+        }
+    }
+}
+
+fn a_primary_dies(options: ServerOptions) {
+    let flavor = options.flavor();
+    let mut lab = Lab::without_full(options.clone());
+    let second = options.start();
     follow(&second, lab.source.port(), "root", ROOT_PASSWORD);
     lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b INT); INSERT INTO d.t VALUES (1, 1)");
     let good_full = lab.full();
@@ -120,7 +142,7 @@ fn what_only_a_dead_primary_had_reaches_no_replica_and_no_restore() {
     lab.source.sql("INSERT INTO d.t VALUES (100, 100); FLUSH BINARY LOGS; DELETE FROM d.t WHERE a = 1");
     lab.archive();
     lab.full();
-    let fork = lab.gtids(&lab.source.gtids()).difference(&lab.gtids(&shared));
+    let fork = between(&lab, &shared, &lab.source.gtids());
     let stale = ServerOptions::of(flavor).start();
     let serving = Serving::start(&lab);
     follow(&stale, serving.port, "r", "secret");
@@ -135,7 +157,14 @@ fn what_only_a_dead_primary_had_reaches_no_replica_and_no_restore() {
     assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}");
     assert_eq!(report.base, good_full, "{flavor}: a full with a fork in it is no base");
     let told = report.warnings.join("\n");
-    assert!(told.contains(&fork.to_string()), "{flavor}: {fork} in {told:?}");
+    assert!(told.contains(&fork), "{flavor}: {fork} in {told:?}");
+    // And from a full of the new primary.
+    let own_full = lab.full();
+    lab.source.sql("INSERT INTO d.t VALUES (6, 2)");
+    lab.archive();
+    let (target, report) = lab.restore(&request(Target::Latest));
+    assert_eq!((&report.base, report.executed), (&own_full, lab.source.gtids()), "{flavor}");
+    assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}");
     let serving = Serving::start(&lab);
     let replica = ServerOptions::of(flavor).start();
     follow(&replica, serving.port, "r", "secret");

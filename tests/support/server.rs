@@ -49,6 +49,10 @@ impl ServerOptions {
         }
     }
 
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
+    }
+
     fn new(flavor: Flavor, tool: &'static str) -> ServerOptions {
         ServerOptions { flavor, tool, init_args: Vec::new(), args: Vec::new() }
     }

@@ -1,6 +1,6 @@
 //! How far one full can be taken forward.
 
-use super::history::{Histories, History, add, filled, number};
+use super::history::{Histories, History, add, known, number};
 use super::{Addressing, Chain, ChainEnd, Fork, Gap, Link, OffLineage};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::{CommitTime, GtidSet};
@@ -8,26 +8,22 @@ use crate::model::{CommitTime, GtidSet};
 pub(super) fn build(full: &FullHead, histories: &Histories<'_>, forks: &[Fork]) -> Chain {
     let mut chain = empty(full.id.clone(), &full.gtids, CommitTime::from(full.consistent_at));
     let Some(live) = histories.live() else { return chain };
-    let mut beyond = full.gtids.difference(&filled(&live.executed(histories.flavor)));
-    let lost = lost(&full.gtids, &beyond, live, forks);
+    let mut beyond = histories.beyond(&full.gtids, live);
+    let lost = lost(&full.gtids, &beyond, histories, forks);
     add(&mut beyond, &lost);
+    let reset = histories.reset_after(live, full);
     // A server cannot fork from itself: what it has beyond its archived files is only not archived yet.
-    let same_server = full.server == live.server();
-    let reset = live.reset_after(full);
-    let on_live = !reset && (beyond.is_empty() || same_server);
-    let cause = if reset {
-        OffLineage::Reset
-    } else if !lost.is_empty() || live.is_past(full) {
-        OffLineage::Fork
-    } else {
-        OffLineage::Ahead
-    };
+    let ahead_of_itself = full.server == live.server() && lost.is_empty() && !live.has_other_file_of(full);
+    let on_live = !reset && (beyond.is_empty() || ahead_of_itself);
     let (history, end) = match (on_live, histories.own(full)) {
         (true, _) => (live, ChainEnd::Newest),
-        (false, Some(own)) => (own, ChainEnd::OffLineage { beyond, cause }),
-        (false, None) => {
-            chain.end = ChainEnd::OffLineage { beyond, cause };
-            return chain;
+        (false, own) => {
+            let end = ChainEnd::OffLineage { beyond, cause: histories.cause(full, live, &lost) };
+            let Some(own) = own else {
+                chain.end = end;
+                return chain;
+            };
+            (own, end)
         }
     };
     if full.gtids.is_empty() && has_anonymous(history, full) {
@@ -44,7 +40,7 @@ pub(super) fn build(full: &FullHead, histories: &Histories<'_>, forks: &[Fork]) 
 pub(super) fn onward(have: &GtidSet, histories: &Histories<'_>, forks: &[Fork]) -> Chain {
     let mut chain = empty(String::new(), have, CommitTime(0));
     let Some(live) = histories.live() else { return chain };
-    let beyond = lost(have, &have.difference(&filled(&live.executed(histories.flavor))), live, forks);
+    let beyond = lost(have, &histories.beyond(have, live), histories, forks);
     if !beyond.is_empty() {
         chain.end = ChainEnd::OffLineage { beyond, cause: OffLineage::Fork };
         return chain;
@@ -66,18 +62,16 @@ fn empty(full: String, gtids: &GtidSet, first: CommitTime) -> Chain {
     }
 }
 
-/// What of `set` only dead servers had; `beyond` is what of it the live lineage lacks. MariaDB's live lineage has other
-/// transactions of the same numbers: there the highest one's writer tells.
-fn lost(set: &GtidSet, beyond: &GtidSet, live: &History<'_>, forks: &[Fork]) -> GtidSet {
+/// What of `set` the live lineage went on without; `beyond` is what of it the live lineage lacks. On MariaDB also what has the number of
+/// another transaction of the live lineage, or of one that cannot be known: two servers wrote that number or a lower one, and the
+/// archive does not tell whose the live lineage has.
+fn lost(set: &GtidSet, beyond: &GtidSet, histories: &Histories<'_>, forks: &[Fork]) -> GtidSet {
     let mut lost = GtidSet::empty(set.flavor());
-    for fork in forks.iter().filter(|fork| fork.server != live.server()) {
+    for fork in forks {
         add(&mut lost, &beyond.intersection(&fork.gtids));
-        let (GtidSet::Mariadb(set), GtidSet::Mariadb(of)) = (set, &fork.gtids) else { continue };
-        for (domain, writer, numbers) in of.domains() {
-            if set.last(domain).is_some_and(|last| last.server == writer && numbers.contains(last.seq)) {
-                add(&mut lost, &fork.gtids);
-            }
-        }
+    }
+    if let GtidSet::Mariadb(set) = set {
+        add(&mut lost, &GtidSet::Mariadb(histories.contradicted(set)));
     }
     lost
 }
@@ -90,12 +84,11 @@ fn has_anonymous(history: &History<'_>, full: &FullHead) -> bool {
 
 fn by_gtid(chain: &mut Chain, histories: &Histories<'_>, history: &History<'_>) {
     let lenders: Vec<&History<'_>> = histories.lenders(history).collect();
-    for (i, file) in history.files.iter().enumerate() {
-        let previous = &file.summary.previous_gtids;
-        if !previous.is_subset(&filled(&chain.gtids)) {
-            borrow(chain, previous, &lenders);
+    for (i, (file, previous)) in history.files.iter().zip(&history.previous).enumerate() {
+        if !histories.missing(previous, &chain.gtids).is_empty() {
+            borrow(chain, previous, histories, &lenders);
         }
-        let missing = previous.difference(&filled(&chain.gtids));
+        let missing = histories.missing(previous, &chain.gtids);
         if !missing.is_empty() {
             let reason = format!("{missing} came before {} and is not in the archive", file.id.name);
             chain.end = ChainEnd::Gap(Gap { before: Some(file.id.clone()), missing, reason });
@@ -105,25 +98,25 @@ fn by_gtid(chain: &mut Chain, histories: &Histories<'_>, history: &History<'_>) 
     }
 }
 
-/// Takes what is needed from other servers' files. A lender's file is used after what it needs itself has been borrowed from older
-/// histories, and only for what is needed: beyond that it may have gone another way.
-fn borrow(chain: &mut Chain, need: &GtidSet, lenders: &[&History<'_>]) {
-    let Some((newest, older)) = lenders.split_first() else { return };
-    for (i, file) in newest.files.iter().enumerate() {
-        let offered = newest.acknowledged(i).intersection(need);
-        if offered.is_subset(&chain.gtids) {
-            continue;
+/// Takes what is needed from other histories' files. A lender's file is used after what it needs itself, and only for what is needed:
+/// beyond that it may have gone another way.
+fn borrow(chain: &mut Chain, need: &GtidSet, histories: &Histories<'_>, lenders: &[&History<'_>]) {
+    // Of a number whose writer is not known nobody can say that a lender's transaction is the one.
+    let wanted = known(need);
+    loop {
+        let links = chain.links.len();
+        for lender in lenders {
+            for (i, (file, previous)) in lender.files.iter().zip(&lender.previous).enumerate() {
+                let offered = lender.acknowledged(i).intersection(&wanted);
+                let ready = || histories.missing(&previous.intersection(need), &chain.gtids).is_empty();
+                if !offered.is_subset(&chain.gtids) && ready() {
+                    take(chain, file, &offered);
+                }
+            }
         }
-        let before = file.summary.previous_gtids.intersection(need);
-        if !before.is_subset(&filled(&chain.gtids)) {
-            borrow(chain, &before, older);
+        if chain.links.len() == links || histories.missing(need, &chain.gtids).is_empty() {
+            return;
         }
-        if before.is_subset(&filled(&chain.gtids)) {
-            take(chain, file, &offered);
-        }
-    }
-    if !need.is_subset(&filled(&chain.gtids)) {
-        borrow(chain, need, older);
     }
 }
 

@@ -1,46 +1,64 @@
 //! Files sorted into histories: what one server wrote between two resets of its binlog.
+//!
+//! Creation stamps tell files of one name apart, but say nothing of their order: clocks jump, and MariaDB lets clients choose them. Order
+//! is told by file numbers and by what each file says came before it; only where both are silent by the times.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::Fork;
-use crate::archive::binlog_index::FileId;
+use super::writers;
+use super::{Fork, OffLineage};
 use crate::archive::catalog::{ArchivedFile, FullHead};
-use crate::model::gtid::{MariadbGtid, MariadbGtidSet};
+use crate::model::gtid::MariadbGtidSet;
 use crate::model::{CommitTime, Flavor, GtidSet};
 
 /// One server's files since its last reset, in order; never empty.
 #[derive(Clone, Debug)]
 pub(super) struct History<'a> {
     pub(super) files: Vec<&'a ArchivedFile>,
+    /// What came before each of them: on MariaDB with the writers that the whole archive tells.
+    pub(super) previous: Vec<GtidSet>,
     /// Whether it began with RESET BINARY LOGS (RESET MASTER), after which names and GTIDs are used again.
     after_reset: bool,
 }
 
-/// All histories, the one with the newest file first.
+/// All histories, the live one first.
 #[derive(Clone, Debug)]
 pub(super) struct Histories<'a> {
     pub(super) flavor: Flavor,
-    all: Vec<History<'a>>,
+    pub(super) all: Vec<History<'a>>,
+    /// MariaDB: every archived transaction of the histories that count.
+    logged: MariadbGtidSet,
 }
 
 impl<'a> History<'a> {
+    fn new(files: Vec<&'a ArchivedFile>) -> Self {
+        let previous = files.iter().map(|file| file.summary.previous_gtids.clone()).collect();
+        Self { files, previous, after_reset: false }
+    }
+
     pub(super) fn server(&self) -> &'a str {
         self.files.first().map_or("", |file| &file.id.server)
     }
 
-    fn begun(&self) -> u32 {
-        self.files.first().map_or(0, |file| file.id.created_unix)
+    /// No later than its first commit.
+    fn begun(&self) -> CommitTime {
+        let commits = self.files.iter().filter_map(|file| file.summary.first_commit.or(file.summary.last_commit));
+        let created = self.files.first().map_or(CommitTime(0), |file| created(file));
+        commits.min().map_or(created, |first| first.min(created))
     }
 
-    fn age_key(&self) -> (u32, Option<CommitTime>) {
-        self.files.last().map_or((0, None), |file| (file.id.created_unix, file.summary.last_commit))
+    /// The newest commit, which no client can put into the future; the stamp only where nothing was committed.
+    fn ended(&self) -> CommitTime {
+        let last_commit = self.files.iter().filter_map(|file| file.summary.last_commit).max();
+        last_commit.unwrap_or_else(|| self.files.last().map_or(CommitTime(0), |file| created(file)))
     }
 
     /// What of the `i`-th file's transactions the history itself goes on from: all of the last file, else what the next file says came
     /// before it. Less only where a crash took from the server what had been archived already.
     pub(super) fn acknowledged(&self, i: usize) -> GtidSet {
-        match (self.files.get(i), self.files.get(i + 1)) {
-            (Some(file), Some(next)) => file.summary.gtids.intersection(&next.summary.previous_gtids),
+        match (self.files.get(i), self.previous.get(i + 1)) {
+            (Some(file), Some(previous)) => file.summary.gtids.intersection(previous),
             (Some(file), None) => file.summary.gtids.clone(),
             (None, _) => GtidSet::empty(Flavor::Mysql),
         }
@@ -48,17 +66,21 @@ impl<'a> History<'a> {
 
     /// Everything executed at its end.
     pub(super) fn executed(&self, flavor: Flavor) -> GtidSet {
-        let Some(last) = self.files.last() else { return GtidSet::empty(flavor) };
-        let mut all = last.summary.previous_gtids.clone();
+        let (Some(last), Some(previous)) = (self.files.last(), self.previous.last()) else {
+            return GtidSet::empty(flavor);
+        };
+        let mut all = previous.clone();
         add(&mut all, &last.summary.gtids);
         all
     }
 
-    /// Whether it went on after the moment a full shows.
-    pub(super) fn is_past(&self, full: &FullHead) -> bool {
-        let begun = |file: &&ArchivedFile| i64::from(file.id.created_unix) > full.consistent_at.as_second();
-        let last_commit = self.files.iter().filter_map(|file| file.summary.last_commit).max();
-        self.files.last().is_some_and(begun) || last_commit > Some(CommitTime::from(full.consistent_at))
+    /// What its own server wrote.
+    fn written(&self, flavor: Flavor) -> GtidSet {
+        let mut all = GtidSet::empty(flavor);
+        for file in &self.files {
+            add(&mut all, &by_server(&file.summary.gtids, self.server()));
+        }
+        all
     }
 
     /// The index of the file a full's position is in.
@@ -69,14 +91,17 @@ impl<'a> History<'a> {
             file.id.name == position.file
                 && match full.position_created_unix {
                     Some(created) => file.id.created_unix == created,
-                    None => i64::from(file.id.created_unix) <= full.consistent_at.as_second(),
+                    None if full.gtids.is_empty() => i64::from(file.id.created_unix) <= full.consistent_at.as_second(),
+                    None => file.summary.previous_gtids.is_subset(&full.gtids),
                 }
         })
     }
 
-    /// Whether a full was taken before this history began, so that equal GTIDs mean other transactions.
-    pub(super) fn reset_after(&self, full: &FullHead) -> bool {
-        self.after_reset && self.position_of(full).is_none() && full.consistent_at.as_second() < i64::from(self.begun())
+    /// Whether the file of a full's position is of this name but another one.
+    pub(super) fn has_other_file_of(&self, full: &FullHead) -> bool {
+        let (Some(position), Some(_)) = (&full.position, full.position_created_unix) else { return false };
+        let of_name = self.files.iter().any(|file| file.id.name == position.file);
+        full.server == self.server() && of_name && self.position_of(full).is_none()
     }
 }
 
@@ -90,20 +115,31 @@ impl<'a> Histories<'a> {
             by_server.entry(&file.id.server).or_default().push(file);
         }
         let mut all = Vec::new();
-        for (_, mut files) in by_server {
-            files.sort_by(|a, b| order(&a.id).cmp(&order(&b.id)));
-            let mut history = History { files: Vec::new(), after_reset: false };
-            for file in files {
-                let reset = history.files.last().is_some_and(|last| is_reset(last, file));
-                if reset {
-                    all.push(std::mem::replace(&mut history, History { files: Vec::new(), after_reset: true }));
+        for (_, files) in by_server {
+            let mut logs: Vec<History<'_>> = logs(files).into_iter().map(History::new).collect();
+            logs.sort_by_key(|log| (log.ended(), log.begun()));
+            for i in 1..logs.len() {
+                let before = logs.get(i - 1).and_then(|log| log.files.last().copied());
+                if let (Some(before), Some(log)) = (before, logs.get_mut(i)) {
+                    log.after_reset = log.files.first().is_some_and(|first| is_reset(before, first));
                 }
-                history.files.push(file);
             }
-            all.push(history);
+            all.extend(logs);
         }
-        all.sort_by_key(|history| std::cmp::Reverse(history.age_key()));
-        Self { flavor, all }
+        all.sort_by_key(|history| Reverse((!history.executed(flavor).is_empty(), history.ended(), history.begun())));
+        let mut histories = Self { flavor, all, logged: MariadbGtidSet::default() };
+        if flavor == Flavor::Mariadb {
+            writers::resolve(&mut histories);
+        }
+        let live = histories.choose_live();
+        if live < histories.all.len() {
+            let live = histories.all.remove(live);
+            histories.all.insert(0, live);
+        }
+        if let Some(live) = histories.live() {
+            histories.logged = writers::logged(std::iter::once(live).chain(histories.lenders(live)));
+        }
+        histories
     }
 
     /// The live lineage's newest part.
@@ -111,42 +147,194 @@ impl<'a> Histories<'a> {
         self.all.first()
     }
 
-    /// Of the other servers the one whose files begin right after this history's newest.
-    fn successor(&self, of: &History<'a>) -> Option<&History<'a>> {
-        let later = self.all.iter().filter(|h| h.server() != of.server() && h.begun() >= of.age_key().0);
-        later.min_by_key(|h| h.begun())
+    /// The index of the history that went on from the others: which has all of another and more; or which, where the two part, has
+    /// another server's transaction while the other has the same server's as before (MariaDB), or knows what the other's server wrote
+    /// while that one knows nothing of its own (MySQL). Where GTIDs do not tell, the one that committed last.
+    fn choose_live(&self) -> usize {
+        let executed: Vec<GtidSet> = self.all.iter().map(|history| history.executed(self.flavor)).collect();
+        let written: Vec<GtidSet> = self.all.iter().map(|history| history.written(self.flavor)).collect();
+        let none = GtidSet::empty(self.flavor);
+        let knows = |a: usize, b: usize| {
+            let (executed, written) = (executed.get(a).unwrap_or(&none), written.get(b).unwrap_or(&none));
+            !known(executed).intersection(written).is_empty()
+        };
+        let went_on_from = |a: usize, b: usize| {
+            if !self.lender_indexes(b).contains(&a) || !self.lender_indexes(a).contains(&b) {
+                return false;
+            }
+            let (ours, theirs) = (executed.get(a).unwrap_or(&none), executed.get(b).unwrap_or(&none));
+            match (theirs.is_subset(ours), ours.is_subset(theirs)) {
+                // MariaDB's stamps are the clients': there the one that got further, even if the other wrote nothing.
+                (true, is_same) => !is_same && (self.flavor == Flavor::Mariadb || knows(a, b)),
+                (false, true) => false,
+                (false, false) => match (ours, theirs) {
+                    (GtidSet::Mariadb(ours), GtidSet::Mariadb(theirs)) => writers::took_over(ours, theirs),
+                    _ => knows(a, b) && !knows(b, a),
+                },
+            }
+        };
+        let mut live = 0;
+        for _ in 0..self.all.len() {
+            match (0..self.all.len()).find(|&other| other != live && went_on_from(other, live)) {
+                Some(later) => live = later,
+                None => break,
+            }
+        }
+        live
     }
 
     /// A server's own history that a full was taken in.
     pub(super) fn own(&self, full: &FullHead) -> Option<&History<'a>> {
-        let mut of_server = self.all.iter().filter(|h| h.server() == full.server && !h.reset_after(full));
+        let mut of_server = self.all.iter().filter(|h| h.server() == full.server && !self.reset_after(h, full));
         of_server.clone().find(|h| h.position_of(full).is_some()).or_else(|| of_server.next())
     }
 
-    /// The histories that may lend what is missing before `of`: of other servers (or of its own where files lie out of order), newest first;
-    /// none from before the reset that `of` began with, and none that ended with a reset of its own.
+    /// Whether a full was taken before `history` began with a reset, so that equal GTIDs mean other transactions.
+    pub(super) fn reset_after(&self, history: &History<'a>, full: &FullHead) -> bool {
+        if !history.after_reset || history.position_of(full).is_some() {
+            return false;
+        }
+        let taken = CommitTime::from(full.consistent_at);
+        let before = self.all.iter().filter(|h| h.server() == history.server() && h.ended() <= history.ended());
+        let mut others = before.filter(|h| !std::ptr::eq(*h, history));
+        taken < history.begun() || others.any(|h| h.position_of(full).is_some() || taken <= h.ended())
+    }
+
+    /// The histories that may lend what is missing before `of`, newest first; none from before the reset that `of` began with, and
+    /// none that ended with a reset of its own.
     pub(super) fn lenders<'b>(&'b self, of: &'b History<'a>) -> impl Iterator<Item = &'b History<'a>> {
-        let ended_by_reset = |h: &History| {
-            self.all.iter().any(|later| later.server() == h.server() && later.after_reset && later.begun() > h.begun())
+        let index = self.all.iter().position(|h| std::ptr::eq(h, of));
+        let indexes = index.map(|index| self.lender_indexes(index)).unwrap_or_default();
+        indexes.into_iter().filter_map(|i| self.all.get(i))
+    }
+
+    pub(super) fn lender_indexes(&self, index: usize) -> Vec<usize> {
+        let Some(of) = self.all.get(index) else { return Vec::new() };
+        let ended_by_reset = |h: &History<'_>| {
+            let mut later = self.all.iter().filter(|l| l.server() == h.server() && l.after_reset);
+            later.any(|l| !std::ptr::eq(l, h) && (l.ended(), l.begun()) >= (h.ended(), h.begun()))
         };
-        self.all.iter().filter(move |h| {
-            h.server() != of.server() && !ended_by_reset(h) && !(of.after_reset && h.age_key().0 < of.begun())
-        })
+        let lends = |(i, h): &(usize, &History<'_>)| {
+            let forgotten = of.after_reset && (h.server() == of.server() || h.ended() < of.begun());
+            *i != index && !ended_by_reset(h) && !forgotten
+        };
+        self.all.iter().enumerate().filter(lends).map(|(i, _)| i).collect()
+    }
+
+    /// What of `previous` a server that has executed `covered` lacks. On MariaDB numbers below its position that no archived transaction
+    /// has are no holes: nobody used them.
+    pub(super) fn missing(&self, previous: &GtidSet, covered: &GtidSet) -> GtidSet {
+        match (previous, covered) {
+            (GtidSet::Mariadb(previous), GtidSet::Mariadb(covered)) => {
+                let mut missing = previous.difference(&covered.filled());
+                missing.extend(&previous.known().intersection(&self.logged).difference(covered));
+                GtidSet::Mariadb(missing)
+            }
+            _ => previous.difference(covered),
+        }
+    }
+
+    /// What of `set` (a full's, a replica's) the live lineage does not have.
+    pub(super) fn beyond(&self, set: &GtidSet, live: &History<'a>) -> GtidSet {
+        set.difference(&filled(&live.executed(self.flavor)))
+    }
+
+    /// Which of `set` are other transactions than the live lineage's of the same number, or cannot be told from such: two servers wrote
+    /// that number or a lower one, and the archive does not tell whose the live lineage has.
+    pub(super) fn contradicted(&self, set: &MariadbGtidSet) -> MariadbGtidSet {
+        let executed = self.live().map(|live| writers::of(&live.executed(self.flavor))).unwrap_or_default();
+        let mut found = MariadbGtidSet::default();
+        for gtid in set.domains().filter_map(|domain| set.last(domain)) {
+            let unknown = executed.unknown(gtid.domain);
+            let another = executed.contains_number(gtid.domain, gtid.seq) && !executed.contains(&gtid);
+            let contested = writers::contested(&self.logged, gtid.domain).intersection(&unknown);
+            let unclear =
+                unknown.contains(gtid.seq) && contested.ranges().next().is_some_and(|(first, _)| first <= gtid.seq);
+            if another || unclear {
+                found.insert(&gtid);
+            }
+        }
+        found
+    }
+
+    /// Whether the live lineage has what the full lacks, or went on after the moment it shows.
+    fn went_on_without(&self, live: &History<'a>, full: &FullHead) -> bool {
+        let taken = CommitTime::from(full.consistent_at);
+        let more = live.executed(self.flavor).difference(&filled(&full.gtids));
+        !more.is_empty() || live.ended() > taken || live.files.last().is_some_and(|file| created(file) > taken)
+    }
+
+    /// Why the live lineage lacks `beyond` of a full.
+    pub(super) fn cause(&self, full: &FullHead, live: &History<'a>, lost: &GtidSet) -> OffLineage {
+        if self.reset_after(live, full) {
+            OffLineage::Reset
+        } else if !lost.is_empty() || self.went_on_without(live, full) {
+            OffLineage::Fork
+        } else {
+            OffLineage::Ahead
+        }
+    }
+}
+
+/// One server's files: its logs, the one that committed last first.
+pub(super) fn newest_first(files: Vec<&ArchivedFile>) -> Vec<&ArchivedFile> {
+    let mut logs: Vec<History<'_>> = logs(files).into_iter().map(History::new).collect();
+    logs.sort_by_key(|log| Reverse((log.ended(), log.begun())));
+    logs.into_iter().flat_map(|log| log.files.into_iter().rev()).collect()
+}
+
+/// One server's files as the logs they make up: numbers rise, and each file knows what the one before it began with.
+fn logs(mut files: Vec<&ArchivedFile>) -> Vec<Vec<&ArchivedFile>> {
+    files.sort_by_key(|file| (number(&file.id.name), file.id.created_unix, &file.id.name));
+    let mut logs: Vec<Vec<&ArchivedFile>> = Vec::new();
+    for file in files {
+        let fit = |log: &Vec<&ArchivedFile>| {
+            let last = *log.last()?;
+            goes_on(last, file).then(|| {
+                let mut executed = last.summary.previous_gtids.clone();
+                add(&mut executed, &last.summary.gtids);
+                let whole = executed.is_subset(&file.summary.previous_gtids);
+                let stamps = (last.id.created_unix <= file.id.created_unix, last.id.created_unix);
+                (whole, executed.count(), number(&last.id.name), stamps)
+            })
+        };
+        let fits = logs.iter_mut().filter_map(|log| Some((fit(log)?, log)));
+        match fits.max_by_key(|(fit, _)| *fit) {
+            Some((_, log)) => log.push(file),
+            None => logs.push(vec![file]),
+        }
+    }
+    logs
+}
+
+fn goes_on(last: &ArchivedFile, next: &ArchivedFile) -> bool {
+    if number(&next.id.name) <= number(&last.id.name) {
+        return false;
+    }
+    match last.summary.gtids.flavor() {
+        Flavor::Mysql => !is_reset(last, next),
+        Flavor::Mariadb => !is_reset(last, next) && writers::goes_on(last, next),
     }
 }
 
 /// A file that knows less of what came before than the file before it knew: the server forgot, so it was reset.
 fn is_reset(last: &ArchivedFile, next: &ArchivedFile) -> bool {
-    if !last.summary.previous_gtids.is_subset(&next.summary.previous_gtids) {
+    let (before, now) = (&last.summary.previous_gtids, &next.summary.previous_gtids);
+    if let GtidSet::Mariadb(_) = now {
+        // A server that was built anew as a replica knows nothing either, but goes on counting where the others had got to.
+        let forgot = writers::stated(next).is_empty();
+        return forgot && (last.summary.transactions > 0 || !before.is_empty());
+    }
+    if !before.is_subset(now) {
         return true;
     }
     // Both began with nothing: either nothing was committed in between, or it was forgotten. Without GTIDs only the number tells.
-    let both_began_empty = next.summary.previous_gtids.is_empty() && last.summary.transactions > 0;
+    let both_began_empty = now.is_empty() && last.summary.transactions > 0;
     both_began_empty && (!last.summary.gtids.is_empty() || number(&next.id.name) <= number(&last.id.name))
 }
 
-pub(super) fn order(id: &FileId) -> (u32, u64, &str) {
-    (id.created_unix, number(&id.name), &id.name)
+fn created(file: &ArchivedFile) -> CommitTime {
+    CommitTime(i64::from(file.id.created_unix) * 1_000_000)
 }
 
 /// The number a file's name ends with.
@@ -169,21 +357,40 @@ pub(super) fn filled(set: &GtidSet) -> GtidSet {
     }
 }
 
+/// Those whose writers are known.
+pub(super) fn known(set: &GtidSet) -> GtidSet {
+    match set {
+        GtidSet::Mysql(_) => set.clone(),
+        GtidSet::Mariadb(set) => GtidSet::Mariadb(set.known()),
+    }
+}
+
+/// What of `set` the server that is archived as `server` wrote.
+fn by_server(set: &GtidSet, server: &str) -> GtidSet {
+    match set {
+        GtidSet::Mysql(set) => GtidSet::Mysql(set.of_sources(|uuid| uuid.to_string() == server)),
+        GtidSet::Mariadb(set) => {
+            let mut own = MariadbGtidSet::default();
+            for (domain, writer, numbers) in set.writers().filter(|(_, by, _)| format!("mariadb-{by}") == server) {
+                numbers.ranges().for_each(|(first, last)| own.insert_range(domain, writer, first, last));
+            }
+            GtidSet::Mariadb(own)
+        }
+    }
+}
+
 /// Transactions that the live lineage does not have.
 pub(super) fn forks(histories: &Histories<'_>) -> Vec<Fork> {
     let Some(live) = histories.live() else { return Vec::new() };
     let executed = live.executed(histories.flavor);
-    let mut forks = Vec::new();
+    let mut forks: Vec<Fork> = Vec::new();
     for history in std::iter::once(live).chain(histories.lenders(live)) {
         let mut fork =
             Fork { server: history.server().to_owned(), files: Vec::new(), gtids: GtidSet::empty(histories.flavor) };
         for (i, file) in history.files.iter().enumerate() {
             let mut lost = file.summary.gtids.difference(&history.acknowledged(i));
-            if history.server() != live.server() {
+            if !std::ptr::eq(history, live) {
                 add(&mut lost, &file.summary.gtids.difference(&executed));
-                if let Some(successor) = histories.successor(history) {
-                    add(&mut lost, &overwritten(history, file, successor));
-                }
             }
             if !lost.is_empty() {
                 fork.files.push(file.id.clone());
@@ -195,24 +402,4 @@ pub(super) fn forks(histories: &Histories<'_>) -> Vec<Fork> {
         }
     }
     forks
-}
-
-/// On MariaDB a new primary goes on counting where it had got to, so that a dead one's last transactions and the new one's first have
-/// the same numbers in the same domain. They are a fork if each wrote its own: the dead server wrote its highest, which is
-/// above what the new one started from, and the new one's highest is not the dead one's.
-fn overwritten(dead: &History<'_>, file: &ArchivedFile, successor: &History<'_>) -> GtidSet {
-    let none = GtidSet::empty(Flavor::Mariadb);
-    let (GtidSet::Mariadb(theirs), Some(first)) = (&file.summary.gtids, successor.files.first()) else {
-        return GtidSet::empty(file.summary.gtids.flavor());
-    };
-    let GtidSet::Mariadb(start) = &first.summary.previous_gtids else { return none };
-    let GtidSet::Mariadb(now) = successor.executed(Flavor::Mariadb) else { return none };
-    let mut suspects = MariadbGtidSet::default();
-    for (domain, writer, numbers) in theirs.domains() {
-        let own = format!("mariadb-{writer}") == dead.server();
-        if let (true, Some(seq)) = (own && now.last(domain).is_some_and(|gtid| gtid.server != writer), numbers.last()) {
-            suspects.insert_prefix(&MariadbGtid { domain, server: writer, seq });
-        }
-    }
-    GtidSet::Mariadb(theirs.difference(start).intersection(&suspects))
 }

@@ -8,12 +8,16 @@
 
 mod chain;
 mod history;
+mod writers;
 
+#[cfg(test)]
+mod failover_tests;
 #[cfg(test)]
 mod tests;
 
 use super::binlog_index::FileId;
 use super::catalog::{ArchivedFile, ArchivedRange, FullHead};
+use crate::model::gtid::MariadbGtidSet;
 use crate::model::{CommitTime, Flavor, GtidSet};
 use history::{Histories, forks};
 
@@ -151,8 +155,8 @@ impl Timeline {
         let mut by_age: Vec<&Chain> = chains.iter().collect();
         by_age.sort_by_key(|chain| chain.first);
         for chain in by_age {
-            let same =
-                windows.iter_mut().find(|w| w.end == chain.end && w.gtids == chain.gtids && reach(chain, &chains, w));
+            let gtids = as_executed(&chain.gtids);
+            let same = windows.iter_mut().find(|w| w.end == chain.end && w.gtids == gtids && reach(chain, &chains, w));
             match same {
                 Some(window) => {
                     window.fulls.push(chain.full.clone());
@@ -162,7 +166,7 @@ impl Timeline {
                     fulls: vec![chain.full.clone()],
                     first: chain.first,
                     latest: chain.latest,
-                    gtids: chain.gtids.clone(),
+                    gtids,
                     end: chain.end.clone(),
                 }),
             }
@@ -187,11 +191,9 @@ impl Timeline {
 
     /// The files of `server` with something of `gtids`, newest first, as far back as each is whole and followed by the next.
     pub fn back_from<'a>(files: &'a [ArchivedFile], server: &str, gtids: &GtidSet) -> Vec<&'a ArchivedFile> {
-        let mut own: Vec<_> = files
-            .iter()
-            .filter(|file| file.id.server == server && !file.summary.gtids.intersection(gtids).is_empty())
-            .collect();
-        own.sort_by(|a, b| history::order(&b.id).cmp(&history::order(&a.id)));
+        let own = files.iter().filter(|file| file.id.server == server).collect();
+        let mut own = history::newest_first(own);
+        own.retain(|file| !file.summary.gtids.intersection(gtids).is_empty());
         let broken = own.windows(2).position(|pair| !chain::follows(pair[1], pair[0]));
         own.truncate(broken.map_or(usize::MAX, |i| i + 1));
         own
@@ -201,6 +203,14 @@ impl Timeline {
     pub fn chain(&self, full: &str) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.full == full)
     }
+}
+
+/// A set as a server says it: on MariaDB a position.
+fn as_executed(set: &GtidSet) -> GtidSet {
+    let GtidSet::Mariadb(set) = set else { return set.clone() };
+    let mut position = MariadbGtidSet::default();
+    set.domains().filter_map(|domain| set.last(domain)).for_each(|last| position.insert_prefix(&last));
+    GtidSet::Mariadb(position)
 }
 
 /// Without GTIDs every set is empty: then the last file and offset tell whether chains end at the same place.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::config::LogicalConfig;
 use super::error::LogicalError;
 use super::session::{Session, bytes, number, text};
+use crate::model::gtid::MariadbGtidSet;
 use crate::model::{BinlogPosition, Flavor, GtidSet};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::quote;
@@ -161,7 +162,7 @@ async fn begin(holder: &mut Session, workers: &mut [Session], lock: Lock) -> Res
     if lock == Lock::None && self::prepared(holder, lock).await? != prepared {
         return Ok(None);
     }
-    if holder.flavor == Flavor::Mariadb && after.1.is_some() {
+    if holder.flavor == Flavor::Mariadb && after.position.is_some() {
         let mut seen = None;
         for worker in workers.iter_mut() {
             let own = snapshot_position(worker).await?;
@@ -171,15 +172,20 @@ async fn begin(holder: &mut Session, workers: &mut [Session], lock: Lock) -> Res
         }
         if let Some(position) = seen.flatten() {
             let sql = format!("SELECT BINLOG_GTID_POS({}, {})", quote::text(&position.file), position.offset);
-            after = (holder.value(&sql).await?, Some(position));
+            after.logged = holder.value(&sql).await?;
+            after.position = Some(position);
         }
+    }
+    let executed = furthest(&after.logged, &after.replicated)?;
+    if executed != after.logged && before.replicated != after.replicated {
+        return Ok(None);
     }
     let micros = holder.value("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)").await?;
     let at = micros.parse().ok().and_then(|us| Timestamp::from_microsecond(us).ok());
     let at = at.ok_or(LogicalError::Answer { doing: "the time" })?;
     let gtids =
-        GtidSet::parse(holder.flavor, &after.0).map_err(|_| LogicalError::Answer { doing: "its executed GTIDs" })?;
-    Ok(Some((at, gtids, after.1, prepared.0)))
+        GtidSet::parse(holder.flavor, &executed).map_err(|_| LogicalError::Answer { doing: "its executed GTIDs" })?;
+    Ok(Some((at, gtids, after.position, prepared.0)))
 }
 
 /// The XA transactions that are prepared. Every lock keeps them from changing; without one, as many XA statements were begun by then as is
@@ -207,11 +213,23 @@ async fn prepared(session: &mut Session, lock: Lock) -> Result<(Vec<String>, Vec
     Ok((ids, begun))
 }
 
-/// The executed GTIDs and the binlog position.
-async fn place(session: &mut Session) -> Result<(String, Option<BinlogPosition>), LogicalError> {
-    let gtids = match session.flavor {
-        Flavor::Mysql => session.value("SELECT @@GLOBAL.gtid_executed").await?,
-        Flavor::Mariadb => session.value("SELECT @@GLOBAL.gtid_binlog_pos").await?,
+/// Where a server is.
+#[derive(PartialEq, Eq)]
+struct Place {
+    /// The GTIDs that its binlog says are executed.
+    logged: String,
+    /// MariaDB: those that it replicated, and without log_slave_updates did not log.
+    replicated: String,
+    position: Option<BinlogPosition>,
+}
+
+async fn place(session: &mut Session) -> Result<Place, LogicalError> {
+    let (logged, replicated) = match session.flavor {
+        Flavor::Mysql => (session.value("SELECT @@GLOBAL.gtid_executed").await?, String::new()),
+        Flavor::Mariadb => (
+            session.value("SELECT @@GLOBAL.gtid_binlog_pos").await?,
+            session.value("SELECT @@GLOBAL.gtid_slave_pos").await?,
+        ),
     };
     let status = match session.query("SHOW BINARY LOG STATUS").await {
         // 8.0, 8.1 and MariaDB below 10.5.2 know the old words only.
@@ -221,7 +239,23 @@ async fn place(session: &mut Session) -> Result<(String, Option<BinlogPosition>)
         other => other?,
     };
     let position = status.first().map(|row| BinlogPosition { file: text(row, 0), offset: number(row, 1) });
-    Ok((gtids, position))
+    Ok(Place { logged, replicated, position })
+}
+
+/// What a server has executed that logged and replicated this: on MariaDB the further position of each domain.
+fn furthest(logged: &str, replicated: &str) -> Result<String, LogicalError> {
+    if replicated.is_empty() {
+        return Ok(logged.to_owned());
+    }
+    let parse = |text: &str| text.parse().map_err(|_| LogicalError::Answer { doing: "its executed GTIDs" });
+    let (logged, replicated): (MariadbGtidSet, MariadbGtidSet) = (parse(logged)?, parse(replicated)?);
+    let mut furthest = MariadbGtidSet::default();
+    let last_of = |set: &MariadbGtidSet, domain| set.last(domain).map(|gtid| (gtid.seq, gtid));
+    for domain in logged.union(&replicated).domains() {
+        let last = last_of(&logged, domain).max(last_of(&replicated, domain));
+        last.iter().for_each(|(_, gtid)| furthest.insert_prefix(gtid));
+    }
+    Ok(furthest.position())
 }
 
 async fn snapshot_position(session: &mut Session) -> Result<Option<BinlogPosition>, LogicalError> {
@@ -230,5 +264,23 @@ async fn snapshot_position(session: &mut Session) -> Result<Option<BinlogPositio
     match (of("binlog_snapshot_file"), of("binlog_snapshot_position").and_then(|p| p.parse().ok())) {
         (Some(file), Some(offset)) if !file.is_empty() => Ok(Some(BinlogPosition { file, offset })),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::furthest;
+
+    #[test]
+    fn what_a_server_replicated_without_logging_it_is_executed_too() {
+        for (logged, replicated, executed) in [
+            ("0-2-50", "0-1-100", "0-1-100"),
+            ("0-2-105", "0-1-100", "0-2-105"),
+            ("", "0-1-100,3-1-7", "0-1-100,3-1-7"),
+            ("1-2-9", "0-1-100,1-1-8", "0-1-100,1-2-9"),
+            ("0-1-5", "", "0-1-5"),
+        ] {
+            assert_eq!(furthest(logged, replicated).unwrap(), executed);
+        }
     }
 }

@@ -165,6 +165,11 @@ impl MysqlGtidSet {
         self.sources.iter().all(|(source, mine)| of.sources.get(source).is_some_and(|theirs| mine.is_subset(theirs)))
     }
 
+    /// Those that servers with such UUIDs wrote.
+    pub fn of_sources(&self, is_such: impl Fn(Uuid) -> bool) -> Self {
+        self.by_source(|(uuid, _), numbers| if is_such(*uuid) { numbers.clone() } else { IntervalSet::default() })
+    }
+
     fn by_source(&self, keep: impl Fn(&(Uuid, Option<Tag>), &IntervalSet) -> IntervalSet) -> Self {
         let kept = self.sources.iter().map(|(source, numbers)| (source.clone(), keep(source, numbers)));
         Self { sources: kept.filter(|(_, numbers)| !numbers.is_empty()).collect() }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -26,27 +26,15 @@ fn mysql_gtid() -> impl Strategy<Value = MysqlGtid> {
     })
 }
 
-/// Each number has one writer, as in one history.
+/// A number may be two servers': then it is two transactions.
 fn mariadb_gtid() -> impl Strategy<Value = MariadbGtid> {
-    (0..2_u32, 1..40_u64).prop_map(|(domain, seq)| MariadbGtid { domain, server: 1 + (seq % 3) as u32, seq })
+    (0..2_u32, 1..3_u32, 1..30_u64).prop_map(|(domain, server, seq)| MariadbGtid { domain, server, seq })
 }
 
 fn mysql_set(gtids: &HashSet<MysqlGtid>) -> MysqlGtidSet {
     let mut set = MysqlGtidSet::default();
     gtids.iter().for_each(|gtid| assert!(set.insert(gtid)));
     set
-}
-
-/// What a set of MariaDB keeps of its transactions.
-fn mariadb_model(gtids: &HashSet<MariadbGtid>) -> (HashSet<(u32, u64)>, BTreeMap<u32, MariadbGtid>) {
-    let mut highest: BTreeMap<u32, MariadbGtid> = BTreeMap::new();
-    for gtid in gtids {
-        let last = highest.entry(gtid.domain).or_insert(*gtid);
-        if gtid.seq > last.seq {
-            *last = *gtid;
-        }
-    }
-    (gtids.iter().map(|gtid| (gtid.domain, gtid.seq)).collect(), highest)
 }
 
 fn mariadb_set(gtids: &HashSet<MariadbGtid>) -> MariadbGtidSet {
@@ -68,12 +56,12 @@ fn members(set: &MysqlGtidSet) -> HashSet<MysqlGtid> {
     set.sources().flat_map(of).collect()
 }
 
-fn mariadb_members(set: &MariadbGtidSet) -> HashSet<(u32, u64)> {
-    let of = |(domain, _, numbers): (u32, u32, &IntervalSet)| {
+fn mariadb_members(set: &MariadbGtidSet) -> HashSet<MariadbGtid> {
+    let of = |(domain, server, numbers): (u32, u32, &IntervalSet)| {
         let ranges: Vec<_> = numbers.ranges().collect();
-        ranges.into_iter().flat_map(|(first, last)| first..=last).map(move |seq| (domain, seq))
+        ranges.into_iter().flat_map(|(first, last)| first..=last).map(move |seq| MariadbGtid { domain, server, seq })
     };
-    set.domains().flat_map(of).collect()
+    set.writers().flat_map(of).collect()
 }
 
 proptest! {
@@ -107,16 +95,48 @@ proptest! {
         probe in mariadb_gtid(),
     ) {
         let (set_a, set_b) = (mariadb_set(&a), mariadb_set(&b));
-        prop_assert_eq!(mariadb_members(&set_a), mariadb_model(&a).0);
+        prop_assert_eq!(mariadb_members(&set_a), a.clone());
         prop_assert_eq!(set_a.count(), a.len() as u64);
         prop_assert_eq!(set_a.contains(&probe), a.contains(&probe));
         prop_assert_eq!(set_a.clone().insert(&probe), !a.contains(&probe));
-        prop_assert_eq!(mariadb_members(&set_a.difference(&set_b)), mariadb_model(&(&a - &b)).0);
-        prop_assert_eq!(mariadb_members(&set_a.intersection(&set_b)), mariadb_model(&(&a & &b)).0);
+        prop_assert_eq!(set_a.difference(&set_b), mariadb_set(&(&a - &b)));
+        prop_assert_eq!(set_a.intersection(&set_b), mariadb_set(&(&a & &b)));
         prop_assert_eq!(set_a.is_subset(&set_b), a.is_subset(&b));
         prop_assert_eq!(set_a.union(&set_b), mariadb_set(&(&a | &b)));
-        for (domain, last) in mariadb_model(&a).1 {
-            prop_assert_eq!(set_a.last(domain), Some(last));
+        for domain in 0..2 {
+            let last = a.iter().filter(|gtid| gtid.domain == domain).max_by_key(|gtid| (gtid.seq, gtid.server));
+            prop_assert_eq!(set_a.last(domain), last.copied());
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_writer_is_any_of_that_number(
+        a in prop::collection::hash_set(mariadb_gtid(), 0..40),
+        b in prop::collection::hash_set(mariadb_gtid(), 0..40),
+        unknown_a in prop::collection::hash_set((0..2_u32, 1..30_u64), 0..20),
+        unknown_b in prop::collection::hash_set((0..2_u32, 1..30_u64), 0..20),
+    ) {
+        let with = |known: &HashSet<MariadbGtid>, unknown: &HashSet<(u32, u64)>| {
+            let mut set = mariadb_set(known);
+            unknown.iter().for_each(|(domain, seq)| set.insert_unknown(*domain, *seq, *seq));
+            set
+        };
+        let (set_a, set_b) = (with(&a, &unknown_a), with(&b, &unknown_b));
+        let (less, both) = (set_a.difference(&set_b), set_a.intersection(&set_b));
+        prop_assert_eq!(mariadb(&set_a.to_string()), set_a.clone());
+        prop_assert_eq!(less.union(&both).numbers(0), set_a.numbers(0));
+        prop_assert!(less.difference(&set_b) == less && both.is_subset(&set_b) && both.is_subset(&set_a));
+        prop_assert_eq!(set_a.is_subset(&set_b), less.is_empty());
+        for gtid in &a {
+            let there = set_b.contains(gtid);
+            prop_assert_eq!(there, b.contains(gtid) || set_b.unknown(gtid.domain).contains(gtid.seq));
+            prop_assert_eq!(less.contains(gtid), !there);
+            prop_assert_eq!(both.contains(gtid), there);
+        }
+        for domain in 0..2 {
+            // What one knows, what both have of it knows.
+            let told = set_a.unknown(domain).intersection(&set_b.known().numbers(domain));
+            prop_assert!(both.unknown(domain).intersection(&told).is_empty());
         }
     }
 
@@ -213,7 +233,10 @@ fn the_highest_numbers_neither_wrap_nor_take_memory() {
     let all = mariadb(&format!("0-1-{},1-1-{}", u64::MAX, u64::MAX));
     assert_eq!(all.count(), u64::MAX, "saturates");
     assert!(!all.clone().insert(&MariadbGtid { domain: 0, server: 1, seq: u64::MAX }));
-    assert_eq!(all.difference(&mariadb("0-1-5")).to_string(), format!("0-1-6..{0},1-1-{0}", u64::MAX));
+    assert_eq!(
+        all.difference(&mariadb("0-1-5")).to_string(),
+        format!("0-?-6..{1},0-1-{0}..{0},1-1-{0}", u64::MAX, u64::MAX - 1)
+    );
     // A count of 2^55 servers, and of 2^64 - 1 intervals, in a few bytes.
     assert!(MysqlGtidSet::decode_wire(&[0, 0, 0, 0, 0, 0, 128, 0]).is_err());
     assert!(MysqlGtidSet::decode_wire(&[[1, 0, 0, 0, 0, 0, 0, 0].as_slice(), &[7; 16], &[255; 8]].concat()).is_err());
@@ -257,8 +280,13 @@ fn one_number_by_two_servers_is_two_transactions() {
     assert!(!ours.is_subset(&fork));
     assert!(!ours.contains(&"0-2-100".parse().unwrap()));
     assert_eq!(ours.difference(&fork).to_string(), "0-1-100..100");
-    assert_eq!(ours.intersection(&fork).to_string(), "0-1-99");
+    assert_eq!(ours.intersection(&fork).to_string(), "0-?-1..99");
     assert!(mariadb("0-1-50").is_subset(&fork), "who wrote 50 of the longer history is not known");
+    let (dead, new) = (mariadb("0-1-1..103"), mariadb("0-1-1..100,0-2-101..110"));
+    assert_eq!(dead.difference(&new).to_string(), "0-1-101..103");
+    assert_eq!(new.intersection(&dead).to_string(), "0-1-1..100");
+    assert_eq!(dead.union(&new).count(), 113);
+    assert_eq!(mariadb("0-2-105").intersection(&dead).to_string(), "0-1-1..103", "the position tells of 105 only");
 }
 
 #[test]
@@ -267,11 +295,13 @@ fn a_mariadb_position_is_a_prefix_and_prints_back() {
     assert_eq!(set.count(), 105);
     assert_eq!(set.to_string(), "0-1-100,1-2-5");
     let later = mariadb("0-3-120,1-2-5").difference(&set);
-    assert_eq!((later.to_string(), later.position()), ("0-3-101..120".to_owned(), "0-3-120".to_owned()));
+    assert_eq!((later.to_string(), later.position()), ("0-?-101..119,0-3-120..120".to_owned(), "0-3-120".to_owned()));
     let holes = mariadb("0-1-1..3,0-1-7..9");
-    assert_eq!(holes.to_string(), "0-1-3,0-1-7..9");
+    assert_eq!(holes.to_string(), "0-1-1..3,0-1-7..9");
     assert_eq!(holes.position(), "0-1-9");
-    assert_eq!(holes.filled(), mariadb("0-1-9"));
+    assert_eq!(holes.filled().to_string(), "0-1-1..3,0-?-4..6,0-1-7..9");
+    let onward = mariadb("0-1-100,0-1-101..120");
+    assert_eq!((onward.to_string(), onward.position()), ("0-1-100,0-1-101..120".to_owned(), "0-1-120".to_owned()));
 }
 
 #[test]

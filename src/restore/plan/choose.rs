@@ -8,7 +8,7 @@ use super::explain::{explain, left_out};
 use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, prepared, shown};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage};
-use crate::model::gtid::{MariadbGtid, MariadbGtidSet};
+use crate::model::gtid::MariadbGtidSet;
 use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet};
 
 /// A prefix of one file, up to the end of a whole transaction (or of the file's head).
@@ -241,20 +241,10 @@ fn file_called<'a>(facts: &'a Facts, name: &str) -> Result<&'a ArchivedFile, Pla
 
 /// MariaDB: `0-1-5` names one transaction here, not all before it.
 pub(super) fn exact(set: &GtidSet) -> GtidSet {
-    let GtidSet::Mariadb(of) = set else { return set.clone() };
-    let mut out = MariadbGtidSet::default();
-    for last in of.domains().filter_map(|(domain, ..)| of.last(domain)) {
-        out.insert(&last);
+    match set {
+        GtidSet::Mysql(_) => set.clone(),
+        GtidSet::Mariadb(set) => GtidSet::Mariadb(set.known()),
     }
-    for (domain, server, numbers) in of.domains() {
-        if numbers.ranges().next().is_none_or(|(first, _)| first == 1) {
-            continue;
-        }
-        for (low, high) in numbers.ranges() {
-            (low..=high).for_each(|seq| _ = out.insert(&MariadbGtid { domain, server, seq }));
-        }
-    }
-    GtidSet::Mariadb(out)
 }
 
 /// The union of two sets of one archive (which has one flavor).
@@ -267,7 +257,7 @@ pub(in crate::restore) fn joined(a: &GtidSet, b: &GtidSet) -> GtidSet {
 pub(in crate::restore) fn closure(set: &GtidSet) -> GtidSet {
     let GtidSet::Mariadb(of) = set else { return set.clone() };
     let mut closed = MariadbGtidSet::default();
-    for last in of.domains().filter_map(|(domain, ..)| of.last(domain)) {
+    for last in of.domains().filter_map(|domain| of.last(domain)) {
         closed.insert_prefix(&last);
     }
     GtidSet::Mariadb(closed)

@@ -63,10 +63,9 @@ pub fn before_replay(base: &GtidSet, prepared: &GtidSet) -> GtidSet {
         return base.difference(prepared);
     };
     let mut out = MariadbGtidSet::default();
-    for last in base.domains().filter_map(|(domain, ..)| base.last(domain)) {
-        let first = prepared.domains().filter(|(domain, ..)| *domain == last.domain);
-        let first = first.filter_map(|(.., numbers)| numbers.ranges().next()).map(|(low, _)| low).min();
-        match first {
+    for last in base.domains().filter_map(|domain| base.last(domain)) {
+        let first = prepared.numbers(last.domain).ranges().next();
+        match first.map(|(low, _)| low) {
             None => out.insert_prefix(&last),
             Some(0 | 1) => {}
             Some(first) => out.insert_prefix(&MariadbGtid { seq: first - 1, ..last }),
@@ -81,7 +80,7 @@ pub fn after_replay(executed: &GtidSet, prepared: &GtidSet, replay: &GtidSet, ex
     let (GtidSet::Mariadb(executed), GtidSet::Mariadb(prepared)) = (executed, prepared) else { return None };
     let (GtidSet::Mariadb(replay), GtidSet::Mariadb(expected)) = (replay, expected) else { return None };
     let mut out = executed.clone();
-    for last in prepared.domains().filter_map(|(domain, ..)| prepared.last(domain)) {
+    for last in prepared.domains().filter_map(|domain| prepared.last(domain)) {
         let there = executed.last(last.domain).is_some_and(|at| at.seq == last.seq);
         let nothing_else = replay.last(last.domain).is_some_and(|of| of.seq == last.seq);
         if there
