@@ -1,6 +1,7 @@
 //! How far one full can be taken forward.
 
-use super::history::{Histories, History, add, known, number};
+use super::history::{Histories, History, add, known};
+use super::logs::number;
 use super::{Addressing, Chain, ChainEnd, Fork, Gap, Link, OffLineage};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::{CommitTime, GtidSet};

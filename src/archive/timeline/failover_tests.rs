@@ -256,13 +256,9 @@ impl World {
 
     fn archived(&self, stamps: &[u32]) -> Vec<ArchivedFile> {
         let files = self.files.iter().enumerate().map(|(i, (server, number, state, gtids, last))| {
-            // As a GTID_LIST says it.
-            let list = crate::mysql::event::GtidList {
-                gtids: state.iter().map(|(&server, &seq)| MariadbGtid { domain: 0, server, seq }).collect(),
-                until_reached: false,
-            };
+            let state: Vec<_> = state.iter().map(|(&server, &seq)| MariadbGtid { domain: 0, server, seq }).collect();
+            let previous = GtidSet::Mariadb(MariadbGtidSet::of_state(&state));
             let stamp = stamps[i % stamps.len()] * 1000 + u32::try_from(i).unwrap();
-            let previous = GtidSet::Mariadb(list.executed());
             let mut file = file(&format!("mariadb-{server}"), *number, stamp, previous, set(gtids));
             file.summary.first_commit = None;
             file.summary.last_commit = (!gtids.is_empty()).then_some(CommitTime(i64::from(*last) * 1_000_000));

@@ -6,8 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::writers;
-use super::{Fork, OffLineage};
+use super::logs::{created, is_reset, logs};
+use super::{Fork, OffLineage, writers};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{CommitTime, Flavor, GtidSet};
@@ -281,65 +281,6 @@ pub(super) fn newest_first(files: Vec<&ArchivedFile>) -> Vec<&ArchivedFile> {
     let mut logs: Vec<History<'_>> = logs(files).into_iter().map(History::new).collect();
     logs.sort_by_key(|log| Reverse((log.ended(), log.begun())));
     logs.into_iter().flat_map(|log| log.files.into_iter().rev()).collect()
-}
-
-/// One server's files as the logs they make up: numbers rise, and each file knows what the one before it began with.
-fn logs(mut files: Vec<&ArchivedFile>) -> Vec<Vec<&ArchivedFile>> {
-    files.sort_by_key(|file| (number(&file.id.name), file.id.created_unix, &file.id.name));
-    let mut logs: Vec<Vec<&ArchivedFile>> = Vec::new();
-    for file in files {
-        let fit = |log: &Vec<&ArchivedFile>| {
-            let last = *log.last()?;
-            goes_on(last, file).then(|| {
-                let mut executed = last.summary.previous_gtids.clone();
-                add(&mut executed, &last.summary.gtids);
-                let whole = executed.is_subset(&file.summary.previous_gtids);
-                let stamps = (last.id.created_unix <= file.id.created_unix, last.id.created_unix);
-                (whole, executed.count(), number(&last.id.name), stamps)
-            })
-        };
-        let fits = logs.iter_mut().filter_map(|log| Some((fit(log)?, log)));
-        match fits.max_by_key(|(fit, _)| *fit) {
-            Some((_, log)) => log.push(file),
-            None => logs.push(vec![file]),
-        }
-    }
-    logs
-}
-
-fn goes_on(last: &ArchivedFile, next: &ArchivedFile) -> bool {
-    if number(&next.id.name) <= number(&last.id.name) {
-        return false;
-    }
-    match last.summary.gtids.flavor() {
-        Flavor::Mysql => !is_reset(last, next),
-        Flavor::Mariadb => !is_reset(last, next) && writers::goes_on(last, next),
-    }
-}
-
-/// A file that knows less of what came before than the file before it knew: the server forgot, so it was reset.
-fn is_reset(last: &ArchivedFile, next: &ArchivedFile) -> bool {
-    let (before, now) = (&last.summary.previous_gtids, &next.summary.previous_gtids);
-    if let GtidSet::Mariadb(_) = now {
-        // A server that was built anew as a replica knows nothing either, but goes on counting where the others had got to.
-        let forgot = writers::stated(next).is_empty();
-        return forgot && (last.summary.transactions > 0 || !before.is_empty());
-    }
-    if !before.is_subset(now) {
-        return true;
-    }
-    // Both began with nothing: either nothing was committed in between, or it was forgotten. Without GTIDs only the number tells.
-    let both_began_empty = now.is_empty() && last.summary.transactions > 0;
-    both_began_empty && (!last.summary.gtids.is_empty() || number(&next.id.name) <= number(&last.id.name))
-}
-
-fn created(file: &ArchivedFile) -> CommitTime {
-    CommitTime(i64::from(file.id.created_unix) * 1_000_000)
-}
-
-/// The number a file's name ends with.
-pub(super) fn number(name: &str) -> u64 {
-    name.rsplit_once('.').and_then(|(_, digits)| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Unions sets of the one flavor that [`Histories::new`] let in.

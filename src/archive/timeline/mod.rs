@@ -8,6 +8,7 @@
 
 mod chain;
 mod history;
+mod logs;
 mod writers;
 
 #[cfg(test)]

@@ -64,6 +64,25 @@ struct Domain {
 }
 
 impl MariadbGtidSet {
+    /// What a server's state (`@@gtid_binlog_state`, GTID_LIST) says: everything up to the highest of each domain. It lists every server that
+    /// transactions were logged of, so the highest one's server wrote everything after the second highest.
+    pub fn of_state(state: &[MariadbGtid]) -> Self {
+        let mut set = Self::default();
+        let mut sorted = state.to_vec();
+        sorted.sort_unstable_by_key(|gtid| (gtid.domain, gtid.seq));
+        let mut sorted = sorted.iter().peekable();
+        let mut below: Option<&MariadbGtid> = None;
+        while let Some(gtid) = sorted.next() {
+            let is_top = sorted.peek().is_none_or(|next| next.domain != gtid.domain);
+            if let Some(below) = below.filter(|below| is_top && below.domain == gtid.domain) {
+                set.insert_range(gtid.domain, gtid.server, below.seq.saturating_add(1), gtid.seq);
+            }
+            set.insert_prefix(gtid);
+            below = Some(gtid);
+        }
+        set
+    }
+
     /// The domains with any transaction.
     pub fn domains(&self) -> impl Iterator<Item = u32> {
         self.domains.keys().copied()

@@ -131,23 +131,9 @@ impl GtidList {
         Ok(Self { gtids, until_reached: head & Self::UNTIL_REACHED != 0 })
     }
 
-    /// Everything executed before this file: all up to the highest of each domain. A server's state lists every server that it
-    /// logged transactions of, so the highest one's server wrote everything after the second highest.
+    /// Everything executed before this file.
     pub fn executed(&self) -> MariadbGtidSet {
-        let mut set = MariadbGtidSet::default();
-        let mut sorted = self.gtids.clone();
-        sorted.sort_unstable_by_key(|gtid| (gtid.domain, gtid.seq));
-        let mut sorted = sorted.iter().peekable();
-        let mut below: Option<&MariadbGtid> = None;
-        while let Some(gtid) = sorted.next() {
-            let is_top = sorted.peek().is_none_or(|next| next.domain != gtid.domain);
-            if let Some(below) = below.filter(|below| is_top && below.domain == gtid.domain) {
-                set.insert_range(gtid.domain, gtid.server, below.seq.saturating_add(1), gtid.seq);
-            }
-            set.insert_prefix(gtid);
-            below = Some(gtid);
-        }
-        set
+        MariadbGtidSet::of_state(&self.gtids)
     }
 }
 
