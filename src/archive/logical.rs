@@ -92,6 +92,9 @@ pub struct ServerRecord {
     pub before_schemas: Vec<SqlText>,
     /// Loadable functions (name, library) that must be installed by hand.
     pub loadable_functions: Vec<(String, String)>,
+    /// Statements that make what `mysql.servers` holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_servers: Vec<SqlText>,
 }
 
 /// A schema.
@@ -102,6 +105,9 @@ pub struct Schema {
     pub name: String,
     /// `CREATE DATABASE …`.
     pub create: SqlText,
+    /// MySQL: `READ ONLY = 1`, to be set once everything is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
 }
 
 /// A table and where its rows are.

@@ -16,6 +16,7 @@ mod lab;
 mod memory;
 mod privileges;
 mod processes;
+mod ranges;
 mod recovery;
 mod restore;
 mod semisync;

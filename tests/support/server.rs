@@ -286,6 +286,8 @@ impl Server {
         command.arg("--no-defaults").args(run_as());
         command.arg(argument("--datadir", &self.datadir())).arg(argument("--socket", &self.socket()));
         command.arg(argument("--log-error", &dir.join("error.log"))).arg(argument("--pid-file", &dir.join("pid")));
+        // A starting server removes the temporary tables of everybody in its folder for them.
+        command.arg(argument("--tmpdir", dir));
         command.arg(format!("--port={}", self.port)).arg(format!("--server-id={}", self.server_id));
         command.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--log-bin=binlog", "--sync-binlog=1"]);
         command.args(["--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=64M", "--max-connections=200"]);

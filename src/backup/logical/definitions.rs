@@ -96,19 +96,58 @@ async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
         partial_revokes,
         before_schemas,
         loadable_functions: functions.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
+        foreign_servers: foreign_servers(session).await?,
     })
+}
+
+/// What `CREATE SERVER` made, passwords included: they are rows of a table like others.
+async fn foreign_servers(session: &mut Session) -> Result<Vec<SqlText>, LogicalError> {
+    let sql = "SELECT Server_name, Wrapper, Host, Db, Username, Password, Socket, Owner, Port FROM mysql.servers ORDER BY Server_name";
+    let mut out = Vec::new();
+    for row in session.query(sql).await? {
+        let mut options = Vec::new();
+        for (i, option) in ["HOST", "DATABASE", "USER", "PASSWORD", "SOCKET", "OWNER"].iter().enumerate() {
+            let value = text(&row, i + 2);
+            if !value.is_empty() {
+                // These take no expression; the restore's sql_mode knows backslashes.
+                options.push(format!("{option} '{}'", value.replace('\\', "\\\\").replace('\'', "''")));
+            }
+        }
+        if number(&row, 8) > 0 || options.is_empty() {
+            options.push(format!("PORT {}", number(&row, 8)));
+        }
+        let (name, wrapper) = (quote::identifier(&text(&row, 0)), quote::identifier(&text(&row, 1)));
+        out.push(
+            format!("CREATE SERVER {name} FOREIGN DATA WRAPPER {wrapper} OPTIONS ({})", options.join(", ")).into(),
+        );
+    }
+    Ok(out)
 }
 
 async fn schemas(session: &mut Session) -> Result<Vec<Schema>, LogicalError> {
     let sql = format!(
         "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE LOWER(SCHEMA_NAME) NOT IN {SYSTEM_SCHEMAS} ORDER BY SCHEMA_NAME"
     );
+    let read_only = match session.flavor {
+        Flavor::Mysql => {
+            let sql =
+                "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA_EXTENSIONS WHERE OPTIONS LIKE '%READ ONLY=1%'";
+            match session.query(sql).await {
+                // Before 8.0.22 there are none.
+                Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1109) => {
+                    Vec::new()
+                }
+                rows => rows?.iter().map(|row| text(row, 0)).collect(),
+            }
+        }
+        Flavor::Mariadb => Vec::new(),
+    };
     let mut out = Vec::new();
     for row in session.query(&sql).await? {
         let name = text(&row, 0);
         let create =
             session.row(&format!("SHOW CREATE DATABASE {}", quote::identifier(&name)), "SHOW CREATE DATABASE").await?;
-        out.push(Schema { create: sql_text(&create, 1, &name)?, name });
+        out.push(Schema { create: sql_text(&create, 1, &name)?, read_only: read_only.contains(&name), name });
     }
     Ok(out)
 }
@@ -126,7 +165,15 @@ async fn tables(session: &mut Session) -> Result<BTreeMap<(String, String), Tabl
     for row in session.query(&sql).await? {
         let (schema, name, table_type, engine) = (text(&row, 0), text(&row, 1), text(&row, 2), text(&row, 3));
         if engine.is_empty() {
-            let reason = format!("the source cannot open it ({}); repair or drop it", text(&row, 6));
+            let comment = text(&row, 6);
+            // DDL is at it: neither there nor gone.
+            if ["Lock wait timeout", "Deadlock", "doesn't exist", "definition has changed"]
+                .iter()
+                .any(|word| comment.contains(word))
+            {
+                return Err(LogicalError::Changed { what: quote::qualified(&schema, &name) });
+            }
+            let reason = format!("the source cannot open it ({comment}); repair or drop it");
             return Err(LogicalError::Unsupported { what: quote::qualified(&schema, &name), reason });
         }
         let kind = match engine.to_ascii_uppercase().as_str() {

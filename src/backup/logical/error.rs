@@ -113,9 +113,13 @@ impl LogicalError {
     pub(super) fn is_definition_change(&self) -> bool {
         match self {
             Self::Changed { .. } => true,
-            // No such schema, table, column, routine, event, trigger or view any more; table definition changed; a lock of DDL.
+            // No such schema, table, column, routine, event, trigger or view any more; table definition changed; a lock of DDL, in whose
+            // way only DDL can be: rows are read without locks.
             Self::Sql { source, .. } => source.server_error().is_some_and(|e| {
-                matches!(e.code, 1049 | 1146 | 1054 | 1305 | 1360 | 1412 | 1539 | 1735 | 1356 | 1141 | 1396 | 1269)
+                matches!(
+                    e.code,
+                    1049 | 1146 | 1054 | 1305 | 1360 | 1412 | 1539 | 1735 | 1356 | 1141 | 1396 | 1269 | 1205 | 1213
+                )
             }),
             _ => false,
         }

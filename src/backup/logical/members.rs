@@ -1,5 +1,5 @@
 //! The true members of ENUM and SET columns. Servers print definitions in three-byte UTF-8, other characters as `?`; a temporary
-//! table of the column's own type, filled with every member's number, tells them.
+//! table (MySQL) or a variable (MariaDB) of the column's own type, set to every member's number, tells them.
 
 use super::columns::ColumnInfo;
 use super::error::LogicalError;
@@ -28,11 +28,6 @@ pub(super) async fn restore(
                 column.name
             )
         };
-        if session.flavor == Flavor::Mariadb {
-            // It logs what becomes of temporary tables: a backup must leave no transaction on its source.
-            warnings.push(unknown(""));
-            continue;
-        }
         let denied = |e: &ServerError| matches!(e.code, 1044 | 1142 | 1227 | 1290);
         let members = match members(session, schema, &table, column).await {
             Ok(members) => members,
@@ -61,13 +56,14 @@ async fn members(
     table: &str,
     column: &ColumnInfo,
 ) -> Result<Vec<String>, LogicalError> {
+    if session.flavor == Flavor::Mariadb {
+        return members_by_variable(session, table, column).await;
+    }
     let (own, scratch) = (quote::identifier(&column.name), quote::qualified(schema, "tidemark_members"));
     session.exec(&format!("CREATE TEMPORARY TABLE {scratch} SELECT {own} AS member FROM {table} LIMIT 0")).await?;
     let mut out = Vec::new();
     // Number by number, until one is not taken.
-    for number in 0u32.. {
-        let value =
-            if column.data_type == "set" { 1u64.checked_shl(number).unwrap_or(0) } else { u64::from(number) + 1 };
+    for value in values(column) {
         session.exec(&format!("DELETE FROM {scratch}")).await?;
         session.exec(&format!("INSERT IGNORE INTO {scratch} VALUES ({value})")).await?;
         let row =
@@ -81,11 +77,44 @@ async fn members(
     Ok(out)
 }
 
+/// MariaDB logs what becomes of temporary tables, and a backup must leave no transaction on its source; it has variables of a column's type.
+async fn members_by_variable(
+    session: &mut Session,
+    table: &str,
+    column: &ColumnInfo,
+) -> Result<Vec<String>, LogicalError> {
+    let own = quote::identifier(&column.name);
+    let mut out = Vec::new();
+    for value in values(column) {
+        session
+            .exec(&format!(
+                "BEGIN NOT ATOMIC DECLARE member TYPE OF {table}.{own}; SET member = {value}; \
+                 SET @tidemark_number = member + 0, @tidemark_member = HEX(member); END"
+            ))
+            .await?;
+        let row = session.row("SELECT @tidemark_number, @tidemark_member", "a member").await?;
+        if text(&row, 0) != value.to_string() || value == 0 {
+            break;
+        }
+        out.push(text(&row, 1));
+    }
+    Ok(out)
+}
+
+/// The numbers its members may have, in order.
+fn values(column: &ColumnInfo) -> impl Iterator<Item = u64> {
+    let is_set = column.data_type == "set";
+    (0u32..).map(move |n| if is_set { 1u64.checked_shl(n).unwrap_or(0) } else { u64::from(n) + 1 })
+}
+
 /// The definition with a column's members spelled in hexadecimal.
 fn with_members(create: &[u8], column: &ColumnInfo, members: &[String]) -> Option<Vec<u8>> {
     let head = format!("\n  {} ", quote::identifier(&column.name));
     let printed = format!("{head}{}", column.column_type);
     let at = memchr::memmem::find(create, printed.as_bytes())?;
+    if members.is_empty() {
+        return None;
+    }
     // An empty member has no hexadecimal form.
     let list: Vec<_> =
         members.iter().map(|hex| if hex.is_empty() { "''".to_owned() } else { format!("0x{hex}") }).collect();

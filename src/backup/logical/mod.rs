@@ -11,6 +11,7 @@ mod copy;
 mod definitions;
 mod error;
 mod json;
+mod keyset;
 mod look;
 mod members;
 mod output;

@@ -1,7 +1,10 @@
-//! Cuts a large table into ranges of its primary key, from the optimizer's estimates alone: no row is read.
+//! Cuts a large table into ranges of its key: an integer that leads it from the optimizer's estimates alone, no row is read; any other, or
+//! where that does not help, by values that are there ([`keyset`]).
 
 use super::error::LogicalError;
+use super::keyset::{self, Kind};
 use super::session::{Session, text};
+use crate::model::Flavor;
 use crate::mysql::quote;
 
 /// More estimates than this are not asked for.
@@ -14,18 +17,38 @@ pub(super) async fn plan(
     name: &str,
     wanted: u64,
 ) -> Result<Vec<Option<String>>, LogicalError> {
-    let Some(key) = leading_integer_key(session, schema, name).await? else { return Ok(vec![None]) };
-    let key = quote::identifier(&key);
-    let table = quote::qualified(schema, name);
+    let Some(key) = keyset::key(session, schema, name).await? else { return Ok(vec![None]) };
+    if let Some(first) = key.columns.first().filter(|column| column.kind == Kind::Integer) {
+        let (conditions, even) = by_estimates(session, schema, name, &key.index, &first.name, wanted).await?;
+        // A few values of the first column may hold all rows.
+        if even || key.columns.len() == 1 {
+            return Ok(conditions);
+        }
+    }
+    keyset::plan(session, schema, name, &key, wanted).await
+}
+
+/// Conditions, and whether no range is much larger than the others.
+async fn by_estimates(
+    session: &mut Session,
+    schema: &str,
+    name: &str,
+    index: &str,
+    column: &str,
+    wanted: u64,
+) -> Result<(Vec<Option<String>>, bool), LogicalError> {
+    let (key, index) = (quote::identifier(column), quote::identifier(index));
+    let table = format!("{} FORCE INDEX ({index})", quote::qualified(schema, name));
     let row = session.row(&format!("SELECT MIN({key}), MAX({key}) FROM {table}"), "the bounds of a key").await?;
     let (Ok(min), Ok(max)) = (text(&row, 0).parse::<i128>(), text(&row, 1).parse::<i128>()) else {
-        return Ok(vec![None]);
+        return Ok((vec![None], true));
     };
-    let all = estimate(session, &table, &key, min, max + 1).await?;
+    // Not an estimate of the whole range: InnoDB says half of the table for every range larger than that.
+    let all = keyset::table_rows(session, schema, name).await?;
     let target = (all / wanted.max(1)).max(1);
     let mut todo = vec![(min, max + 1, all)];
     let mut pieces: Vec<(i128, i128, u64)> = Vec::new();
-    let mut estimates = 1;
+    let mut estimates = 0;
     while let Some((low, high, rows)) = todo.pop() {
         if rows <= target + target / 4 || high - low < 2 || estimates >= MAX_ESTIMATES {
             // Small neighbours become one range.
@@ -48,7 +71,8 @@ pub(super) async fn plan(
         todo.push((low, middle, left));
     }
     let bounds: Vec<i128> = pieces.iter().skip(1).map(|piece| piece.0).collect();
-    Ok(conditions(&key, &bounds))
+    let even = pieces.iter().all(|piece| piece.2 <= target.saturating_mul(4));
+    Ok((conditions(&key, &bounds), even))
 }
 
 /// Ranges below, between and above the bounds: together all values, none twice.
@@ -64,22 +88,13 @@ fn conditions(key: &str, bounds: &[i128]) -> Vec<Option<String>> {
     out
 }
 
-async fn leading_integer_key(session: &mut Session, schema: &str, name: &str) -> Result<Option<String>, LogicalError> {
-    let sql = format!(
-        "SELECT s.COLUMN_NAME FROM information_schema.STATISTICS s JOIN information_schema.COLUMNS c \
-         ON c.TABLE_SCHEMA = s.TABLE_SCHEMA AND c.TABLE_NAME = s.TABLE_NAME AND c.COLUMN_NAME = s.COLUMN_NAME \
-         WHERE s.TABLE_SCHEMA = {schema} AND s.TABLE_NAME = {name} AND c.TABLE_SCHEMA = {schema} AND c.TABLE_NAME = {name} \
-         AND s.INDEX_NAME = 'PRIMARY' AND s.SEQ_IN_INDEX = 1 \
-         AND c.DATA_TYPE IN ('tinyint','smallint','mediumint','int','bigint')",
-        schema = quote::text(schema),
-        name = quote::text(name)
-    );
-    Ok(session.query(&sql).await?.first().map(|row| text(row, 0)))
-}
-
 async fn estimate(session: &mut Session, table: &str, key: &str, low: i128, high: i128) -> Result<u64, LogicalError> {
-    let sql =
-        format!("EXPLAIN SELECT {key} FROM {table} FORCE INDEX (PRIMARY) WHERE {key} >= {low} AND {key} < {high}");
+    // MySQL's default may be another form, with no such column. Without COUNT it does not estimate for a forced index.
+    let explain = match session.flavor {
+        Flavor::Mysql => "EXPLAIN FORMAT=TRADITIONAL",
+        Flavor::Mariadb => "EXPLAIN",
+    };
+    let sql = format!("{explain} SELECT COUNT(*) FROM {table} WHERE {key} >= {low} AND {key} < {high}");
     let rows = session.connection.stream_rows(&sql, 1 << 20).await;
     let mut rows =
         rows.map_err(|source| LogicalError::Sql { doing: "an estimate".to_owned(), source: Box::new(source) })?;

@@ -144,14 +144,7 @@ async fn once(
     }
     let mut free = jobs(&look, locked.len(), |kind| kind != TableKind::NonTransactional);
 
-    if let Some(worker) = workers.first_mut() {
-        for job in &mut free {
-            let wanted = job.head.data_bytes / config.range_bytes.max(1) + 1;
-            if job.head.kind == TableKind::Transactional && !job.head.versioned && wanted > 1 && workers_share(config) {
-                job.ranges = ranges::plan(worker, &job.schema, &job.name, wanted).await?;
-            }
-        }
-    }
+    cut(config, &mut workers, &mut free).await?;
     tables.extend(copy_all(workers, free, &copier).await?);
     // A table that now has the id another one had was renamed; whether before or after it was read, nobody knows.
     let later = definitions::table_ids(&mut control).await?;
@@ -214,8 +207,32 @@ async fn once(
     Ok(manifest)
 }
 
-fn workers_share(config: &LogicalConfig) -> bool {
-    config.connections > 1
+/// Cuts large tables into ranges, several at a time.
+async fn cut(config: &LogicalConfig, workers: &mut [Session], jobs: &mut [TableJob]) -> Result<(), LogicalError> {
+    if workers.len() < 2 {
+        return Ok(());
+    }
+    let wanted = |job: &TableJob| job.head.data_bytes / config.range_bytes.max(1) + 1;
+    let large = jobs
+        .iter_mut()
+        .filter(|job| job.head.kind == TableKind::Transactional && !job.head.versioned && wanted(job) > 1);
+    let mut shares: Vec<(&mut Session, Vec<&mut TableJob>)> = workers.iter_mut().map(|w| (w, Vec::new())).collect();
+    let count = shares.len();
+    for (i, job) in large.enumerate() {
+        if let Some((_, share)) = shares.get_mut(i % count) {
+            share.push(job);
+        }
+    }
+    let planned = shares.into_iter().map(|(worker, share)| async move {
+        for job in share {
+            worker.exec("SAVEPOINT tidemark").await?;
+            job.ranges = ranges::plan(worker, &job.schema, &job.name, wanted(job)).await?;
+            // Lets DDL on this table go on.
+            worker.exec("ROLLBACK TO SAVEPOINT tidemark").await?;
+        }
+        Ok::<_, LogicalError>(())
+    });
+    futures::future::try_join_all(planned).await.map(drop)
 }
 
 async fn identity(session: &mut Session) -> Result<(String, String), LogicalError> {

@@ -30,6 +30,7 @@ const ALWAYS: &[&str] = &[
 
 /// Not every version knows these.
 const WHERE_KNOWN: &[&str] = &[
+    "SET SESSION lc_messages = 'en_US'",
     "SET SESSION max_execution_time = 0",
     "SET SESSION max_statement_time = 0",
     "SET SESSION information_schema_stats_expiry = 0",

@@ -61,6 +61,9 @@ impl Held {
     }
 }
 
+/// How often snapshots are begun in a row where nothing holds writes back.
+const UNLOCKED_TRIES: u32 = 100;
+
 /// Takes the snapshots. `tables` are all base tables; `keep_lock` asks for a lock that also stops non-transactional writes; `staged`: a backup
 /// stage is held already (MariaDB has only one).
 pub(super) async fn align(
@@ -103,12 +106,14 @@ pub(super) async fn align(
             Err(e) => return Err(e),
         }
         fail::fail_point!("backup::logical::locked");
-        if let Some(snapshot) = begin(&mut holder, &mut workers, lock).await? {
-            let (at, gtids, position, prepared_xa) = snapshot;
-            return Ok(Held { snapshot: Snapshot { workers, at, gtids, position, prepared_xa }, holder, lock });
-        }
-        for worker in &mut workers {
-            worker.exec("ROLLBACK").await?;
+        // Without a lock only luck aligns them: it is tried often instead of waited for.
+        for _ in 0..if lock == Lock::None { UNLOCKED_TRIES } else { 1 } {
+            if let Some((at, gtids, position, prepared_xa)) = begin(&mut holder, &mut workers, lock).await? {
+                return Ok(Held { snapshot: Snapshot { workers, at, gtids, position, prepared_xa }, holder, lock });
+            }
+            for worker in &mut workers {
+                worker.exec("ROLLBACK").await?;
+            }
         }
     }
     Err(match denied {
@@ -151,9 +156,10 @@ type Moment = (Timestamp, GtidSet, Option<BinlogPosition>, Vec<String>);
 async fn begin(holder: &mut Session, workers: &mut [Session], lock: Lock) -> Result<Option<Moment>, LogicalError> {
     let before = place(holder).await?;
     let prepared = prepared(holder, lock).await?;
-    for worker in workers.iter_mut() {
-        worker.exec("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
-    }
+    futures::future::try_join_all(
+        workers.iter_mut().map(|worker| worker.exec("START TRANSACTION WITH CONSISTENT SNAPSHOT")),
+    )
+    .await?;
     let mut after = place(holder).await?;
     // Under a lock of every kind nothing may have moved; without the global one, system tables still may.
     if before != after && lock != Lock::None {

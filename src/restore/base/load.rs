@@ -55,6 +55,7 @@ pub async fn load(
     target::switch_on(&mut session, !config.allow_non_empty, config.disable_redo_log).await?;
     let Description { server, schemas, tables, programs: stored_programs, accounts: stored_accounts } = description;
     before_tables(&mut session, &server.before_schemas, &schemas, &steps).await?;
+    make_servers(&mut session, &server.foreign_servers).await?;
     json::prepare(&mut session, &tables).await?;
     let resumed = !steps.0.is_empty();
     let loader = Arc::new(Loader {
@@ -75,6 +76,7 @@ pub async fn load(
             .warnings
             .push(format!("loadable function {name} must be installed by hand: CREATE FUNCTION … SONAME '{library}'"));
     }
+    target::remember_read_only(&mut session, &schemas).await?;
     target::switch_off(&mut session).await?;
     session.exec(&note(DONE)).await?;
     session.connection.close().await;
@@ -86,6 +88,7 @@ pub async fn finish(target: &Endpoint) -> Result<(), BaseError> {
     let mut session = Session::open(target).await?;
     let sql = format!("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", quote::text(target::STATE));
     if !session.query(&sql).await?.is_empty() {
+        target::set_read_only(&mut session).await?;
         target::give_back(&mut session, &["event_scheduler"]).await?;
         forget(&mut session).await?;
     }
@@ -121,6 +124,17 @@ async fn before_tables(
             other => drop(other?),
         }
         session.exec(&note(&step)).await?;
+    }
+    Ok(())
+}
+
+async fn make_servers(session: &mut Session, servers: &[crate::archive::logical::SqlText]) -> Result<(), BaseError> {
+    for create in servers {
+        match session.define(create.as_bytes(), "creating a foreign server").await {
+            // Made by a load that was cut off; or the target's own.
+            Err(e) if e.code() == Some(1476) => {}
+            other => drop(other?),
+        }
     }
     Ok(())
 }

@@ -31,6 +31,9 @@ pub(super) struct Loader {
     pub(super) steps: Steps,
 }
 
+/// How often a part that is the victim of a deadlock is loaded again.
+const DEADLOCK_TRIES: u32 = 20;
+
 /// A table on its way.
 struct Job {
     table: Table,
@@ -170,8 +173,19 @@ impl Loader {
         if self.steps.done(&step) {
             return Ok(());
         }
-        session.exec("START TRANSACTION").await?;
-        self.stream(session, table, &name, wanted).await?;
+        let mut tries = DEADLOCK_TRIES;
+        loop {
+            session.exec("START TRANSACTION").await?;
+            match self.stream(session, table, &name, wanted).await {
+                // Rows of neighbouring ranges may want the same gap.
+                Err(e) if e.code() == Some(1213) && tries > 0 => {
+                    tracing::debug!(table = name, error = %e, "loading a part again");
+                    session.exec("ROLLBACK").await?;
+                    tries -= 1;
+                }
+                other => break other?,
+            }
+        }
         fail::fail_point!("restore::base::before_commit");
         session.exec(&note(&step)).await?;
         session.exec("COMMIT").await?;

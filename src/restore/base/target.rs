@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::error::BaseError;
 use super::session::{Session, text};
+use crate::archive::logical::Schema;
 use crate::archive::manifest::FullManifest;
 use crate::model::Flavor;
 use crate::mysql::flavor::ServerVersion;
@@ -148,6 +149,28 @@ pub(super) async fn switch_off(session: &mut Session) -> Result<(), BaseError> {
     let redo = session.value(&format!("SELECT value FROM {STATE}.settings WHERE name = 'redo_log'")).await?;
     if redo == "disabled" {
         session.exec("ALTER INSTANCE ENABLE INNODB REDO_LOG").await?;
+    }
+    Ok(())
+}
+
+/// Notes which schemas are to be made read-only by [`set_read_only`]: the log that is replayed before may write to them, as it does not say
+/// when that was allowed.
+pub(super) async fn remember_read_only(session: &mut Session, schemas: &[Schema]) -> Result<(), BaseError> {
+    for (number, schema) in schemas.iter().filter(|schema| schema.read_only).enumerate() {
+        remember(session, &format!("read_only {number}"), &schema.name).await?;
+    }
+    Ok(())
+}
+
+/// Makes those that are still there read-only.
+pub(super) async fn set_read_only(session: &mut Session) -> Result<(), BaseError> {
+    let sql = format!("SELECT value FROM {STATE}.settings WHERE name LIKE 'read\\_only %' ORDER BY name");
+    for row in session.query(&sql).await? {
+        let schema = quote::identifier(&text(&row, 0));
+        match session.exec(&format!("ALTER SCHEMA {schema} READ ONLY = 1")).await {
+            Err(e) if e.code() == Some(1049) => {}
+            other => drop(other?),
+        }
     }
     Ok(())
 }

@@ -68,6 +68,7 @@ CREATE SEQUENCE s2 START WITH -1 INCREMENT BY -1 MINVALUE -100 MAXVALUE -1 CYCLE
 CREATE TABLE draws (id BIGINT DEFAULT NEXTVAL(s1) PRIMARY KEY, v INT); INSERT INTO draws (v) VALUES (1), (2);
 
 CREATE TABLE smileys (id INT PRIMARY KEY, e ENUM('😀','?x','b😀c','','it''s') CHARACTER SET utf8mb4, s SET('😀','y?') CHARACTER SET utf8mb4 NOT NULL DEFAULT 'y?', w ENUM('😀','x') CHARACTER SET utf16);
+INSERT INTO smileys VALUES (1, 1, 3, 1), (2, 3, 1, 2), (3, 5, 2, 1), (4, 4, 0, NULL);
 
 SET foreign_key_checks = 0;
 CREATE TABLE a_child (id INT PRIMARY KEY, p INT, self INT, CONSTRAINT fk_p FOREIGN KEY (p) REFERENCES z_parent (id) ON DELETE CASCADE ON UPDATE SET NULL, CONSTRAINT fk_self FOREIGN KEY (self) REFERENCES a_child (id));
@@ -109,3 +110,6 @@ CREATE USER locked@localhost IDENTIFIED BY 'x' ACCOUNT LOCK;
 CREATE ROLE reader; CREATE ROLE writer; CREATE ROLE boss WITH ADMIN reader;
 GRANT SELECT ON app.* TO reader; GRANT INSERT, UPDATE (a, b) ON app.large TO writer WITH GRANT OPTION; GRANT reader TO writer; GRANT writer TO locked@localhost; SET DEFAULT ROLE writer FOR locked@localhost;
 GRANT BINLOG MONITOR, REPLICATION SLAVE ON *.* TO plain@'%'; GRANT EXECUTE ON PROCEDURE app.ghost_definer TO plain@'%'; GRANT SELECT ON `odd ``name`.* TO plain@'%'; GRANT SELECT ON app.numbers TO PUBLIC;
+
+CREATE SERVER `far ``away` FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'h', DATABASE 'd', USER 'it''s', PASSWORD 'p\\w', PORT 3307);
+CREATE SERVER `by socket` FOREIGN DATA WRAPPER mysql OPTIONS (SOCKET '/a b', OWNER 'root');

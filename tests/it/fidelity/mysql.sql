@@ -145,3 +145,8 @@ CREATE USER dynamic@localhost IDENTIFIED BY 'x' DEFAULT ROLE reader, writer;
 GRANT SELECT ON app.* TO reader; GRANT INSERT, UPDATE (a, b) ON app.large TO writer WITH GRANT OPTION; GRANT writer TO `odd role`@`%.example.com`;
 GRANT BACKUP_ADMIN, REPLICATION SLAVE ON *.* TO dynamic@localhost; GRANT EXECUTE ON PROCEDURE app.ghost_definer TO plain@'%'; GRANT SELECT ON `odd ``name`.* TO plain@'%';
 GRANT `odd role`@`%.example.com` TO plain@'%' WITH ADMIN OPTION;
+
+CREATE SERVER `far ``away` FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'h', DATABASE 'd', USER 'it''s', PASSWORD 'p\\w', PORT 3307);
+CREATE SERVER `by socket` FOREIGN DATA WRAPPER mysql OPTIONS (SOCKET '/a b', OWNER 'root');
+CREATE DATABASE frozen; CREATE TABLE frozen.t (id INT PRIMARY KEY); INSERT INTO frozen.t VALUES (1); CREATE VIEW frozen.v AS SELECT * FROM frozen.t;
+ALTER SCHEMA frozen READ ONLY = 1;
