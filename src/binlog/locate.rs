@@ -33,8 +33,9 @@ pub(super) trait Inspect {
 pub(super) enum Start {
     /// In the file whose beginning the archive has.
     Resume(Box<Head>),
-    /// At byte 0 of a file the archive does not have.
-    File { name: String, gap: Option<Gap> },
+    /// At byte 0 of a file the archive does not have; `again`: what the archive has of the source's own transactions that the source was
+    /// put back behind, so that it gives their GTIDs out again.
+    File { name: String, gap: Option<Gap>, again: Option<GtidSet> },
 }
 
 /// What makes a start impossible.
@@ -76,7 +77,7 @@ pub(super) async fn locate<I: Inspect>(
         let after = archived.heads.first().map(Head::position);
         if !source.gtids_on {
             let gap = Gap { missing: GtidSet::empty(source.flavor), after, resumed_at: current.clone() };
-            return Ok(Start::File { name: current.clone(), gap: Some(gap) });
+            return Ok(Start::File { name: current.clone(), gap: Some(gap), again: None });
         }
         return by_gtid(&archived.covered(source.flavor), after, source, oldest, files).await;
     }
@@ -88,7 +89,7 @@ pub(super) async fn locate<I: Inspect>(
             && (full.position_created_unix.is_none()
                 || full.position_created_unix == Some(files.inspect(&position.file).await?.created_unix))
         {
-            return Ok(Start::File { name: position.file.clone(), gap: None });
+            return Ok(Start::File { name: position.file.clone(), gap: None, again: None });
         }
         if source.gtids_on && !full.gtids.is_empty() {
             let found = by_gtid(&full.gtids, full.position.clone(), source, oldest, files).await?;
@@ -98,14 +99,21 @@ pub(super) async fn locate<I: Inspect>(
             last_full = Some(found);
         }
     }
-    Ok(last_full.unwrap_or_else(|| Start::File { name: current.clone(), gap: None }))
+    Ok(last_full.unwrap_or_else(|| Start::File { name: current.clone(), gap: None, again: None }))
 }
 
-/// What only a former primary had: archived, but not `executed` by the server that the stream goes on with.
-pub(super) fn fork(archived: &Archived, server: &str, executed: &GtidSet) -> Option<GtidSet> {
+/// What is archived but not `executed` by the server that the stream goes on with: what only a former primary had, or what the server
+/// itself had before it was put back to an earlier state.
+pub(super) fn fork(archived: &Archived, server: &str, executed: &GtidSet, start: &Start) -> Option<GtidSet> {
     let another_wrote_last = archived.heads.first().is_some_and(|head| head.file.server != server);
-    let fork = archived.covered(executed.flavor()).difference(executed);
-    (another_wrote_last && !fork.is_empty()).then_some(fork)
+    let own = archived.heads.iter().find(|head| head.file.server == server).filter(|_| !executed.is_empty());
+    let goes_on = matches!(start, Start::Resume(_));
+    let fork = match (another_wrote_last, own) {
+        (true, _) => archived.covered(executed.flavor()).difference(executed),
+        (false, Some(head)) if !goes_on => head.summary.gtids.difference(executed),
+        (false, _) => return None,
+    };
+    (!fork.is_empty()).then_some(fork)
 }
 
 async fn continue_server<I: Inspect>(
@@ -116,14 +124,27 @@ async fn continue_server<I: Inspect>(
     files: &I,
 ) -> Result<Start, Refusal<I::Error>> {
     let at = source.files.iter().position(|(name, _)| *name == head.file.name);
-    if let Some((at, (name, size))) = at.and_then(|at| Some((at, source.files.get(at)?)))
-        && files.inspect(name).await?.created_unix == head.file.created_unix
+    let mut again = None;
+    let at = at.and_then(|at| Some((at, source.files.get(at)?)));
+    let same_name = match at {
+        Some((_, (name, _))) => Some(files.inspect(name).await?),
+        None => None,
+    };
+    if let Some(other) = same_name.as_ref().filter(|other| other.created_unix != head.file.created_unix)
+        && head.summary.previous_gtids.is_subset(&other.previous_gtids)
+    {
+        let behind = head.summary.gtids.difference(&other.previous_gtids);
+        // A reset begins with nothing; and without transactions nothing is given out twice.
+        again = Some(behind).filter(|gtids| !gtids.is_empty() && !other.previous_gtids.is_empty());
+    }
+    if let Some((at, (_, size))) = at
+        && same_name.is_some_and(|found| found.created_unix == head.file.created_unix)
     {
         if *size < head.end {
             return Err(Refusal::Diverged { head: Box::new(head.clone()), size: *size });
         }
         return Ok(match (head.closed.is_some(), source.files.get(at + 1)) {
-            (true, Some((next, _))) => Start::File { name: next.clone(), gap: None },
+            (true, Some((next, _))) => Start::File { name: next.clone(), gap: None, again: None },
             // A closed file that is the newest: the server has not begun the next yet. The dump goes there by itself.
             _ => Start::Resume(Box::new(head.clone())),
         });
@@ -136,7 +157,7 @@ async fn continue_server<I: Inspect>(
     let reset = next.created_unix >= head.file.created_unix && next.previous_gtids.is_empty() && source.gtids_on;
     let gap = !follows && (!missing.is_empty() || !source.gtids_on || (anonymous && !reset));
     let gap = gap.then(|| Gap { missing, after: Some(head.position()), resumed_at: oldest.to_owned() });
-    Ok(Start::File { name: oldest.to_owned(), gap })
+    Ok(Start::File { name: oldest.to_owned(), gap, again })
 }
 
 async fn by_gtid<I: Inspect>(
@@ -155,11 +176,11 @@ async fn by_gtid<I: Inspect>(
         None => newest_covered(source, files, |head| head.previous_gtids.is_subset(covered)).await?,
     };
     if let Some(name) = begin {
-        return Ok(Start::File { name, gap: None });
+        return Ok(Start::File { name, gap: None, again: None });
     }
     let missing = files.inspect(oldest).await?.previous_gtids.difference(covered);
     let gap = Gap { missing, after, resumed_at: oldest.to_owned() };
-    Ok(Start::File { name: oldest.to_owned(), gap: Some(gap) })
+    Ok(Start::File { name: oldest.to_owned(), gap: Some(gap), again: None })
 }
 
 /// Whether the highest number of any domain in `set` is by the MariaDB server that is archived as `server`.

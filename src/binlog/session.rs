@@ -233,8 +233,20 @@ impl Stream {
                 }
             });
         }
-        if let Some(fork) = fork(archived, server, executed) {
-            tracing::warn!(transactions = %fork, "the archive has transactions of a former primary that this server lacks");
+        if let Start::File { again: Some(again), .. } = start {
+            tracing::error!(
+                transactions = %again,
+                "FORK: the source was put back to an earlier state and gives GTIDs that are archived to other transactions; take a full backup \
+                 now: the archived ones of these GTIDs are kept, but no restore of the live history has them"
+            );
+            self.status.update(|s| {
+                if !s.forks.contains(again) {
+                    s.forks.push(again.clone());
+                }
+            });
+        }
+        if let Some(fork) = fork(archived, server, executed, start) {
+            tracing::warn!(transactions = %fork, "the archive has transactions that this server lacks");
             self.status.update(|s| {
                 if !s.forks.contains(&fork) {
                     s.forks.push(fork);

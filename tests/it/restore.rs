@@ -235,3 +235,43 @@ fn a_half_restored_target_refuses_another_plan() {
     assert_eq!(unfinished.as_ref(), Some(&plan), "the same request finds its own plan again");
     lab.run(&plan, &target).unwrap();
 }
+
+#[test]
+fn a_source_put_back_to_an_earlier_state_is_a_fork_of_itself_and_is_never_mixed() {
+    for flavor in BOTH {
+        let mut lab = Lab::without_full(ServerOptions::of(flavor));
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
+        let good_full = lab.full();
+        lab.source.sql("INSERT INTO d.t VALUES (2)");
+        lab.archive();
+        let shared = lab.source.gtids();
+        lab.source.stop();
+        let (data, copy) = (lab.source.datadir(), tempfile::tempdir().unwrap());
+        let copied = |from: &std::path::Path, to: &std::path::Path| {
+            let from = from.join(".");
+            assert!(std::process::Command::new("cp").arg("-a").args([&from, to]).status().unwrap().success());
+        };
+        copied(&data, copy.path());
+        lab.source.restart();
+        lab.source.sql("INSERT INTO d.t VALUES (100); INSERT INTO d.t VALUES (101)");
+        lab.archive();
+        lab.full();
+        lab.source.stop();
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::create_dir(&data).unwrap();
+        copied(copy.path(), &data);
+        // Creation stamps are in seconds.
+        std::thread::sleep(Duration::from_millis(1100));
+        lab.source.restart();
+        lab.source.sql("INSERT INTO d.t VALUES (3); INSERT INTO d.t VALUES (4); INSERT INTO d.t VALUES (5)");
+        assert_ne!(lab.source.gtids(), shared);
+        let streaming = lab.stream(tidemark::binlog::StreamConfig::default());
+        lab.durable(&streaming);
+        assert_eq!(streaming.status.read().forks.len(), 1, "{flavor}: {:?}", streaming.status.read());
+        lab.stop(streaming);
+        let (target, report) = lab.restore(&request(Target::Latest));
+        assert_eq!(report.base, good_full, "{flavor}");
+        assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}");
+        assert!(report.warnings.iter().any(|w| w.contains("are not restored")), "{flavor}: {:?}", report.warnings);
+    }
+}

@@ -10,7 +10,8 @@ pub(super) fn build(full: &FullHead, histories: &Histories<'_>, forks: &[Fork]) 
     let mut chain = empty(full.id.clone(), &full.gtids, CommitTime::from(full.consistent_at));
     let Some(live) = histories.live() else { return chain };
     let mut beyond = histories.beyond(&full.gtids, live);
-    let lost = lost(&full.gtids, &beyond, histories, forks);
+    let mut lost = lost(&full.gtids, &beyond, histories, forks);
+    add(&mut lost, &histories.given_out_again(full, live));
     add(&mut beyond, &lost);
     let reset = histories.reset_after(live, full);
     // A server cannot fork from itself: what it has beyond its archived files is only not archived yet.

@@ -229,8 +229,9 @@ impl World {
         let join = self.lineage.len();
         let mut log = self.logs.get(&to).cloned().unwrap_or_default();
         if log.forked {
-            // Rebuilt from a backup: it knows nothing of what came before that.
-            log = Log { at: join - copies.min(join), ..Log::default() };
+            // Rebuilt from a backup: it knows nothing of what came before that. (No server replicates what it wrote itself.)
+            let own = self.lineage.iter().rposition(|(by, _)| *by == to).map_or(0, |last| last + 1);
+            log = Log { at: own.max(join - copies.min(join)), ..Log::default() };
             // A log that begins with the very first transaction looks like one that was reset.
             self.unclear |= log.at == 0 || log.at == join && contested;
         }

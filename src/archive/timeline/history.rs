@@ -64,6 +64,13 @@ impl<'a> History<'a> {
         }
     }
 
+    /// What of a full's transactions its server gave out again in this history, so that they are others: what it wrote there and in
+    /// `other`, the history that the full was taken in.
+    fn given_out_again(&self, other: &Self, full: &FullHead) -> GtidSet {
+        let flavor = full.flavor;
+        self.written(flavor).intersection(&other.written(flavor)).intersection(&full.gtids)
+    }
+
     /// Everything executed at its end.
     pub(super) fn executed(&self, flavor: Flavor) -> GtidSet {
         let (Some(last), Some(previous)) = (self.files.last(), self.previous.last()) else {
@@ -91,8 +98,10 @@ impl<'a> History<'a> {
             file.id.name == position.file
                 && match full.position_created_unix {
                     Some(created) => file.id.created_unix == created,
-                    None if full.gtids.is_empty() => i64::from(file.id.created_unix) <= full.consistent_at.as_second(),
-                    None => file.summary.previous_gtids.is_subset(&full.gtids),
+                    None => {
+                        let begun = i64::from(file.id.created_unix) <= full.consistent_at.as_second();
+                        file.summary.previous_gtids.is_subset(&full.gtids) && begun
+                    }
                 }
         })
     }
@@ -239,6 +248,20 @@ impl<'a> Histories<'a> {
         set.difference(&filled(&live.executed(self.flavor)))
     }
 
+    /// What of a full's transactions its server gave out again after it was put back to an earlier state: equal GTIDs of the live history
+    /// mean others.
+    pub(super) fn given_out_again(&self, full: &FullHead, live: &History<'a>) -> GtidSet {
+        let mut again = GtidSet::empty(self.flavor);
+        if live.position_of(full).is_none() {
+            for other in
+                self.lenders(live).filter(|other| other.server() == full.server && live.server() == full.server)
+            {
+                add(&mut again, &live.given_out_again(other, full));
+            }
+        }
+        again
+    }
+
     /// Which of `set` are other transactions than the live lineage's of the same number, or cannot be told from such: two servers wrote
     /// that number or a lower one, and the archive does not tell whose the live lineage has.
     pub(super) fn contradicted(&self, set: &MariadbGtidSet) -> MariadbGtidSet {
@@ -323,7 +346,7 @@ fn by_server(set: &GtidSet, server: &str) -> GtidSet {
 /// Transactions that the live lineage does not have.
 pub(super) fn forks(histories: &Histories<'_>) -> Vec<Fork> {
     let Some(live) = histories.live() else { return Vec::new() };
-    let executed = live.executed(histories.flavor);
+    let (executed, written) = (live.executed(histories.flavor), live.written(histories.flavor));
     let mut forks: Vec<Fork> = Vec::new();
     for history in std::iter::once(live).chain(histories.lenders(live)) {
         let mut fork =
@@ -332,6 +355,10 @@ pub(super) fn forks(histories: &Histories<'_>) -> Vec<Fork> {
             let mut lost = file.summary.gtids.difference(&history.acknowledged(i));
             if !std::ptr::eq(history, live) {
                 add(&mut lost, &file.summary.gtids.difference(&executed));
+                // A server that was put back to an earlier state gives the same GTIDs out again.
+                if history.server() == live.server() {
+                    add(&mut lost, &written.intersection(&by_server(&file.summary.gtids, live.server())));
+                }
             }
             if !lost.is_empty() {
                 fork.files.push(file.id.clone());

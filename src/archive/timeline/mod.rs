@@ -31,7 +31,7 @@ pub struct Timeline {
     pub windows: Vec<Window>,
     /// Transactions that the live lineage does not have.
     pub forks: Vec<Fork>,
-    /// The server whose newest file is the newest.
+    /// The server that went on from all others, by GTIDs; where they do not tell, the one that committed last.
     pub live_server: Option<String>,
 }
 

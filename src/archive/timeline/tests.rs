@@ -178,6 +178,54 @@ fn what_a_crash_took_from_the_server_is_not_mistaken_for_what_it_wrote_next() {
 }
 
 #[test]
+fn a_server_put_back_to_an_earlier_state_gives_the_same_gtids_to_other_transactions() {
+    // From 6 on the server's data directory was put back, and it began binlog.000002 anew.
+    let files = [
+        file("A", 1, 10, set(""), set("A:1-5")),
+        file("A", 2, 20, set("A:1-5"), set("A:6-9")),
+        file("A", 2, 30, set("A:1-5"), set("A:6-8")),
+        file("A", 3, 40, set("A:1-8"), set("A:9-12")),
+    ];
+    let at = |full: FullHead, file: u32, created: u32| FullHead {
+        position: Some(BinlogPosition { file: format!("binlog.{file:06}"), offset: 4 }),
+        position_created_unix: Some(created),
+        ..full
+    };
+    let fulls = [
+        at(full("A", 15, set("A:1-4")), 1, 10),
+        at(full("A", 25, set("A:1-7")), 2, 20),
+        at(full("A", 35, set("A:1-7")), 2, 30),
+        full("A", 26, set("A:1-7")),
+    ];
+    let t = timeline(&fulls, &files);
+    assert_eq!(t.chains[0].end, ChainEnd::Newest);
+    let created: Vec<_> = t.chains[0].links.iter().map(|link| link.file.created_unix).collect();
+    assert_eq!(created, [10, 30, 40]);
+    for i in [1, 3] {
+        assert!(matches!(t.chains[i].end, ChainEnd::OffLineage { cause: OffLineage::Fork, .. }), "{:?}", t.chains[i]);
+    }
+    assert_eq!((t.chains[2].end.clone(), links(&t.chains[2]).len()), (ChainEnd::Newest, 2));
+    assert_eq!(t.forks.iter().map(|fork| fork.gtids.clone()).collect::<Vec<_>>(), [set("A:6-9")]);
+}
+
+#[test]
+fn the_order_of_files_is_that_of_numbers_and_gtids_whatever_their_stamps_say() {
+    // Stamps of 2099 and of 1970, as a client or a clock may have set them.
+    let stamps = [40, 4_070_908_800, 1, 30];
+    let sets = ["", "A:1-5", "A:1-9", "A:1-10"];
+    let own = ["A:1-5", "A:6-9", "A:10", "A:11-14"];
+    let mut files: Vec<_> = (0..4).map(|i| file("A", i as u32 + 1, stamps[i], set(sets[i]), set(own[i]))).collect();
+    files.push(file("B", 9, 20, set("A:1-12"), set("B:1-2")));
+    // The newest commit is told by the archive's clock, not by the stamp.
+    files.iter_mut().for_each(|file| file.summary.last_commit = Some(CommitTime(50_000_000)));
+    let t = timeline(&[full("A", 45, set("A:1-2"))], &files);
+    let taken: Vec<_> = t.chains[0].links.iter().map(|link| link.take.clone()).collect();
+    assert_eq!(taken, [set("A:3-5"), set("A:6-9"), set("A:10"), set("A:11-12"), set("B:1-2")]);
+    assert_eq!((t.live_server, t.chains[0].end.clone()), (Some(server_name("B")), ChainEnd::Newest));
+    assert_eq!(t.forks[0].gtids, set("A:13-14"));
+}
+
+#[test]
 fn a_full_ahead_of_the_stream_is_on_the_lineage_of_its_own_server_only() {
     let files = [file("A", 1, 10, set(""), set("A:1-5"))];
     let t = timeline(&[full("A", 20, set("A:1-8")), full("B", 20, set("A:1-8"))], &files);

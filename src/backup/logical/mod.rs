@@ -20,6 +20,7 @@ mod run;
 mod session;
 mod shield;
 mod snapshot;
+mod stamp;
 
 pub use config::LogicalConfig;
 pub use error::LogicalError;

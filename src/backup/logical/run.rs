@@ -16,6 +16,7 @@ use super::output::{Objects, Output};
 use super::session::Session;
 use super::shield::Shield;
 use super::snapshot::{Snapshot, align};
+use super::stamp;
 use super::{accounts, ranges};
 use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Table, TableKind};
 use crate::archive::manifest::{Content, FullManifest};
@@ -133,6 +134,10 @@ async fn once(
         shield = shielded.raise(source, config).await?;
     }
     let Snapshot { mut workers, at, gtids, position, prepared_xa } = held.release().await?;
+    let position_created_unix = match &position {
+        Some(position) => stamp::created_unix(source, position).await,
+        None => None,
+    };
     fail::fail_point!("backup::logical::aligned");
     if control.flavor == Flavor::Mysql && shield.is_some() {
         // Nothing but rows has changed since the snapshot, whatever changed before it.
@@ -185,7 +190,7 @@ async fn once(
         finished_at: Timestamp::now(),
         gtids,
         position,
-        position_created_unix: None,
+        position_created_unix,
         prepared_xa: Some(prepared_xa),
         trace_id: config.trace_id.clone(),
         tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -87,7 +87,7 @@ fn find(archived: &Archived, source: &Source, files: &Files) -> Result<Start, Re
 fn begun(archived: &Archived, source: &Source, files: &Files) -> (String, Option<String>) {
     match find(archived, source, files).unwrap() {
         Start::Resume(head) => (format!("{} at {}", head.file.name, head.end), None),
-        Start::File { name, gap } => {
+        Start::File { name, gap, .. } => {
             if let Some(gap) = &gap {
                 assert_eq!(gap.resumed_at, name);
             }
@@ -144,6 +144,19 @@ fn a_reset_begins_new_files_and_misses_nothing() {
 }
 
 #[test]
+fn a_source_that_was_put_back_gives_the_same_gtids_out_again_and_that_is_said() {
+    // The archive has binlog.000002 of before; the source has another file of that name.
+    let files = files(&[(1, 100, ""), (2, 900, &format!("{OLD}:1-5")), (3, 950, &format!("{OLD}:1-8"))]);
+    let before = archived(vec![head(OLD, 2, 200, 700, &format!("{OLD}:1-5"), &format!("{OLD}:6-9"))]);
+    let source = source(OLD, &files);
+    let Ok(Start::File { name, gap: None, again: Some(again) }) = find(&before, &source, &files) else { panic!() };
+    assert_eq!((name.as_str(), again), ("binlog.000001", set(&format!("{OLD}:6-9"))));
+    // Before it gave any of them out again it just lacks them.
+    let start = find(&before, &source, &files).unwrap();
+    assert_eq!(fork(&before, OLD, &set(&format!("{OLD}:1-7")), &start), Some(set(&format!("{OLD}:8-9"))));
+}
+
+#[test]
 fn without_gtids_what_cannot_be_proved_contiguous_is_a_gap() {
     let files = files(&[(4, 400, ""), (5, 500, "")]);
     let mut source = source(OLD, &files);
@@ -184,12 +197,13 @@ fn a_fail_back_goes_on_where_that_servers_own_files_ended() {
 fn what_only_a_former_primary_had_is_a_fork() {
     let old = head(OLD, 2, 200, 700, &format!("{OLD}:1-5"), &format!("{OLD}:6-9"));
     let promoted = set(&format!("{OLD}:1-7,{NEW}:1-2"));
-    let reported = fork(&archived(vec![old.clone()]), NEW, &promoted);
+    let start = Start::File { name: name(1), gap: None, again: None };
+    let reported = fork(&archived(vec![old.clone()]), NEW, &promoted, &start);
     assert_eq!(reported, Some(set(&format!("{OLD}:8-9"))));
-    assert_eq!(fork(&archived(vec![old.clone()]), NEW, &set(&format!("{OLD}:1-9"))), None);
+    assert_eq!(fork(&archived(vec![old.clone()]), NEW, &set(&format!("{OLD}:1-9")), &start), None);
     // A semi-sync source sends what it has not committed itself yet: its own archive may be ahead of it.
-    assert_eq!(fork(&archived(vec![old]), OLD, &promoted), None);
-    assert_eq!(fork(&archived(Vec::new()), NEW, &promoted), None);
+    assert_eq!(fork(&archived(vec![old.clone()]), OLD, &promoted, &Start::Resume(Box::new(old))), None);
+    assert_eq!(fork(&archived(Vec::new()), NEW, &promoted, &start), None);
 }
 
 fn full(server: &str, gtids: &str, position: Option<(u32, u32)>) -> FullHead {
