@@ -7,7 +7,7 @@ use tidemark::archive::store::{Condition, Object, Put, S3Config, Store, StoreCon
 
 use crate::support::S3Server;
 
-fn s3_config(server: &S3Server) -> S3Config {
+pub fn s3_config(server: &S3Server) -> S3Config {
     S3Config {
         endpoint: Some(server.endpoint().into()),
         region: server.region().into(),

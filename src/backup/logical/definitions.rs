@@ -102,26 +102,43 @@ async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
 
 /// What `CREATE SERVER` made, passwords included: they are rows of a table like others.
 async fn foreign_servers(session: &mut Session) -> Result<Vec<SqlText>, LogicalError> {
-    let sql = "SELECT Server_name, Wrapper, Host, Db, Username, Password, Socket, Owner, Port FROM mysql.servers ORDER BY Server_name";
+    // MariaDB 11.7 keeps whatever options there are in JSON.
+    let sql = "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'mysql' AND TABLE_NAME = 'servers' \
+               AND COLUMN_NAME = 'Options'";
+    let json = if session.query(sql).await?.is_empty() { "''" } else { "Options" };
+    let sql = format!(
+        "SELECT Server_name, Wrapper, Host, Db, Username, Password, Socket, Owner, Port, {json} FROM mysql.servers ORDER BY Server_name"
+    );
     let mut out = Vec::new();
-    for row in session.query(sql).await? {
-        let mut options = Vec::new();
-        for (i, option) in ["HOST", "DATABASE", "USER", "PASSWORD", "SOCKET", "OWNER"].iter().enumerate() {
-            let value = text(&row, i + 2);
-            if !value.is_empty() {
-                // These take no expression; the restore's sql_mode knows backslashes.
-                options.push(format!("{option} '{}'", value.replace('\\', "\\\\").replace('\'', "''")));
-            }
+    for row in session.query(&sql).await? {
+        const NAMES: [&str; 6] = ["HOST", "DATABASE", "USER", "PASSWORD", "SOCKET", "OWNER"];
+        let mut options: Vec<(String, String)> =
+            NAMES.iter().enumerate().map(|(i, name)| ((*name).to_owned(), text(&row, i + 2))).collect();
+        options.push(("PORT".to_owned(), text(&row, 8)));
+        let all: Result<BTreeMap<String, String>, _> = serde_json::from_str(&text(&row, 9));
+        if let Ok(all) = all {
+            options = all.into_iter().collect();
         }
-        if number(&row, 8) > 0 || options.is_empty() {
-            options.push(format!("PORT {}", number(&row, 8)));
+        // A server must have an option; the port is the one that says nothing.
+        let is_said = |(name, value): &&(String, String)| !value.is_empty() && (name != "PORT" || value != "0");
+        let mut list: Vec<_> = options.iter().filter(is_said).map(server_option).collect();
+        if list.is_empty() {
+            list.push("PORT 0".to_owned());
         }
         let (name, wrapper) = (quote::identifier(&text(&row, 0)), quote::identifier(&text(&row, 1)));
-        out.push(
-            format!("CREATE SERVER {name} FOREIGN DATA WRAPPER {wrapper} OPTIONS ({})", options.join(", ")).into(),
-        );
+        out.push(format!("CREATE SERVER {name} FOREIGN DATA WRAPPER {wrapper} OPTIONS ({})", list.join(", ")).into());
     }
     Ok(out)
+}
+
+fn server_option((name, value): &(String, String)) -> String {
+    let known = ["HOST", "DATABASE", "USER", "PASSWORD", "SOCKET", "OWNER", "PORT"].contains(&name.as_str());
+    let name = if known { name.clone() } else { quote::identifier(name) };
+    if name == "PORT" && value.bytes().all(|b| b.is_ascii_digit()) {
+        return format!("{name} {value}");
+    }
+    // These take no expression; the restore's sql_mode knows backslashes.
+    format!("{name} '{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 async fn schemas(session: &mut Session) -> Result<Vec<Schema>, LogicalError> {
