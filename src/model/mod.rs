@@ -4,6 +4,7 @@ mod flavor;
 pub mod gtid;
 mod position;
 mod progress;
+mod sum;
 mod time;
 mod transaction;
 
@@ -11,5 +12,6 @@ pub use flavor::Flavor;
 pub use gtid::{Gtid, GtidSet};
 pub use position::BinlogPosition;
 pub use progress::{Progress, ProgressReading};
+pub use sum::total;
 pub use time::{CommitTime, ParseTimeError, parse_rfc3339};
 pub use transaction::{EndsBy, OpenTransaction};

@@ -32,7 +32,11 @@ pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result
                 return Ok(plan);
             }
             Err(Reject::TooNew) => {}
-            Err(Reject::Unreachable(e)) => refused = refused.or(Some(e)),
+            // What an older full says of it is nearer to the cause than that a newer one holds the target.
+            Err(Reject::Unreachable(e)) => match refused {
+                None | Some(PlanError::InsideFull { .. }) => refused = Some(e),
+                Some(_) => {}
+            },
             Err(Reject::Request(e)) => return Err(e.into()),
         }
     }

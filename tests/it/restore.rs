@@ -138,6 +138,16 @@ fn a_target_outside_the_window_is_refused_with_what_is_reachable() {
     let error = lab.plan(&request(Target::Time(earlier))).unwrap_err().to_string();
     assert!(error.contains("before the oldest full"), "{error}");
     let uuid = lab.source.sql("SELECT @@server_uuid");
+    // The last transaction of the newest full, where the log before it is not archived.
+    let alone = Lab::without_full(ServerOptions::mysql());
+    load(&alone, 3);
+    alone.full();
+    alone.archive();
+    let (all, number) = (alone.source.gtids(), alone.source.gtids().rsplit('-').next().unwrap().to_owned());
+    let last = alone.gtids(&format!("{}:{number}", alone.source.sql("SELECT @@server_uuid")));
+    let error = alone.plan(&request(Target::Gtid(last))).unwrap_err().to_string();
+    assert!(error.contains("holds it already") && error.contains(&all), "{error}");
+    assert_eq!(alone.plan(&request(Target::Gtid(alone.gtids(&all)))).unwrap().expected_gtids.to_string(), all);
     let error = lab.plan(&request(Target::Gtid(lab.gtids(&format!("{uuid}:9999"))))).unwrap_err().to_string();
     assert!(error.contains(&format!("{uuid}:9999")), "{error}");
 }

@@ -6,7 +6,7 @@ use crate::archive::error::parse;
 use crate::archive::segment::{SegmentObject, read_meta};
 use crate::archive::store::Store;
 use crate::archive::{ArchiveError, keys, ranges};
-use crate::model::{CommitTime, Flavor, GtidSet};
+use crate::model::{CommitTime, Flavor, GtidSet, total};
 
 /// A binlog file as far as it is archived without a hole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
         match read_meta(store, &object).await.map_err(ArchiveError::from) {
             Ok(meta) => {
                 let objects = listing.chain.len() as u64 + 1;
-                let object_bytes = object.bytes + listing.chain.iter().map(|o| o.bytes).sum::<u64>();
+                let object_bytes = total(listing.chain.iter().chain([&object]).map(|o| o.bytes));
                 found.file = Some(ArchivedFile {
                     id,
                     flavor: meta.flavor,

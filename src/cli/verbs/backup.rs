@@ -10,7 +10,7 @@ use crate::cli::args::{BackupArgs, Output};
 use crate::cli::config::{self, Policy};
 use crate::cli::progress::{Display, bytes, duration};
 use crate::cli::{engine, output, source};
-use crate::model::Progress;
+use crate::model::{Progress, total};
 
 /// What `-o json` prints.
 #[derive(Debug, Serialize)]
@@ -119,8 +119,8 @@ fn report(policy: &Policy, full: &FullManifest, seconds: f64) -> Report {
         gtids: full.gtids.to_string(),
         position: full.position.as_ref().map(ToString::to_string),
         objects: full.objects.len(),
-        bytes: full.objects.iter().map(|object| object.bytes).sum(),
-        raw_bytes: full.objects.iter().map(|object| object.raw_bytes).sum(),
+        bytes: total(full.objects.iter().map(|object| object.bytes)),
+        raw_bytes: total(full.objects.iter().map(|object| object.raw_bytes)),
         seconds,
         trace_id: full.trace_id.clone(),
         warnings: content.warnings.clone(),

@@ -11,7 +11,7 @@ use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
 use crate::cli::progress::{bytes, duration};
 use crate::cli::{engine, output};
-use crate::model::{CommitTime, Flavor, GtidSet};
+use crate::model::{CommitTime, Flavor, GtidSet, total};
 use crate::mysql::sql::Session;
 
 /// The source may be gone: it is not waited for.
@@ -123,9 +123,9 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
         timeline.forks.iter().map(|f| ForkReport { server: f.server.clone(), gtids: f.gtids.to_string() }).collect();
     report.source = source(archive, &timeline).await;
     report.binlog_files = catalog.files.len();
-    report.binlog_bytes = catalog.files.iter().map(|file| file.summary.boundary).sum();
-    report.stored_bytes = catalog.files.iter().map(|file| file.object_bytes).sum::<u64>()
-        + catalog.fulls.iter().map(|full| full.bytes).sum::<u64>();
+    report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
+    report.stored_bytes =
+        total(catalog.files.iter().map(|file| file.object_bytes).chain(catalog.fulls.iter().map(|full| full.bytes)));
     report.problems = catalog.problems;
     report.unknown_objects = catalog.unknown;
     Ok(report)

@@ -11,7 +11,7 @@ use super::target::{self, Steps, note};
 use super::{accounts, json, programs};
 use crate::archive::manifest::FullManifest;
 use crate::archive::store::Store;
-use crate::model::Progress;
+use crate::model::{Progress, total};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::quote;
 
@@ -46,7 +46,7 @@ pub async fn load(
     let steps = target::begin(&mut session, &manifest.id, config.allow_non_empty).await?;
     let mut loaded = Loaded {
         tables: description.tables.len() as u64,
-        rows: description.tables.iter().map(|table| table.rows).sum(),
+        rows: total(description.tables.iter().map(|table| table.rows)),
         warnings: Vec::new(),
     };
     if steps.done(DONE) {

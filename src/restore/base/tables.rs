@@ -17,7 +17,7 @@ use super::target::{STATE, Steps, note};
 use crate::archive::logical::{Part, Table, TableKind};
 use crate::archive::manifest::FullManifest;
 use crate::archive::store::Store;
-use crate::model::{Flavor, Progress};
+use crate::model::{Flavor, Progress, total};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::quote;
 
@@ -73,7 +73,7 @@ impl Loader {
             jobs.iter().cloned().partition(|job| job.table.kind == TableKind::Sequence);
         self.run(target, sequences.into_iter().map(Task::Create).collect()).await?;
         self.run(target, others.into_iter().map(Task::Create).collect()).await?;
-        self.progress.begin("rows", jobs.iter().map(|job| raw_bytes(&job.table)).sum());
+        self.progress.begin("rows", total(jobs.iter().map(|job| raw_bytes(&job.table))));
         let mut queue = VecDeque::new();
         for job in jobs.iter().filter(|job| job.table.kind.has_rows()) {
             if job.table.kind == TableKind::Transactional {
@@ -295,7 +295,7 @@ async fn create_sequence(session: &mut Session, table: &Table, name: &str) -> Re
 
 /// Size of a table's rows in bytes.
 pub(super) fn raw_bytes(table: &Table) -> u64 {
-    table.chunks.iter().map(|chunk| chunk.raw_bytes).sum()
+    total(table.chunks.iter().map(|chunk| chunk.raw_bytes))
 }
 
 /// Drops the state.

@@ -16,7 +16,7 @@ use crate::archive::logical::{Chunk, Table};
 use crate::archive::manifest::FullManifest;
 use crate::archive::rows::{Discard, Lines};
 use crate::archive::store::Store;
-use crate::model::Progress;
+use crate::model::{Progress, total};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::quote;
 
@@ -44,8 +44,8 @@ pub async fn verify(
     let mut tables = description::read(store, manifest).await?.tables;
     tables.retain(|table| table.kind.has_rows());
     tables.sort_by_key(|table| std::cmp::Reverse(raw_bytes(table)));
-    progress.begin("proof", tables.iter().map(raw_bytes).sum());
-    let verified = Verified { tables: tables.len() as u64, rows: tables.iter().map(|table| table.rows).sum() };
+    progress.begin("proof", total(tables.iter().map(raw_bytes)));
+    let verified = Verified { tables: tables.len() as u64, rows: total(tables.iter().map(|table| table.rows)) };
     let mut queue = VecDeque::new();
     for table in tables.into_iter().map(Arc::new) {
         queue.extend((0..table.chunks.len()).map(|chunk| (table.clone(), chunk)));

@@ -9,7 +9,7 @@ use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throu
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage};
 use crate::model::gtid::MariadbGtidSet;
-use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet};
+use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet, total};
 
 /// A prefix of one file, up to the end of a whole transaction (or of the file's head).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,8 +143,8 @@ fn ask_gtids(facts: &Facts, request: &Request, chain: &Chain, set: &GtidSet, fro
     let in_base = !wanted.intersection(&chain.base_gtids).is_empty();
     let missing = wanted.difference(&chain.gtids);
     match (request.exclusive, first, last) {
-        (true, ..) if in_base => Err(Reject::TooNew),
-        (_, None, _) if missing.is_empty() => Err(Reject::TooNew),
+        (true, ..) if in_base => Err(inside_full(facts, request, chain)),
+        (_, None, _) if missing.is_empty() => Err(inside_full(facts, request, chain)),
         _ if !missing.is_empty() && request.allow_nearest && !request.exclusive => Ok(Step::Cut(end_of(facts, chain))),
         _ if !missing.is_empty() => Err(Reject::Unreachable(
             error::MissingGtidsSnafu {
@@ -161,6 +161,12 @@ fn ask_gtids(facts: &Facts, request: &Request, chain: &Chain, set: &GtidSet, fro
         }
         _ => Err(Reject::TooNew),
     }
+}
+
+/// The target is among what the chain's full holds, of which nobody knows the order: an older full may do.
+fn inside_full(facts: &Facts, request: &Request, chain: &Chain) -> Reject {
+    let (target, full, holds) = (request.to_string(), chain.full.clone(), shown(&chain.base_gtids));
+    Reject::Unreachable(error::InsideFullSnafu { target, full, holds, reachable: facts.reachable() }.build())
 }
 
 fn ask_position(facts: &Facts, request: &Request, chain: &Chain, at: &BinlogPosition) -> Result<Step, Reject> {
@@ -330,7 +336,7 @@ pub fn make(
         server_version: full.server_version.clone(),
         coordinates,
         base: base_plan(full),
-        replay_bytes: files.iter().map(|f| f.end.saturating_sub(f.start)).sum(),
+        replay_bytes: total(files.iter().map(|f| f.end.saturating_sub(f.start))),
         expected_gtids: closure(&joined(&full.gtids, &replay)),
         last_gtid: last_gtid.filter(|gtid| replay.contains(gtid)),
         replay_gtids: replay,
@@ -344,7 +350,7 @@ pub fn make(
         forks: Vec::new(),
     };
     let load = plan.base.raw_bytes / speed.load_bytes_per_s.max(1);
-    plan.eta_s = load + plan.replay_bytes / speed.replay_bytes_per_s.max(1) + 1;
+    plan.eta_s = total([load, plan.replay_bytes / speed.replay_bytes_per_s.max(1), 1]);
     plan.explanation = explain(facts, request, full, &plan);
     plan.forks = left_out(facts, &plan).into_iter().chain(lacks).collect();
     Ok(plan)

@@ -21,6 +21,22 @@ pub enum PlanError {
         reachable: String,
     },
 
+    /// A GTID of the target is in every full that could be used, among others.
+    #[snafu(display(
+        "cannot restore to {target}: full {full} holds it already, with all of {holds:?}, and no older full's log reaches it; to restore exactly \
+         what that full holds, name this whole set as the target; {reachable}"
+    ))]
+    InsideFull {
+        /// The target in words.
+        target: String,
+        /// The full.
+        full: String,
+        /// Its GTIDs.
+        holds: String,
+        /// What can be reached.
+        reachable: String,
+    },
+
     /// The target is newer than the archived log.
     #[snafu(display(
         "cannot restore to {target}: the archived log ends before it, so nothing proves that no transaction is missing; {reachable}; \
