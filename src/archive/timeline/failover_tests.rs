@@ -53,6 +53,12 @@ fn what_only_a_dead_primary_had_is_found_by_its_writer() {
         assert_eq!((t.forks.len(), t.forks[0].gtids.to_string().as_str()), (1, "0-1-101..103"));
         assert_eq!(t.windows.len(), 2, "{:?}", t.windows);
         assert_eq!(t.live_server.as_deref(), Some("mariadb-2"));
+        // Nor does it matter that the new primary's clock is behind.
+        let mut behind = files.clone();
+        behind[2..].iter_mut().for_each(|file| file.summary.last_commit = Some(CommitTime(1)));
+        let t = timeline(&[full("mariadb-1", 11, maria("0-1-70"))], &behind);
+        assert_eq!((t.live_server.as_deref(), t.chains[0].links.len()), (Some("mariadb-2"), 4));
+        assert_eq!(t.forks[0].gtids.to_string(), "0-1-101..103");
         // A full with the fork's last transaction before the new primary has got as far.
         let mut early = files.clone();
         early.truncate(3);
