@@ -169,6 +169,11 @@ fn a_damaged_or_missing_object_fails_the_restore_by_name_and_claims_nothing() {
     let error = lab.run(&plan, &target).unwrap_err().to_string();
     assert!(error.contains(&object.key), "{error}");
     assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "1");
+    // A missing one is no passing fault: nothing is tried again.
+    std::fs::remove_file(&path).unwrap();
+    let began = std::time::Instant::now();
+    let error = lab.run(&plan, &target).unwrap_err().to_string();
+    assert!(error.contains(&object.key) && began.elapsed() < Duration::from_secs(30), "{:?}: {error}", began.elapsed());
     // With the object back the same restore goes on to its end.
     std::fs::write(&path, good).unwrap();
     let report = lab.run(&plan, &target).unwrap();
