@@ -12,7 +12,7 @@ use super::{Server, ServerOptions};
 pub struct Transaction {
     /// As the stock tool prints it: `uuid:5` or `0-1-5`.
     pub gtid: String,
-    /// MySQL: the commit in µs. MariaDB: the end of the commit's second, for its binlog has no more.
+    /// MySQL: the commit in µs. MariaDB: the last µs of the commit's second, for its binlog has no more.
     pub commit_us: i64,
 }
 
@@ -137,7 +137,7 @@ fn mariadb_transactions(text: &[u8]) -> Vec<Transaction> {
         let second = jiff::civil::date(year, month, day).at(clock[0], clock[1], clock[2], 0);
         let second = second.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_microsecond();
         let gtid = tail.split_whitespace().next().unwrap().to_owned();
-        transactions.push(Transaction { gtid, commit_us: second + 1_000_000 });
+        transactions.push(Transaction { gtid, commit_us: second + 999_999 });
     }
     transactions
 }
