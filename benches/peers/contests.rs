@@ -38,33 +38,56 @@ pub fn server() -> Server {
     server
 }
 
-/// Catching up with the binary log from where a full was taken of the then empty server.
+/// Catching up with the binary log from where a full was taken of the then empty server: on a RAM disk, where the clients and
+/// not the disk decide, and on disk, where both are asked to have everything durable (`mysqlbinlog` never is by itself).
 fn stream() -> Vec<String> {
     let server = server();
-    let dir = scratch();
-    let ours = [(0, "uncompressed"), (LEVEL, "zstd 1")].map(|(level, name)| {
-        let (archive, start) = (dir.path().join(format!("archive-{level}")), dir.path().join(format!("start-{level}")));
-        let policy = policy(dir.path(), &server, &archive, level, true);
+    let on_ram = Path::new("/dev/shm");
+    let dirs = [on_ram.is_dir().then(|| scratch_in(on_ram)), Some(scratch())];
+    let dirs: Vec<_> = dirs.into_iter().flatten().map(|dir| (start_archives(&server, dir.path()), dir)).collect();
+    data::write_binlog_in_large_transactions(&server, data::bytes());
+    let mut missed = Vec::new();
+    for (ours, dir) in &dirs {
+        missed.extend(catch_up(&server, dir.path(), dir.path().starts_with(on_ram), ours));
+    }
+    missed
+}
+
+/// A policy, its archive and a copy of how that begins.
+type Start = (String, PathBuf, PathBuf, PathBuf);
+
+fn start_archives(server: &Server, dir: &Path) -> [Start; 2] {
+    [(0, "uncompressed"), (LEVEL, "zstd 1")].map(|(level, name)| {
+        let (archive, start) = (dir.join(format!("archive-{level}")), dir.join(format!("start-{level}")));
+        let policy = policy(dir, server, &archive, level, true);
         empty(&archive);
         measure::run(&full(&policy));
         fs::rename(&archive, &start).unwrap();
         (format!("{OURS}, {name}"), policy, archive, start)
-    });
-    data::write_binlog_in_large_transactions(&server, data::bytes());
+    })
+}
+
+fn catch_up(server: &Server, dir: &Path, on_ram: bool, ours: &[Start]) -> Vec<String> {
     let binlogs = server.binlogs();
     let bytes = binlogs.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     let closed = binlogs.len() - 1;
-    let raw = dir.path().join("raw");
+    let raw = dir.join("raw");
     let first = binlogs[0].file_name().unwrap().to_str().unwrap();
     let script = format!(
-        "{} {LOGIN} --port={} --raw --read-from-remote-server --to-last-log --result-file={}/ {first}",
+        "{} {LOGIN} --port={} --raw --read-from-remote-server --to-last-log --result-file={}/ {first}{}",
         stock("mysqlbinlog"),
         server.port(),
-        raw.display()
+        raw.display(),
+        if on_ram { String::new() } else { format!("; sync {}/*", raw.display()) },
     );
-    let mut contest = Contest::new("stream catch-up", bytes);
-    contest.contender(version("mysqlbinlog --raw"), || empty(&raw), || measure::pipeline(&script, &password()));
-    for (name, policy, archive, start) in &ours {
+    let (title, peer) = if on_ram {
+        ("stream catch-up, RAM disk", "mysqlbinlog --raw")
+    } else {
+        ("stream catch-up, disk", "mysqlbinlog --raw; sync")
+    };
+    let mut contest = Contest::new(title, bytes);
+    contest.contender(version(peer), || empty(&raw), || measure::pipeline(&script, &password()));
+    for (name, policy, archive, start) in ours {
         let copy_start = move || {
             let _ = fs::remove_dir_all(archive);
             measure::pipeline(&format!("cp -a {} {}", start.display(), archive.display()), &[]);
@@ -301,7 +324,11 @@ fn with_version(what: &str, name: &'static str) -> String {
 }
 
 pub fn scratch() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("tidemark-bench-").tempdir().unwrap()
+    scratch_in(&std::env::temp_dir())
+}
+
+fn scratch_in(dir: &Path) -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("tidemark-bench-").tempdir_in(dir).unwrap()
 }
 
 pub fn empty(folder: &Path) {

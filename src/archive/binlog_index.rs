@@ -54,8 +54,8 @@ pub struct SegmentMeta {
     pub start: u64,
     /// One past its last byte; always between two events.
     pub end: u64,
-    /// Hex SHA-256 of the raw binlog bytes `start..end`.
-    pub raw_sha256: String,
+    /// Hex BLAKE3 of the raw binlog bytes `start..end`.
+    pub raw_blake3: String,
     /// The file up to this segment's end.
     pub summary: FileSummary,
     /// GTIDs of transactions that end within this segment.
@@ -73,8 +73,8 @@ pub struct IndexedRange {
     pub end: u64,
     /// Size of the stored object in bytes.
     pub object_bytes: u64,
-    /// Hex SHA-256 of the stored object.
-    pub object_sha256: String,
+    /// Hex BLAKE3 of the stored object.
+    pub object_blake3: String,
     /// [`FileSummary::boundary`] at the range's end.
     pub boundary: u64,
     /// [`FileSummary::last_commit`] at the range's end.

@@ -76,7 +76,7 @@ impl Encoder {
     /// Takes the frame bytes made so far.
     pub fn take(&mut self) -> Vec<u8> {
         match &mut self.0 {
-            Kind::Raw(frame) => std::mem::take(&mut frame.out),
+            Kind::Raw(frame) => frame.take(),
             Kind::Zstd(frames) => std::mem::take(&mut frames.out),
         }
     }
@@ -95,6 +95,8 @@ struct ZstdFrames {
     compressor: Compressor<'static>,
     /// Raw bytes of the next frame.
     raw: Vec<u8>,
+    /// Where a frame is made: its bound is larger than what becomes of it.
+    frame: Vec<u8>,
     out: Vec<u8>,
     frames: u64,
 }
@@ -103,7 +105,7 @@ impl ZstdFrames {
     fn new(level: i32, capacity: usize) -> io::Result<Self> {
         let mut compressor = Compressor::new(level)?;
         compressor.set_parameter(CParameter::ChecksumFlag(true))?;
-        Ok(Self { compressor, raw: Vec::new(), out: Vec::with_capacity(capacity), frames: 0 })
+        Ok(Self { compressor, raw: Vec::new(), frame: Vec::new(), out: Vec::with_capacity(capacity), frames: 0 })
     }
 
     fn write(&mut self, mut raw: &[u8]) -> io::Result<()> {
@@ -124,7 +126,9 @@ impl ZstdFrames {
     }
 
     fn end_frame(&mut self, raw: &[u8]) -> io::Result<()> {
-        self.out.extend_from_slice(&self.compressor.compress(raw)?);
+        self.frame.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        self.compressor.compress_to_buffer(raw, &mut self.frame)?;
+        self.out.append(&mut self.frame);
         self.frames += 1;
         Ok(())
     }
@@ -141,8 +145,12 @@ impl ZstdFrames {
 /// A zstd frame (RFC 8878) of raw blocks. It copies at the speed of memory, which no compression level does.
 struct RawFrame {
     out: Vec<u8>,
-    block: Vec<u8>,
+    /// Raw bytes in the block that ends `out`; its header comes once it is full, or the last.
+    block_bytes: usize,
 }
+
+/// Before each block: last flag, type in two bits, size.
+const BLOCK_HEADER_BYTES: usize = 3;
 
 impl RawFrame {
     fn new(capacity: usize) -> Self {
@@ -150,26 +158,38 @@ impl RawFrame {
         out.extend_from_slice(&0xFD2F_B528u32.to_le_bytes());
         // Descriptor: no content size, no checksum, no dictionary. Window: 2^(10+7) = 128 KiB, the largest block.
         out.extend_from_slice(&[0x00, 7 << 3]);
-        Self { out, block: Vec::new() }
+        out.extend_from_slice(&[0; BLOCK_HEADER_BYTES]);
+        Self { out, block_bytes: 0 }
     }
 
     fn write(&mut self, mut raw: &[u8]) {
         while !raw.is_empty() {
-            // A full block goes out only when more follows: the last one carries a flag.
-            if self.block.len() == BLOCK_BYTES {
+            // A full block ends only when more follows: the last one carries a flag.
+            if self.block_bytes == BLOCK_BYTES {
                 self.end_block(false);
+                self.out.extend_from_slice(&[0; BLOCK_HEADER_BYTES]);
+                self.block_bytes = 0;
             }
-            let (now, later) = raw.split_at(raw.len().min(BLOCK_BYTES - self.block.len()));
-            self.block.extend_from_slice(now);
+            let (now, later) = raw.split_at(raw.len().min(BLOCK_BYTES - self.block_bytes));
+            self.out.extend_from_slice(now);
+            self.block_bytes += now.len();
             raw = later;
         }
     }
 
     fn end_block(&mut self, last: bool) {
-        // 24 bits: last flag, type 0 (raw) in two bits, size. The length is at most BLOCK_BYTES.
-        let header = (self.block.len() as u32) << 3 | u32::from(last);
-        self.out.extend_from_slice(&header.to_le_bytes()[..3]);
-        self.out.append(&mut self.block);
+        // Type 0 is raw. The size is at most BLOCK_BYTES, so it fits.
+        let header = ((self.block_bytes as u32) << 3 | u32::from(last)).to_le_bytes();
+        let at = self.out.len() - self.block_bytes - BLOCK_HEADER_BYTES;
+        for (to, from) in self.out.iter_mut().skip(at).zip(&header[..BLOCK_HEADER_BYTES]) {
+            *to = *from;
+        }
+    }
+
+    /// Whole blocks; the one at hand stays.
+    fn take(&mut self) -> Vec<u8> {
+        let rest = self.out.split_off(self.out.len() - self.block_bytes - BLOCK_HEADER_BYTES);
+        std::mem::replace(&mut self.out, rest)
     }
 
     fn finish(mut self) -> Vec<u8> {

@@ -62,11 +62,11 @@ impl IndexWriter {
 
     /// Adds a segment that begins where the last one ends.
     pub fn push(&mut self, stored: StoredSegment) -> Result<(), ArchiveError> {
-        let StoredSegment { meta, object_bytes, object_sha256 } = stored;
+        let StoredSegment { meta, object_bytes, object_blake3 } = stored;
         if meta.file != self.file || meta.start != self.end() {
             return Err(ArchiveError::Hole { file: self.file.name.clone(), from: self.end(), to: meta.start });
         }
-        self.ranges.push(Known::Indexed(indexed(&meta, object_bytes, object_sha256)));
+        self.ranges.push(Known::Indexed(indexed(&meta, object_bytes, object_blake3)));
         self.last = Some(meta);
         Ok(())
     }
@@ -89,7 +89,7 @@ impl IndexWriter {
                     Known::Indexed(range) => Ok(range),
                     Known::Listed(object) => {
                         let stored = verify(store, &object).await?;
-                        Ok::<_, ArchiveError>(indexed(&stored.meta, stored.object_bytes, stored.object_sha256))
+                        Ok::<_, ArchiveError>(indexed(&stored.meta, stored.object_bytes, stored.object_blake3))
                     }
                 }
             })
@@ -125,12 +125,12 @@ impl IndexWriter {
     }
 }
 
-fn indexed(meta: &SegmentMeta, object_bytes: u64, object_sha256: String) -> IndexedRange {
+fn indexed(meta: &SegmentMeta, object_bytes: u64, object_blake3: String) -> IndexedRange {
     IndexedRange {
         start: meta.start,
         end: meta.end,
         object_bytes,
-        object_sha256,
+        object_blake3,
         boundary: meta.summary.boundary,
         last_commit: meta.summary.last_commit,
         gtids: meta.gtids.clone(),

@@ -54,8 +54,8 @@ pub struct ObjectEntry {
     pub bytes: u64,
     /// Size before compression in bytes.
     pub raw_bytes: u64,
-    /// Hex SHA-256 of the stored bytes.
-    pub sha256: String,
+    /// Hex BLAKE3 of the stored bytes.
+    pub blake3: String,
 }
 
 /// What a full holds, by method. Physical methods will add a variant.

@@ -10,6 +10,7 @@ pub const FORMAT: u32 = 1;
 pub mod binlog_index;
 pub mod catalog;
 pub mod codec;
+pub mod digest;
 mod error;
 pub mod identity;
 pub mod index_writer;

@@ -26,7 +26,7 @@ pub(super) async fn list(store: &Store, file: &FileId) -> Result<Listing, StoreE
     for object in store.list(&keys::file_dir(file)).await? {
         match keys::parse(&object.key) {
             Some(Key::Segment { start, end, .. }) => {
-                segments.push(SegmentObject { file: file.clone(), start, end, bytes: object.bytes, sha256: None });
+                segments.push(SegmentObject { file: file.clone(), start, end, bytes: object.bytes, blake3: None });
             }
             Some(Key::Index { .. }) => {}
             _ => unknown.push(object.key),
@@ -72,7 +72,7 @@ mod tests {
         let file = FileId { server: "s".into(), name: "b.1".into(), created_unix: 1 };
         ranges
             .iter()
-            .map(|&(start, end)| SegmentObject { file: file.clone(), start, end, bytes: 1, sha256: None })
+            .map(|&(start, end)| SegmentObject { file: file.clone(), start, end, bytes: 1, blake3: None })
             .collect()
     }
 

@@ -5,7 +5,7 @@
 //! [`locate`] decides where in the source's files to go on, then three stages run in order of position, with bounded queues:
 //!
 //! ```text
-//! session: dump events → cutter (segments, at event boundaries) ─▶ encode (zstd, SHA-256; own thread) ─▶ upload (a few at once)
+//! session: dump events → cutter (segments, at event boundaries) ─▶ encode (zstd, BLAKE3; own thread) ─▶ upload (a few at once)
 //!             ▲ semi-sync acknowledgement ◀── durable position, over a contiguous prefix only ◀───────────┘
 //! ```
 

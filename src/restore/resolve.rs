@@ -310,7 +310,7 @@ mod tests {
             highest = highest.max(Some(CommitTime(*stamp)).filter(|_| *stamp != 9999));
             let (start, end) = (number * 10 - 10, number * 10);
             ArchivedRange {
-                object: SegmentObject { file: file().id, start, end, bytes: 1, sha256: None },
+                object: SegmentObject { file: file().id, start, end, bytes: 1, blake3: None },
                 boundary: end,
                 last_commit: highest,
                 gtids: gtids(&format!("0-1-{number}..{number}")),

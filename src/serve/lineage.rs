@@ -132,7 +132,7 @@ pub(super) async fn tail_ranges(
             && end > from
             && end <= file.size
         {
-            objects.push(SegmentObject { file: id, start, end, bytes: object.bytes, sha256: None });
+            objects.push(SegmentObject { file: id, start, end, bytes: object.bytes, blake3: None });
         }
     }
     // Where compaction is under way a range is there twice: the largest that goes on without a hole wins.

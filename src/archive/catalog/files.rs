@@ -184,7 +184,7 @@ fn from_index(file: &FileId, range: crate::archive::binlog_index::IndexedRange) 
             start: range.start,
             end: range.end,
             bytes: range.object_bytes,
-            sha256: Some(range.object_sha256),
+            blake3: Some(range.object_blake3),
         },
         boundary: range.boundary,
         last_commit: range.last_commit,

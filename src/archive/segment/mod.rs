@@ -31,8 +31,8 @@ pub struct SegmentObject {
     pub end: u64,
     /// Size of the object in bytes.
     pub bytes: u64,
-    /// Hex SHA-256 of the object, where known.
-    pub sha256: Option<String>,
+    /// Hex BLAKE3 of the object, where known.
+    pub blake3: Option<String>,
 }
 
 impl SegmentObject {
@@ -49,8 +49,8 @@ pub struct StoredSegment {
     pub meta: SegmentMeta,
     /// Size of the object in bytes.
     pub object_bytes: u64,
-    /// Hex SHA-256 of the object.
-    pub object_sha256: String,
+    /// Hex BLAKE3 of the object.
+    pub object_blake3: String,
 }
 
 /// What can go wrong with a segment.
@@ -110,10 +110,10 @@ pub enum SegmentError {
     Diverged {
         /// The object.
         key: String,
-        /// Hex SHA-256 of the bytes the archive holds.
-        stored_sha256: String,
-        /// Hex SHA-256 of the bytes that were to be stored.
-        offered_sha256: String,
+        /// Hex BLAKE3 of the bytes the archive holds.
+        stored_blake3: String,
+        /// Hex BLAKE3 of the bytes that were to be stored.
+        offered_blake3: String,
     },
     /// A newer binary wrote this.
     #[snafu(display(

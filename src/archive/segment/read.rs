@@ -1,6 +1,5 @@
 use std::io;
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
 use bytes::{Buf, Bytes};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -9,6 +8,7 @@ use tokio::task::spawn_blocking;
 use super::{SegmentError, SegmentObject, StoredSegment, meta, read_meta};
 use crate::archive::binlog_index::SegmentMeta;
 use crate::archive::codec::Decoder;
+use crate::archive::digest::Digest;
 use crate::archive::store::{Store, StoreError};
 
 /// An object up to this size is fetched and verified before its first byte is handed out.
@@ -24,9 +24,9 @@ pub struct SegmentReader {
     stream: BoxStream<'static, Result<Bytes, StoreError>>,
     input: Bytes,
     decoder: Decoder,
-    raw: Context,
+    raw: Digest,
     raw_bytes: u64,
-    stored: Context,
+    stored: Digest,
     ended: bool,
 }
 
@@ -36,7 +36,7 @@ impl SegmentReader {
         let key = object.key();
         if object.bytes > WHOLE_BYTES {
             // The index's checksum covers everything; without it the meta's does.
-            let meta = if object.sha256.is_none() { Some(read_meta(store, &object).await?) } else { None };
+            let meta = if object.blake3.is_none() { Some(read_meta(store, &object).await?) } else { None };
             let stream = store.read_stream(&key, 0..object.bytes).await?;
             return Self::new(object, meta, stream);
         }
@@ -48,8 +48,8 @@ impl SegmentReader {
         let once = |bytes: Bytes| stream::iter([Ok(bytes)]).boxed();
         let meta = meta::parse_meta(&object, &bytes)?;
         let mut check = Self::new(object.clone(), Some(meta.clone()), once(bytes.clone()))?;
-        if let Some(expected) = &object.sha256 {
-            check_sha256(&object, expected, &hex::encode(digest(&SHA256, &bytes)))?;
+        if let Some(expected) = &object.blake3 {
+            check_digest(&object, expected, &Digest::of(&bytes))?;
         } else {
             let checked = spawn_blocking(move || {
                 futures::executor::block_on(async {
@@ -98,7 +98,7 @@ impl SegmentReader {
         stream: BoxStream<'static, Result<Bytes, StoreError>>,
     ) -> Result<Self, SegmentError> {
         let decoder = Decoder::new().map_err(|e| SegmentError::damaged(&object, e))?;
-        let (raw, stored) = (Context::new(&SHA256), Context::new(&SHA256));
+        let (raw, stored) = (Digest::new(), Digest::new());
         Ok(Self { object, meta, stream, input: Bytes::new(), decoder, raw, raw_bytes: 0, stored, ended: false })
     }
 
@@ -106,17 +106,17 @@ impl SegmentReader {
         if !self.decoder.is_whole() || self.raw_bytes != self.object.end - self.object.start {
             return Err(self.damaged(format!("it ends after {} raw bytes", self.raw_bytes)));
         }
-        if let Some(expected) = &self.object.sha256 {
-            check_sha256(&self.object, expected, &self.stored_sha256())?;
+        if let Some(expected) = &self.object.blake3 {
+            check_digest(&self.object, expected, &self.stored_blake3())?;
         }
         if let Some(meta) = &self.meta {
-            check_sha256(&self.object, &meta.raw_sha256, &hex::encode(self.raw.clone().finish()))?;
+            check_digest(&self.object, &meta.raw_blake3, &self.raw.hex())?;
         }
         Ok(())
     }
 
-    fn stored_sha256(&self) -> String {
-        hex::encode(self.stored.clone().finish())
+    fn stored_blake3(&self) -> String {
+        self.stored.hex()
     }
 
     fn damaged(&self, problem: impl ToString) -> SegmentError {
@@ -130,12 +130,12 @@ pub async fn verify(store: &Store, object: &SegmentObject) -> Result<StoredSegme
     let stream = store.read_stream(&object.key(), 0..object.bytes).await?;
     let mut reader = SegmentReader::new(object.clone(), Some(meta.clone()), stream)?;
     while reader.next().await?.is_some() {}
-    Ok(StoredSegment { meta, object_bytes: object.bytes, object_sha256: reader.stored_sha256() })
+    Ok(StoredSegment { meta, object_bytes: object.bytes, object_blake3: reader.stored_blake3() })
 }
 
-fn check_sha256(object: &SegmentObject, expected: &str, found: &str) -> Result<(), SegmentError> {
+fn check_digest(object: &SegmentObject, expected: &str, found: &str) -> Result<(), SegmentError> {
     if expected == found {
         return Ok(());
     }
-    Err(SegmentError::damaged(object, format!("its SHA-256 is {found}, it was stored with {expected}")))
+    Err(SegmentError::damaged(object, format!("its BLAKE3 is {found}, it was stored with {expected}")))
 }

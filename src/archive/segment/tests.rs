@@ -29,7 +29,7 @@ fn meta(start: u64, end: u64) -> SegmentMeta {
         crc32: true,
     };
     let (flavor, server_version) = (Flavor::Mysql, "9.7.0".into());
-    let raw_sha256 = String::new();
+    let raw_blake3 = String::new();
     SegmentMeta {
         format: 0,
         file: id(),
@@ -37,7 +37,7 @@ fn meta(start: u64, end: u64) -> SegmentMeta {
         server_version,
         start,
         end,
-        raw_sha256,
+        raw_blake3,
         summary,
         gtids: none,
         open_transaction: None,
@@ -59,13 +59,13 @@ fn encode(start: u64, raw: &[u8], compression: Compression) -> EncodedSegment {
     writer.finish(meta(start, start + raw.len() as u64)).unwrap()
 }
 
-fn object(stored: &StoredSegment, sha256: bool) -> SegmentObject {
+fn object(stored: &StoredSegment, blake3: bool) -> SegmentObject {
     SegmentObject {
         file: id(),
         start: stored.meta.start,
         end: stored.meta.end,
         bytes: stored.object_bytes,
-        sha256: sha256.then(|| stored.object_sha256.clone()),
+        blake3: blake3.then(|| stored.object_blake3.clone()),
     }
 }
 
@@ -111,8 +111,8 @@ async fn a_segment_larger_than_what_is_held_in_memory_goes_through_whole() {
     }
     let stored = upload.finish(meta(0, end)).await.unwrap();
     assert!(stored.object_bytes > read::WHOLE_BYTES);
-    for sha256 in [true, false] {
-        assert!(read(&store, object(&stored, sha256)).await.unwrap() == raw);
+    for blake3 in [true, false] {
+        assert!(read(&store, object(&stored, blake3)).await.unwrap() == raw);
     }
     assert_eq!(verify(&store, &object(&stored, false)).await.unwrap(), stored);
 }
@@ -169,17 +169,17 @@ async fn every_damage_is_found_and_named_before_the_end() {
         damages.push(("swapped", other.object.to_vec()));
         for (what, damaged) in damages {
             let _ = store.put(&key, damaged.clone().into(), Condition::Overwrite).await.unwrap();
-            for sha256 in [true, false] {
-                if what == "swapped" && !sha256 {
+            for blake3 in [true, false] {
+                if what == "swapped" && !blake3 {
                     continue;
                 }
-                let mut listed = object(&stored, sha256);
-                listed.bytes = if sha256 { listed.bytes } else { damaged.len() as u64 };
+                let mut listed = object(&stored, blake3);
+                listed.bytes = if blake3 { listed.bytes } else { damaged.len() as u64 };
                 match read(&store, listed).await {
                     Err(e) => assert!(e.to_string().contains(&key), "{what}: {e}"),
                     // A flipped bit in a frame's header may change nothing that matters (a window's size).
                     Ok(bytes) => {
-                        assert!(!sha256 && bytes == raw, "{what} (sha256: {sha256}, {len} bytes) was not found")
+                        assert!(!blake3 && bytes == raw, "{what} (blake3: {blake3}, {len} bytes) was not found")
                     }
                 }
             }

@@ -1,10 +1,10 @@
-use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use snafu::ResultExt;
 
 use super::{CompressSnafu, SegmentError, SegmentObject, StoredSegment, meta, verify};
 use crate::archive::binlog_index::{FileId, SegmentMeta};
 use crate::archive::codec::{Compression, Encoder};
+use crate::archive::digest::Digest;
 use crate::archive::keys;
 use crate::archive::store::{Condition, Put, Store, StoreWriter};
 
@@ -14,9 +14,9 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Makes a segment object of raw binlog bytes as they come. CPU only: give big writes to a thread that may block.
 pub struct SegmentWriter {
     encoder: Encoder,
-    raw: Context,
+    raw: Digest,
     raw_bytes: u64,
-    object: Context,
+    object: Digest,
     object_bytes: u64,
 }
 
@@ -29,8 +29,8 @@ pub struct EncodedSegment {
     pub object: Bytes,
     /// Size of the whole object in bytes.
     pub object_bytes: u64,
-    /// Hex SHA-256 of the whole object.
-    pub object_sha256: String,
+    /// Hex BLAKE3 of the whole object.
+    pub object_blake3: String,
 }
 
 impl SegmentWriter {
@@ -42,7 +42,7 @@ impl SegmentWriter {
     /// Begins an object that is made in memory, with room for `object_bytes`: a buffer that grows leaves holes behind it.
     pub fn with_capacity(compression: Compression, object_bytes: usize) -> Result<Self, SegmentError> {
         let encoder = Encoder::with_capacity(compression, object_bytes).context(CompressSnafu)?;
-        Ok(Self { encoder, raw: Context::new(&SHA256), raw_bytes: 0, object: Context::new(&SHA256), object_bytes: 0 })
+        Ok(Self { encoder, raw: Digest::new(), raw_bytes: 0, object: Digest::new(), object_bytes: 0 })
     }
 
     /// Adds raw bytes of the file.
@@ -70,7 +70,7 @@ impl SegmentWriter {
         bytes.into()
     }
 
-    /// Ends the object. `meta` comes complete but for its format and `raw_sha256`, which are filled in; its range must be as long as what was
+    /// Ends the object. `meta` comes complete but for its format and `raw_blake3`, which are filled in; its range must be as long as what was
     /// written.
     pub fn finish(self, mut meta: SegmentMeta) -> Result<EncodedSegment, SegmentError> {
         let key = keys::segment(&meta.file, meta.start, meta.end);
@@ -78,7 +78,7 @@ impl SegmentWriter {
             return Err(SegmentError::Length { key, raw_bytes: self.raw_bytes });
         }
         meta.format = crate::archive::FORMAT;
-        meta.raw_sha256 = hex::encode(self.raw.finish());
+        meta.raw_blake3 = self.raw.hex();
         let mut rest = self.encoder.finish().context(CompressSnafu)?;
         rest.extend(meta::frame(&key, &meta)?);
         // It may wait for the store for a while, and growing by doubling left up to as much again unused.
@@ -89,7 +89,7 @@ impl SegmentWriter {
             meta,
             object_bytes: self.object_bytes + rest.len() as u64,
             object: rest.into(),
-            object_sha256: hex::encode(object.finish()),
+            object_blake3: object.hex(),
         })
     }
 }
@@ -97,10 +97,10 @@ impl SegmentWriter {
 /// Stores a segment made in memory. If one is there already, its bytes are compared: equal ones are a success, others
 /// [`SegmentError::Diverged`]. Durable when this returns.
 pub async fn put(store: &Store, segment: EncodedSegment) -> Result<StoredSegment, SegmentError> {
-    let EncodedSegment { meta, object, object_bytes, object_sha256 } = segment;
+    let EncodedSegment { meta, object, object_bytes, object_blake3 } = segment;
     let key = keys::segment(&meta.file, meta.start, meta.end);
     let put = store.put(&key, object, Condition::IfAbsent).await?;
-    settle(store, put, StoredSegment { meta, object_bytes, object_sha256 }).await
+    settle(store, put, StoredSegment { meta, object_bytes, object_blake3 }).await
 }
 
 /// A segment that goes to the store while it is made: for one huge event, whose end is known before its bytes have come.
@@ -136,10 +136,10 @@ impl SegmentUpload {
 
     /// Ends and publishes the object; see [`SegmentWriter::finish`] and [`put`].
     pub async fn finish(mut self, meta: SegmentMeta) -> Result<StoredSegment, SegmentError> {
-        let EncodedSegment { meta, object, object_bytes, object_sha256 } = self.writer.finish(meta)?;
+        let EncodedSegment { meta, object, object_bytes, object_blake3 } = self.writer.finish(meta)?;
         self.upload.write(object).await?;
         let put = self.upload.finish().await?;
-        settle(&self.store, put, StoredSegment { meta, object_bytes, object_sha256 }).await
+        settle(&self.store, put, StoredSegment { meta, object_bytes, object_blake3 }).await
     }
 }
 
@@ -152,12 +152,12 @@ async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSe
     let key = keys::segment(&file, start, end);
     // Gone again would be a deletion under way: the next attempt writes it anew.
     let bytes = store.stat(&key).await?.unwrap_or_default();
-    let theirs = verify(store, &SegmentObject { file, start, end, bytes, sha256: None }).await?;
-    if theirs.meta.raw_sha256 != ours.meta.raw_sha256 {
+    let theirs = verify(store, &SegmentObject { file, start, end, bytes, blake3: None }).await?;
+    if theirs.meta.raw_blake3 != ours.meta.raw_blake3 {
         return Err(SegmentError::Diverged {
             key,
-            stored_sha256: theirs.meta.raw_sha256,
-            offered_sha256: ours.meta.raw_sha256,
+            stored_blake3: theirs.meta.raw_blake3,
+            offered_blake3: ours.meta.raw_blake3,
         });
     }
     Ok(theirs)

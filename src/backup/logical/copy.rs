@@ -12,6 +12,7 @@ use super::error::{LogicalError, SqlSnafu};
 use super::output::{Objects, Output};
 use super::session::{Session, bytes, text};
 use super::{json, members};
+use crate::archive::digest::Digest;
 use crate::archive::keys;
 use crate::archive::logical::{Chunk, Part, SqlText, Table, TableKind};
 use crate::archive::rows::Lines;
@@ -284,7 +285,7 @@ pub(super) async fn definition(
         }
         None => create.clone(),
     };
-    let hash = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &stable));
+    let hash = Digest::of(&stable);
     Ok((create.into(), hash))
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use snafu::ResultExt;
 
 use super::error::{CompressSnafu, LogicalError};
 use crate::archive::codec::{Compression, Encoder};
+use crate::archive::digest::Digest;
 use crate::archive::manifest::ObjectEntry;
 use crate::archive::rows::LineSink;
 use crate::archive::store::{Condition, Store, StoreWriter};
@@ -36,7 +36,7 @@ pub(super) struct Output {
     key: String,
     encoder: Encoder,
     writer: StoreWriter,
-    sha256: Context,
+    blake3: Digest,
     bytes: u64,
     raw_bytes: u64,
 }
@@ -47,7 +47,7 @@ impl Output {
             encoder: Encoder::new(compression).context(CompressSnafu)?,
             writer: store.writer(&key, Condition::Overwrite).await?,
             key,
-            sha256: Context::new(&SHA256),
+            blake3: Digest::new(),
             bytes: 0,
             raw_bytes: 0,
         })
@@ -71,12 +71,12 @@ impl Output {
         self.send(last).await?;
         fail::fail_point!("backup::logical::before_finish");
         let _ = self.writer.finish().await?;
-        let sha256 = hex::encode(self.sha256.finish());
-        Ok(objects.add(ObjectEntry { key: self.key, bytes: self.bytes, raw_bytes: self.raw_bytes, sha256 }))
+        let blake3 = self.blake3.hex();
+        Ok(objects.add(ObjectEntry { key: self.key, bytes: self.bytes, raw_bytes: self.raw_bytes, blake3 }))
     }
 
     async fn send(&mut self, piece: Vec<u8>) -> Result<(), LogicalError> {
-        self.sha256.update(&piece);
+        self.blake3.update(&piece);
         self.bytes += piece.len() as u64;
         Ok(self.writer.write(Bytes::from(piece)).await?)
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::archive::binlog_index::FileId;
 use crate::archive::binlog_index::SegmentMeta;
+use crate::archive::digest::Digest;
 use crate::model::{Gtid, GtidSet};
 use crate::mysql::event::{EventType, HEADER_BYTES};
 
@@ -167,15 +168,15 @@ impl Stored {
             end: seal.meta.end,
             summary: seal.meta.summary.clone(),
             open_transaction: seal.meta.open_transaction.clone(),
-            last_range: Some((seal.meta.start, sha256(bytes))),
+            last_range: Some((seal.meta.start, blake3(bytes))),
             closed: None,
             index: None,
         }
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    hex::encode(aws_lc_rs::digest::digest(&SHA256, bytes))
+fn blake3(bytes: &[u8]) -> String {
+    Digest::of(bytes)
 }
 
 fn cutter(segment_bytes: u64) -> Cutter {

@@ -1,8 +1,7 @@
-//! Objects of a full, read piece by piece, decompressed and proved by their SHA-256.
+//! Objects of a full, read piece by piece, decompressed and proved by their BLAKE3.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -10,6 +9,7 @@ use snafu::ResultExt;
 
 use super::error::{BaseError, DecompressSnafu};
 use crate::archive::codec::Decoder;
+use crate::archive::digest::Digest;
 use crate::archive::manifest::{FullManifest, ObjectEntry};
 use crate::archive::store::{Store, StoreError};
 
@@ -31,7 +31,7 @@ pub(super) async fn read(
         stored,
         entry: entry.clone(),
         decoder: Decoder::new().context(DecompressSnafu)?,
-        sha256: Some(Context::new(&SHA256)),
+        blake3: Some(Digest::new()),
         input: Bytes::new(),
         seen: 0,
         made: 0,
@@ -70,7 +70,7 @@ struct Reading {
     stored: BoxStream<'static, Result<Bytes, StoreError>>,
     entry: ObjectEntry,
     decoder: Decoder,
-    sha256: Option<Context>,
+    blake3: Option<Digest>,
     input: Bytes,
     seen: u64,
     made: u64,
@@ -92,8 +92,8 @@ impl Reading {
                 Some(piece) => {
                     let piece = piece.map_err(|source| missing(&self.entry, source))?;
                     self.seen += piece.len() as u64;
-                    if let Some(sha256) = &mut self.sha256 {
-                        sha256.update(&piece);
+                    if let Some(blake3) = &mut self.blake3 {
+                        blake3.update(&piece);
                     }
                     self.input = piece;
                 }
@@ -106,12 +106,12 @@ impl Reading {
     }
 
     fn check_end(&mut self) -> Result<(), BaseError> {
-        let Some(sha256) = self.sha256.take() else { return Ok(()) };
+        let Some(blake3) = self.blake3.take() else { return Ok(()) };
         if self.seen != self.entry.bytes || self.made != self.entry.raw_bytes {
             return Err(self.damaged("its size is not what the manifest says"));
         }
-        if hex::encode(sha256.finish()) != self.entry.sha256 {
-            return Err(self.damaged("its SHA-256 is not what the manifest says"));
+        if blake3.hex() != self.entry.blake3 {
+            return Err(self.damaged("its BLAKE3 is not what the manifest says"));
         }
         Ok(())
     }

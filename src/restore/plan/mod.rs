@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 pub use choose::{Cut, Found, Question, Reject, Step, ask, make};
 pub(super) use choose::{closure, joined};
@@ -26,6 +25,7 @@ pub use prepared::{PreparedXa, after_replay, before_replay};
 
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::{ArchivedFile, Catalog, FullHead};
+use crate::archive::digest::Digest;
 use crate::archive::timeline::{Timeline, Window};
 use crate::model::gtid::ParseGtidError;
 use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet};
@@ -220,7 +220,7 @@ impl Plan {
             self;
         let decisive = (flavor, coordinates, &base.id, files, replay_gtids, skipped, expected_gtids);
         let json = serde_json::to_vec(&decisive).unwrap_or_default();
-        hex::encode(Sha256::digest(&json))
+        Digest::of(&json)
     }
 }
 
