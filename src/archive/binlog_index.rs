@@ -54,8 +54,8 @@ pub struct SegmentMeta {
     pub start: u64,
     /// One past its last byte; always between two events.
     pub end: u64,
-    /// Hex BLAKE3 of the raw binlog bytes `start..end`.
-    pub raw_blake3: String,
+    /// Hex XXH3-128 of the raw binlog bytes `start..end`.
+    pub raw_xxh3: String,
     /// The file up to this segment's end.
     pub summary: FileSummary,
     /// GTIDs of transactions that end within this segment.

@@ -103,7 +103,7 @@ async fn head(store: &Store, file: FileId) -> Result<Option<Head>, ArchiveError>
         head.end = last.end;
         head.summary = last.summary;
         head.open_transaction = last.open_transaction;
-        head.last_range = Some((last.start, last.raw_blake3));
+        head.last_range = Some((last.start, last.raw_xxh3));
         head.index = Some(index);
     }
     Ok(Some(head))

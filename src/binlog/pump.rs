@@ -21,6 +21,8 @@ use crate::mysql::wire::{Acks, DumpItem, DumpStream};
 const IDLE: Duration = Duration::from_millis(200);
 /// Segments on their way before a waiting commit no longer ends one at once: those that come meanwhile share the next.
 const EAGER_SEGMENTS: u64 = 2;
+/// Items taken, if they have arrived already, before looking around again.
+const BATCH: usize = 64;
 
 /// Why reading ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,7 @@ impl Pump {
                     }
                     let deadline = self.deadline;
                     tokio::select! {
+                        biased;
                         item = self.dump.next() => item.context(SourceSnafu { doing })?,
                         () = cancel.cancelled() => return Ok(Ended::Cancelled),
                         _ = self.durable.changed() => { self.durable.mark_changed(); continue }
@@ -124,13 +127,17 @@ impl Pump {
                 caught_up = false;
                 self.status.update(|s| s.caught_up = false);
             }
+            self.cutter.set_clock(Timestamp::now().into());
             self.take(item).await?;
+            for _ in 1..BATCH {
+                let Some(item) = self.dump.next_ready().context(SourceSnafu { doing })? else { break };
+                self.take(item).await?;
+            }
         }
     }
 
     async fn take(&mut self, item: DumpItem) -> Result<(), Error> {
         let ack_wanted = matches!(&item, DumpItem::Piece(piece) if piece.last && piece.ack_wanted);
-        self.cutter.set_clock(Timestamp::now().into());
         self.cutter.take(item, &mut self.queue)?;
         if ack_wanted
             && self.acks.is_some()

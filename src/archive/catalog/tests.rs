@@ -29,7 +29,7 @@ async fn segment(store: &Store, file: &FileId, start: u64, end: u64) -> StoredSe
         server_version: "9.7.0".into(),
         start,
         end,
-        raw_blake3: String::new(),
+        raw_xxh3: String::new(),
         summary: FileSummary {
             previous_gtids: set(""),
             gtids: upto(end / 100),

@@ -110,10 +110,10 @@ pub enum SegmentError {
     Diverged {
         /// The object.
         key: String,
-        /// Hex BLAKE3 of the bytes the archive holds.
-        stored_blake3: String,
-        /// Hex BLAKE3 of the bytes that were to be stored.
-        offered_blake3: String,
+        /// Hex XXH3-128 of the bytes the archive holds.
+        stored_xxh3: String,
+        /// Hex XXH3-128 of the bytes that were to be stored.
+        offered_xxh3: String,
     },
     /// A newer binary wrote this.
     #[snafu(display(

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use super::{SegmentError, SegmentObject, StoredSegment, meta, read_meta};
 use crate::archive::binlog_index::SegmentMeta;
 use crate::archive::codec::Decoder;
-use crate::archive::digest::Digest;
+use crate::archive::digest::{Digest, RawDigest};
 use crate::archive::store::{Store, StoreError};
 
 /// An object up to this size is fetched and verified before its first byte is handed out.
@@ -24,7 +24,7 @@ pub struct SegmentReader {
     stream: BoxStream<'static, Result<Bytes, StoreError>>,
     input: Bytes,
     decoder: Decoder,
-    raw: Digest,
+    raw: RawDigest,
     raw_bytes: u64,
     stored: Digest,
     ended: bool,
@@ -98,7 +98,7 @@ impl SegmentReader {
         stream: BoxStream<'static, Result<Bytes, StoreError>>,
     ) -> Result<Self, SegmentError> {
         let decoder = Decoder::new().map_err(|e| SegmentError::damaged(&object, e))?;
-        let (raw, stored) = (Digest::new(), Digest::new());
+        let (raw, stored) = (RawDigest::new(), Digest::new());
         Ok(Self { object, meta, stream, input: Bytes::new(), decoder, raw, raw_bytes: 0, stored, ended: false })
     }
 
@@ -110,7 +110,7 @@ impl SegmentReader {
             check_digest(&self.object, expected, &self.stored_blake3())?;
         }
         if let Some(meta) = &self.meta {
-            check_digest(&self.object, &meta.raw_blake3, &self.raw.hex())?;
+            check_digest(&self.object, &meta.raw_xxh3, &self.raw.hex())?;
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ fn meta(start: u64, end: u64) -> SegmentMeta {
         crc32: true,
     };
     let (flavor, server_version) = (Flavor::Mysql, "9.7.0".into());
-    let raw_blake3 = String::new();
+    let raw_xxh3 = String::new();
     SegmentMeta {
         format: 0,
         file: id(),
@@ -37,7 +37,7 @@ fn meta(start: u64, end: u64) -> SegmentMeta {
         server_version,
         start,
         end,
-        raw_blake3,
+        raw_xxh3,
         summary,
         gtids: none,
         open_transaction: None,

@@ -4,7 +4,7 @@ use snafu::ResultExt;
 use super::{CompressSnafu, SegmentError, SegmentObject, StoredSegment, meta, verify};
 use crate::archive::binlog_index::{FileId, SegmentMeta};
 use crate::archive::codec::{Compression, Encoder};
-use crate::archive::digest::Digest;
+use crate::archive::digest::{Digest, RawDigest};
 use crate::archive::keys;
 use crate::archive::store::{Condition, Put, Store, StoreWriter};
 
@@ -14,7 +14,7 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Makes a segment object of raw binlog bytes as they come. CPU only: give big writes to a thread that may block.
 pub struct SegmentWriter {
     encoder: Encoder,
-    raw: Digest,
+    raw: RawDigest,
     raw_bytes: u64,
     object: Digest,
     object_bytes: u64,
@@ -42,7 +42,7 @@ impl SegmentWriter {
     /// Begins an object that is made in memory, with room for `object_bytes`: a buffer that grows leaves holes behind it.
     pub fn with_capacity(compression: Compression, object_bytes: usize) -> Result<Self, SegmentError> {
         let encoder = Encoder::with_capacity(compression, object_bytes).context(CompressSnafu)?;
-        Ok(Self { encoder, raw: Digest::new(), raw_bytes: 0, object: Digest::new(), object_bytes: 0 })
+        Ok(Self { encoder, raw: RawDigest::new(), raw_bytes: 0, object: Digest::new(), object_bytes: 0 })
     }
 
     /// Adds raw bytes of the file.
@@ -70,7 +70,7 @@ impl SegmentWriter {
         bytes.into()
     }
 
-    /// Ends the object. `meta` comes complete but for its format and `raw_blake3`, which are filled in; its range must be as long as what was
+    /// Ends the object. `meta` comes complete but for its format and `raw_xxh3`, which are filled in; its range must be as long as what was
     /// written.
     pub fn finish(self, mut meta: SegmentMeta) -> Result<EncodedSegment, SegmentError> {
         let key = keys::segment(&meta.file, meta.start, meta.end);
@@ -78,7 +78,7 @@ impl SegmentWriter {
             return Err(SegmentError::Length { key, raw_bytes: self.raw_bytes });
         }
         meta.format = crate::archive::FORMAT;
-        meta.raw_blake3 = self.raw.hex();
+        meta.raw_xxh3 = self.raw.hex();
         let mut rest = self.encoder.finish().context(CompressSnafu)?;
         rest.extend(meta::frame(&key, &meta)?);
         // It may wait for the store for a while, and growing by doubling left up to as much again unused.
@@ -153,11 +153,11 @@ async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSe
     // Gone again would be a deletion under way: the next attempt writes it anew.
     let bytes = store.stat(&key).await?.unwrap_or_default();
     let theirs = verify(store, &SegmentObject { file, start, end, bytes, blake3: None }).await?;
-    if theirs.meta.raw_blake3 != ours.meta.raw_blake3 {
+    if theirs.meta.raw_xxh3 != ours.meta.raw_xxh3 {
         return Err(SegmentError::Diverged {
             key,
-            stored_blake3: theirs.meta.raw_blake3,
-            offered_blake3: ours.meta.raw_blake3,
+            stored_xxh3: theirs.meta.raw_xxh3,
+            offered_xxh3: ours.meta.raw_xxh3,
         });
     }
     Ok(theirs)

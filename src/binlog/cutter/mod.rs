@@ -11,7 +11,7 @@ use super::Error;
 use super::checkpoint::Head;
 use super::error::EventSnafu;
 use crate::archive::binlog_index::Ending;
-use crate::archive::digest::Digest;
+use crate::archive::digest::RawDigest;
 use crate::model::{BinlogPosition, CommitTime, Flavor};
 use crate::mysql::event::{ChecksumAlgorithm, EventHeader, FileScanner, MAGIC, TransactionTracker};
 use crate::mysql::wire::{DumpItem, Piece};
@@ -55,10 +55,10 @@ impl Cutter {
     pub(super) fn resume(head: &Head, newest: &str, segment_bytes: u64) -> Self {
         let mut cutter = Self::new(&head.file.server, head.flavor, newest, segment_bytes);
         let crc = if head.summary.crc32 { ChecksumAlgorithm::Crc32 } else { ChecksumAlgorithm::Off };
-        let overlap = head.last_range.as_ref().map(|(_, blake3)| Overlap {
+        let overlap = head.last_range.as_ref().map(|(_, xxh3)| Overlap {
             end: head.end,
-            blake3: blake3.clone(),
-            digest: Digest::new(),
+            xxh3: xxh3.clone(),
+            digest: RawDigest::new(),
         });
         let mut open = Open::new(&head.file.name, head.flavor);
         let start = Self::dump_start(head);

@@ -6,7 +6,7 @@ use snafu::ResultExt;
 use super::cut::{CommitCounts, Cut, Seal};
 use crate::archive::FORMAT;
 use crate::archive::binlog_index::{Ending, FileId, FileSummary, SegmentMeta};
-use crate::archive::digest::Digest;
+use crate::archive::digest::RawDigest;
 use crate::binlog::Error;
 use crate::binlog::error::EventSnafu;
 use crate::binlog::status::Incident;
@@ -58,8 +58,8 @@ pub(super) struct FileHead {
 /// The last stored segment, read once more: proof that the source still has the bytes that were archived.
 pub(super) struct Overlap {
     pub end: u64,
-    pub blake3: String,
-    pub digest: Digest,
+    pub xxh3: String,
+    pub digest: RawDigest,
 }
 
 impl Open {
@@ -197,7 +197,7 @@ impl Open {
             if end < overlap.end {
                 return Ok(());
             }
-            let same = end == overlap.end && overlap.digest.hex() == overlap.blake3;
+            let same = end == overlap.end && overlap.digest.hex() == overlap.xxh3;
             if !same {
                 return Err(self.diverged("the last archived segment, read again, is not what the source sends now"));
             }
@@ -269,7 +269,7 @@ impl Open {
             server_version: head.server_version,
             start: self.segment_start,
             end: self.event_end,
-            raw_blake3: String::new(),
+            raw_xxh3: String::new(),
             summary: self.summary.clone(),
             gtids,
             open_transaction: self.tracker.open().cloned(),

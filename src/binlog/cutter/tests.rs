@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::archive::binlog_index::FileId;
 use crate::archive::binlog_index::SegmentMeta;
-use crate::archive::digest::Digest;
+use crate::archive::digest::RawDigest;
 use crate::model::{Gtid, GtidSet};
 use crate::mysql::event::{EventType, HEADER_BYTES};
 
@@ -168,15 +168,17 @@ impl Stored {
             end: seal.meta.end,
             summary: seal.meta.summary.clone(),
             open_transaction: seal.meta.open_transaction.clone(),
-            last_range: Some((seal.meta.start, blake3(bytes))),
+            last_range: Some((seal.meta.start, xxh3(bytes))),
             closed: None,
             index: None,
         }
     }
 }
 
-fn blake3(bytes: &[u8]) -> String {
-    Digest::of(bytes)
+fn xxh3(bytes: &[u8]) -> String {
+    let mut digest = RawDigest::new();
+    digest.update(bytes);
+    digest.hex()
 }
 
 fn cutter(segment_bytes: u64) -> Cutter {
