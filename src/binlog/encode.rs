@@ -1,91 +1,75 @@
-//! Second stage: raw bytes become segment objects. Hashing and compressing block, so that runs on threads of its own, several
-//! segments at a time.
+//! Second stage: raw bytes become segment objects. Hashing and compressing block, so this runs on a thread of its own.
 
-use bytes::Bytes;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::cutter::{Closing, Cut, Seal};
-use crate::archive::binlog_index::{FileId, SegmentMeta};
+use crate::archive::binlog_index::FileId;
 use crate::archive::codec::Compression;
 use crate::archive::segment::{EncodedSegment, SegmentError, SegmentWriter};
 
 /// What goes to the store, in order.
 pub(super) enum Object {
-    /// Still being encoded.
-    Whole {
-        segment: JoinHandle<Result<EncodedSegment, SegmentError>>,
-        seal: Box<Seal>,
-    },
-    Long {
-        file: FileId,
-        start: u64,
-        end: u64,
-        raw: mpsc::Receiver<Long>,
-    },
+    Whole { segment: Box<EncodedSegment>, seal: Box<Seal> },
+    Long { file: FileId, start: u64, end: u64, raw: mpsc::Receiver<Long> },
     Close(Box<Closing>),
 }
 
 /// The content of a segment that is too large to be held; without a final `Seal` it was cut off and must not be stored.
 pub(super) enum Long {
-    Raw(Bytes),
+    Raw(bytes::Bytes),
     Seal(Box<Seal>),
 }
 
 /// Pieces of a long segment that wait, of up to 1 MiB each.
 const LONG_QUEUE: usize = 4;
-/// What an object may have beyond its raw bytes, as a rule.
+
+/// What a segment's object may have beyond the raw bytes, as a rule.
 const ROOM_BYTES: usize = 64 << 10;
 
-/// Hands on until either neighbour is gone.
-pub(super) async fn run(mut cuts: mpsc::Receiver<Cut>, objects: mpsc::Sender<Object>, compression: Compression) {
-    let mut whole = Vec::new();
+/// Encodes until either neighbour is gone.
+pub(super) fn run(
+    mut cuts: mpsc::Receiver<Cut>,
+    objects: &mpsc::Sender<Object>,
+    compression: Compression,
+    segment_bytes: u64,
+) -> Result<(), SegmentError> {
+    // An uncompressed segment with its meta; pages that are not used cost nothing.
+    let room = usize::try_from(segment_bytes).unwrap_or_default().saturating_add(ROOM_BYTES);
+    let mut whole: Option<SegmentWriter> = None;
     let mut long: Option<mpsc::Sender<Long>> = None;
-    while let Some(cut) = cuts.recv().await {
+    while let Some(cut) = cuts.blocking_recv() {
         let delivered = match cut {
             Cut::Raw(bytes) => match &long {
-                Some(long) => long.send(Long::Raw(bytes)).await.is_ok(),
+                Some(long) => long.blocking_send(Long::Raw(bytes)).is_ok(),
                 None => {
-                    whole.push(bytes);
+                    let writer = match &mut whole {
+                        Some(writer) => writer,
+                        None => whole.insert(SegmentWriter::with_capacity(compression, room)?),
+                    };
+                    writer.write(&bytes)?;
                     true
                 }
             },
             Cut::Long { file, start, end } => {
                 let (sender, raw) = mpsc::channel(LONG_QUEUE);
                 long = Some(sender);
-                objects.send(Object::Long { file, start, end, raw }).await.is_ok()
+                objects.blocking_send(Object::Long { file, start, end, raw }).is_ok()
             }
-            Cut::Seal(seal) => match long.take() {
-                Some(long) => long.send(Long::Seal(seal)).await.is_ok(),
-                None if whole.is_empty() => true,
-                None => match objects.reserve().await {
-                    // Not before there is room for the result: that is what bounds memory.
-                    Ok(permit) => {
-                        let (raw, meta) = (std::mem::take(&mut whole), seal.meta.clone());
-                        let segment = Handle::current().spawn_blocking(move || encode(raw, meta, compression));
-                        permit.send(Object::Whole { segment, seal });
-                        true
-                    }
-                    Err(_) => false,
-                },
+            Cut::Seal(seal) => match (long.take(), whole.take()) {
+                (Some(long), _) => long.blocking_send(Long::Seal(seal)).is_ok(),
+                (None, Some(writer)) => {
+                    let segment = Box::new(writer.finish(seal.meta.clone())?);
+                    objects.blocking_send(Object::Whole { segment, seal }).is_ok()
+                }
+                (None, None) => true,
             },
             // The pump reports it; its bytes are archived like any.
             Cut::Incident(_) => true,
-            Cut::Close(closing) => objects.send(Object::Close(closing)).await.is_ok(),
+            Cut::Close(closing) => objects.blocking_send(Object::Close(closing)).is_ok(),
         };
         if !delivered {
             break;
         }
     }
-}
-
-fn encode(raw: Vec<Bytes>, meta: SegmentMeta, compression: Compression) -> Result<EncodedSegment, SegmentError> {
-    // Room for an uncompressed segment; pages that are not used cost nothing.
-    let room = raw.iter().map(Bytes::len).sum::<usize>() + ROOM_BYTES;
-    let mut writer = SegmentWriter::with_capacity(compression, room)?;
-    for bytes in raw {
-        writer.write(&bytes)?;
-    }
-    writer.finish(meta)
+    Ok(())
 }

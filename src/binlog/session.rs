@@ -21,6 +21,7 @@ use super::upload::{self, Durable};
 use super::{Acknowledge, Error, StreamConfig, encode};
 use crate::archive::identity;
 use crate::archive::index_writer::IndexWriter;
+use crate::archive::segment::SegmentError;
 use crate::archive::store::Store;
 use crate::model::{BinlogPosition, CommitTime, GtidSet};
 use crate::mysql::endpoint::Endpoint;
@@ -141,7 +142,8 @@ impl Stream {
         let (objects, encoded) = mpsc::channel(1);
         let (durable, progress) = watch::channel(Durable::default());
         let compression = self.config.compression;
-        let encoder = tokio::spawn(encode::run(raw, objects, compression));
+        let segment_bytes = self.config.segment_bytes;
+        let encoder = tokio::task::spawn_blocking(move || encode::run(raw, &objects, compression, segment_bytes));
         let context = upload::Context {
             store: self.store.clone(),
             compression,
@@ -334,7 +336,12 @@ fn refused(refusal: Refusal<Error>) -> Error {
 }
 
 /// Waits until everything that was read is stored.
-async fn finish(encoder: JoinHandle<()>, uploader: JoinHandle<Result<(), Error>>) -> Result<(), Error> {
+async fn finish(
+    encoder: JoinHandle<Result<(), SegmentError>>,
+    uploader: JoinHandle<Result<(), Error>>,
+) -> Result<(), Error> {
     let stored = uploader.await.unwrap_or(Err(Error::Stage { stage: "upload" }));
-    encoder.await.map_err(|_| Error::Stage { stage: "encode" }).and(stored)
+    let encoded = encoder.await.unwrap_or(Ok(()));
+    stored?;
+    encoded.map_err(crate::archive::ArchiveError::from).context(ArchiveSnafu { doing: "compress a segment" })
 }

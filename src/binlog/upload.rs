@@ -110,9 +110,7 @@ fn start(context: &Arc<Context>, object: Object) -> BoxFuture<'static, Result<La
     let context = context.clone();
     match object {
         Object::Whole { segment, seal } => Box::pin(async move {
-            let encoded = segment.await.map_err(|_| Error::Stage { stage: "encode" })?;
-            let encoded = encoded.map_err(ArchiveError::from).context(ArchiveSnafu { doing: "compress a segment" })?;
-            let stored = put(&context, encoded).await?;
+            let stored = put(&context, *segment).await?;
             Ok(Landed::Stored(Box::new(stored), seal))
         }),
         Object::Long { file, start, end, raw } => Box::pin(async move { long(&context, file, start, end, raw).await }),
