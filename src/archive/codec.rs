@@ -1,7 +1,9 @@
 //! Compression of objects. Every stored object is a sequence of zstd frames, whatever the setting, so that there is one way
 //! to read an archive: `zstd -d`.
 
+use std::collections::VecDeque;
 use std::io;
+use std::thread::{self, JoinHandle};
 
 use zstd::bulk::Compressor;
 use zstd::stream::raw::{CParameter, DParameter, InBuffer, Operation, OutBuffer};
@@ -56,6 +58,14 @@ impl Encoder {
         }))
     }
 
+    /// Compresses up to `frames` frames at a time from here on, on threads of their own: for one stream of much data.
+    pub fn side_by_side(mut self, frames: usize) -> Self {
+        if let Kind::Zstd(zstd) = &mut self.0 {
+            zstd.at_once = frames;
+        }
+        self
+    }
+
     /// Adds raw bytes.
     pub fn write(&mut self, raw: &[u8]) -> io::Result<()> {
         match &mut self.0 {
@@ -92,32 +102,39 @@ impl Encoder {
 
 /// Compressed frames of [`FRAME_BYTES`] each.
 struct ZstdFrames {
-    compressor: Compressor<'static>,
+    level: i32,
     /// Raw bytes of the next frame.
     raw: Vec<u8>,
-    /// Where a frame is made: its bound is larger than what becomes of it.
-    frame: Vec<u8>,
     out: Vec<u8>,
     frames: u64,
+    compressor: FrameCompressor,
+    /// Frames made on other threads at once; none for 0.
+    at_once: usize,
+    /// Those at work, in order.
+    at_work: VecDeque<JoinHandle<io::Result<Vec<u8>>>>,
 }
 
 impl ZstdFrames {
     fn new(level: i32, capacity: usize) -> io::Result<Self> {
-        let mut compressor = Compressor::new(level)?;
-        compressor.set_parameter(CParameter::ChecksumFlag(true))?;
-        Ok(Self { compressor, raw: Vec::new(), frame: Vec::new(), out: Vec::with_capacity(capacity), frames: 0 })
+        let compressor = FrameCompressor::new(level)?;
+        let (raw, out) = (Vec::new(), Vec::with_capacity(capacity));
+        Ok(Self { level, raw, out, frames: 0, compressor, at_once: 0, at_work: VecDeque::new() })
     }
 
     fn write(&mut self, mut raw: &[u8]) -> io::Result<()> {
         while let Some((now, later)) = raw.split_at_checked(FRAME_BYTES - self.raw.len()) {
-            if self.raw.is_empty() {
+            if self.raw.is_empty() && self.at_once == 0 {
                 self.end_frame(now)?;
             } else {
                 self.raw.extend_from_slice(now);
-                let whole = std::mem::take(&mut self.raw);
-                self.end_frame(&whole)?;
-                self.raw = whole;
-                self.raw.clear();
+                let mut whole = std::mem::take(&mut self.raw);
+                if self.at_once > 0 {
+                    self.begin_frame(whole)?;
+                } else {
+                    self.end_frame(&whole)?;
+                    whole.clear();
+                    self.raw = whole;
+                }
             }
             raw = later;
         }
@@ -126,19 +143,69 @@ impl ZstdFrames {
     }
 
     fn end_frame(&mut self, raw: &[u8]) -> io::Result<()> {
-        self.frame.reserve(zstd::zstd_safe::compress_bound(raw.len()));
-        self.compressor.compress_to_buffer(raw, &mut self.frame)?;
-        self.out.append(&mut self.frame);
+        self.out.append(self.compressor.compress(raw)?);
         self.frames += 1;
+        Ok(())
+    }
+
+    /// Has a frame made elsewhere.
+    fn begin_frame(&mut self, raw: Vec<u8>) -> io::Result<()> {
+        if self.at_work.len() == self.at_once {
+            self.take_frame()?;
+        }
+        let level = self.level;
+        let compress = move || FrameCompressor::new(level)?.compress(&raw).map(std::mem::take);
+        self.at_work.push_back(thread::Builder::new().name("zstd".to_owned()).spawn(compress)?);
+        self.frames += 1;
+        Ok(())
+    }
+
+    /// Waits for the oldest frame at work.
+    fn take_frame(&mut self) -> io::Result<()> {
+        if let Some(frame) = self.at_work.pop_front() {
+            let frame = frame.join().map_err(|_| io::Error::other("compressing ended before its time"))??;
+            self.out.extend_from_slice(&frame);
+        }
         Ok(())
     }
 
     fn finish(mut self) -> io::Result<Vec<u8>> {
         let rest = std::mem::take(&mut self.raw);
-        if !rest.is_empty() || self.frames == 0 {
-            self.end_frame(&rest)?;
+        if self.at_work.is_empty() {
+            if !rest.is_empty() || self.frames == 0 {
+                self.end_frame(&rest)?;
+            }
+            return Ok(self.out);
+        }
+        if !rest.is_empty() {
+            self.begin_frame(rest)?;
+        }
+        while !self.at_work.is_empty() {
+            self.take_frame()?;
         }
         Ok(self.out)
+    }
+}
+
+/// Makes one frame at a time.
+struct FrameCompressor {
+    zstd: Compressor<'static>,
+    /// Where a frame is made: its bound is larger than what becomes of it.
+    frame: Vec<u8>,
+}
+
+impl FrameCompressor {
+    fn new(level: i32) -> io::Result<Self> {
+        let mut zstd = Compressor::new(level)?;
+        zstd.set_parameter(CParameter::ChecksumFlag(true))?;
+        Ok(Self { zstd, frame: Vec::new() })
+    }
+
+    /// The frame of `raw`; whoever takes it leaves it empty.
+    fn compress(&mut self, raw: &[u8]) -> io::Result<&mut Vec<u8>> {
+        self.frame.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        self.zstd.compress_to_buffer(raw, &mut self.frame)?;
+        Ok(&mut self.frame)
     }
 }
 
@@ -247,8 +314,8 @@ mod tests {
 
     use super::*;
 
-    fn encode(compression: Compression, pieces: &[Vec<u8>]) -> Vec<u8> {
-        let mut encoder = Encoder::new(compression).unwrap();
+    fn encode(compression: Compression, at_once: usize, pieces: &[Vec<u8>]) -> Vec<u8> {
+        let mut encoder = Encoder::new(compression).unwrap().side_by_side(at_once);
         let mut out = Vec::new();
         for piece in pieces {
             encoder.write(piece).unwrap();
@@ -275,14 +342,15 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn bytes_come_back_whatever_the_pieces(
-            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300_000), 0..8), step in 1usize..100_000
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..900_000), 0..8), step in 1usize..100_000,
+            at_once in 0usize..4
         ) {
             let raw = pieces.concat();
             for compression in [Compression::None, Compression::Zstd { level: 1 }] {
-                let object = encode(compression, &pieces);
+                let object = encode(compression, at_once, &pieces);
                 prop_assert_eq!(&decode(&object, step).unwrap(), &raw);
                 prop_assert!(decode(&object[..object.len() - 1], step).is_err());
             }
@@ -292,7 +360,7 @@ mod tests {
     #[test]
     fn what_expands_enormously_is_handed_out_in_small_pieces() {
         let zeros = vec![vec![0u8; 64 << 20]];
-        let object = encode(Compression::default(), &zeros);
+        let object = encode(Compression::default(), 0, &zeros);
         assert!(object.len() < 64 << 10);
         assert_eq!(decode(&object, object.len()).unwrap().len(), 64 << 20);
     }
@@ -300,7 +368,7 @@ mod tests {
     #[test]
     fn raw_frames_end_right_at_block_borders() {
         for len in [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES] {
-            let object = encode(Compression::None, &[vec![7; len]]);
+            let object = encode(Compression::None, 0, &[vec![7; len]]);
             assert_eq!(zstd::decode_all(&object[..]).unwrap(), vec![7; len], "{len}");
         }
     }

@@ -74,7 +74,9 @@ fn round_trip(flavor: Flavor, s3: Option<S3Server>) {
         assert!(streamer.try_wait().is_none(), "the streamer gave up\n{}", streamer.output());
         std::thread::sleep(Duration::from_millis(500));
         let status = rig.command("status", &["-o", "json"]).output().unwrap();
-        String::from_utf8_lossy(&status.stdout).contains(&all).then_some(())
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let window = status["policies"][0]["windows"].as_array().unwrap().last().unwrap();
+        window["gtids"].as_str().unwrap().contains(&all).then_some(())
     });
     let late = began.elapsed().as_secs();
     streamer.signal(Signal::Terminate);

@@ -10,6 +10,8 @@ use crate::archive::store::{Condition, Put, Store, StoreWriter};
 
 /// Sent to a streaming upload at a time.
 const PIECE_BYTES: usize = 1 << 20;
+/// Frames compressed at once: with two, a source sends about as fast as they come.
+const FRAMES_AT_ONCE: usize = 2;
 
 /// Makes a segment object of raw binlog bytes as they come. CPU only: give big writes to a thread that may block.
 pub struct SegmentWriter {
@@ -41,7 +43,8 @@ impl SegmentWriter {
 
     /// Begins an object that is made in memory, with room for `object_bytes`: a buffer that grows leaves holes behind it.
     pub fn with_capacity(compression: Compression, object_bytes: usize) -> Result<Self, SegmentError> {
-        let encoder = Encoder::with_capacity(compression, object_bytes).context(CompressSnafu)?;
+        let encoder =
+            Encoder::with_capacity(compression, object_bytes).context(CompressSnafu)?.side_by_side(FRAMES_AT_ONCE);
         Ok(Self { encoder, raw: RawDigest::new(), raw_bytes: 0, object: Digest::new(), object_bytes: 0 })
     }
 
