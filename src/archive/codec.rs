@@ -47,14 +47,14 @@ enum Kind {
 impl Encoder {
     /// Begins. Fails if zstd cannot have the memory.
     pub fn new(compression: Compression) -> io::Result<Self> {
-        Self::with_capacity(compression, 0)
+        Self::over(compression, Vec::new())
     }
 
-    /// Begins, with room for `bytes` of frames: who takes them all at once at the end spares memory that way.
-    pub fn with_capacity(compression: Compression, bytes: usize) -> io::Result<Self> {
+    /// Begins, and makes its frames in the empty `buffer`: who takes them all at once at the end spares memory that way.
+    pub fn over(compression: Compression, buffer: Vec<u8>) -> io::Result<Self> {
         Ok(Self(match compression {
-            Compression::None => Kind::Raw(RawFrame::new(bytes)),
-            Compression::Zstd { level } => Kind::Zstd(ZstdFrames::new(level.clamp(1, 19), bytes)?),
+            Compression::None => Kind::Raw(RawFrame::new(buffer)),
+            Compression::Zstd { level } => Kind::Zstd(ZstdFrames::new(level.clamp(1, 19), buffer)?),
         }))
     }
 
@@ -111,14 +111,16 @@ struct ZstdFrames {
     /// Frames made on other threads at once; none for 0.
     at_once: usize,
     /// Those at work, in order.
-    at_work: VecDeque<JoinHandle<io::Result<Vec<u8>>>>,
+    at_work: VecDeque<FrameAtWork>,
+    /// Those that are done, with the memory of their raw bytes.
+    idle: Vec<(FrameCompressor, Vec<u8>)>,
 }
 
 impl ZstdFrames {
-    fn new(level: i32, capacity: usize) -> io::Result<Self> {
+    fn new(level: i32, out: Vec<u8>) -> io::Result<Self> {
         let compressor = FrameCompressor::new(level)?;
-        let (raw, out) = (Vec::new(), Vec::with_capacity(capacity));
-        Ok(Self { level, raw, out, frames: 0, compressor, at_once: 0, at_work: VecDeque::new() })
+        let (raw, idle) = (Vec::new(), Vec::new());
+        Ok(Self { level, raw, out, frames: 0, compressor, at_once: 0, at_work: VecDeque::new(), idle })
     }
 
     fn write(&mut self, mut raw: &[u8]) -> io::Result<()> {
@@ -129,7 +131,7 @@ impl ZstdFrames {
                 self.raw.extend_from_slice(now);
                 let mut whole = std::mem::take(&mut self.raw);
                 if self.at_once > 0 {
-                    self.begin_frame(whole)?;
+                    self.raw = self.begin_frame(whole)?;
                 } else {
                     self.end_frame(&whole)?;
                     whole.clear();
@@ -148,23 +150,29 @@ impl ZstdFrames {
         Ok(())
     }
 
-    /// Has a frame made elsewhere.
-    fn begin_frame(&mut self, raw: Vec<u8>) -> io::Result<()> {
+    /// Has a frame made elsewhere; returns memory for the next one's raw bytes.
+    fn begin_frame(&mut self, raw: Vec<u8>) -> io::Result<Vec<u8>> {
         if self.at_work.len() == self.at_once {
             self.take_frame()?;
         }
-        let level = self.level;
-        let compress = move || FrameCompressor::new(level)?.compress(&raw).map(std::mem::take);
+        let (mut compressor, memory) = match self.idle.pop() {
+            Some(idle) => idle,
+            None => (FrameCompressor::new(self.level)?, Vec::with_capacity(FRAME_BYTES)),
+        };
+        let compress = move || compressor.compress(&raw).map(drop).map(|()| (compressor, raw));
         self.at_work.push_back(thread::Builder::new().name("zstd".to_owned()).spawn(compress)?);
         self.frames += 1;
-        Ok(())
+        Ok(memory)
     }
 
     /// Waits for the oldest frame at work.
     fn take_frame(&mut self) -> io::Result<()> {
         if let Some(frame) = self.at_work.pop_front() {
-            let frame = frame.join().map_err(|_| io::Error::other("compressing ended before its time"))??;
-            self.out.extend_from_slice(&frame);
+            let done = frame.join().map_err(|_| io::Error::other("compressing ended before its time"))?;
+            let (mut compressor, mut raw) = done?;
+            self.out.append(&mut compressor.frame);
+            raw.clear();
+            self.idle.push((compressor, raw));
         }
         Ok(())
     }
@@ -178,7 +186,7 @@ impl ZstdFrames {
             return Ok(self.out);
         }
         if !rest.is_empty() {
-            self.begin_frame(rest)?;
+            let _ = self.begin_frame(rest)?;
         }
         while !self.at_work.is_empty() {
             self.take_frame()?;
@@ -186,6 +194,9 @@ impl ZstdFrames {
         Ok(self.out)
     }
 }
+
+/// Comes back with the frame and the memory of its raw bytes.
+type FrameAtWork = JoinHandle<io::Result<(FrameCompressor, Vec<u8>)>>;
 
 /// Makes one frame at a time.
 struct FrameCompressor {
@@ -220,8 +231,7 @@ struct RawFrame {
 const BLOCK_HEADER_BYTES: usize = 3;
 
 impl RawFrame {
-    fn new(capacity: usize) -> Self {
-        let mut out = Vec::with_capacity(capacity);
+    fn new(mut out: Vec<u8>) -> Self {
         out.extend_from_slice(&0xFD2F_B528u32.to_le_bytes());
         // Descriptor: no content size, no checksum, no dictionary. Window: 2^(10+7) = 128 KiB, the largest block.
         out.extend_from_slice(&[0x00, 7 << 3]);

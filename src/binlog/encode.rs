@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::cutter::{Closing, Cut, Seal};
 use crate::archive::binlog_index::FileId;
 use crate::archive::codec::Compression;
-use crate::archive::segment::{EncodedSegment, SegmentError, SegmentWriter};
+use crate::archive::segment::{EncodedSegment, SegmentBuffers, SegmentError, SegmentWriter};
 
 /// What goes to the store, in order.
 pub(super) enum Object {
@@ -33,8 +33,8 @@ pub(super) fn run(
     compression: Compression,
     segment_bytes: u64,
 ) -> Result<(), SegmentError> {
-    // An uncompressed segment with its meta; pages that are not used cost nothing.
-    let room = usize::try_from(segment_bytes).unwrap_or_default().saturating_add(ROOM_BYTES);
+    // For uncompressed segments with their meta; pages that are not used cost nothing.
+    let buffers = SegmentBuffers::new(usize::try_from(segment_bytes).unwrap_or_default().saturating_add(ROOM_BYTES));
     let mut whole: Option<SegmentWriter> = None;
     let mut long: Option<mpsc::Sender<Long>> = None;
     while let Some(cut) = cuts.blocking_recv() {
@@ -44,7 +44,7 @@ pub(super) fn run(
                 None => {
                     let writer = match &mut whole {
                         Some(writer) => writer,
-                        None => whole.insert(SegmentWriter::with_capacity(compression, room)?),
+                        None => whole.insert(SegmentWriter::with_buffers(compression, &buffers)?),
                     };
                     writer.write(&bytes)?;
                     true

@@ -1,6 +1,7 @@
 //! One range of a binlog file as one object: a zstd frame of the raw bytes, then a skippable frame that holds the
 //! [`SegmentMeta`]. `zstd -d` of a file's segments, one after the other, is the file.
 
+mod buffers;
 mod meta;
 mod read;
 mod write;
@@ -12,6 +13,7 @@ use std::io;
 
 use snafu::Snafu;
 
+pub use buffers::SegmentBuffers;
 pub use meta::{parse_meta, read_meta};
 pub use read::{SegmentReader, verify};
 pub use write::{EncodedSegment, SegmentUpload, SegmentWriter, put};

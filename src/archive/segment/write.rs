@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use snafu::ResultExt;
 
+use super::buffers::SegmentBuffers;
 use super::{CompressSnafu, SegmentError, SegmentObject, StoredSegment, meta, verify};
 use crate::archive::binlog_index::{FileId, SegmentMeta};
 use crate::archive::codec::{Compression, Encoder};
@@ -20,6 +21,7 @@ pub struct SegmentWriter {
     raw_bytes: u64,
     object: Digest,
     object_bytes: u64,
+    buffers: Option<SegmentBuffers>,
 }
 
 /// A whole segment object, ready to be stored.
@@ -38,14 +40,18 @@ pub struct EncodedSegment {
 impl SegmentWriter {
     /// Begins an object.
     pub fn new(compression: Compression) -> Result<Self, SegmentError> {
-        Self::with_capacity(compression, 0)
+        Self::over(compression, Vec::new(), None)
     }
 
-    /// Begins an object that is made in memory, with room for `object_bytes`: a buffer that grows leaves holes behind it.
-    pub fn with_capacity(compression: Compression, object_bytes: usize) -> Result<Self, SegmentError> {
-        let encoder =
-            Encoder::with_capacity(compression, object_bytes).context(CompressSnafu)?.side_by_side(FRAMES_AT_ONCE);
-        Ok(Self { encoder, raw: RawDigest::new(), raw_bytes: 0, object: Digest::new(), object_bytes: 0 })
+    /// Begins an object that is made in memory, in one of `buffers`.
+    pub fn with_buffers(compression: Compression, buffers: &SegmentBuffers) -> Result<Self, SegmentError> {
+        Self::over(compression, buffers.take(), Some(buffers.clone()))
+    }
+
+    fn over(compression: Compression, object: Vec<u8>, buffers: Option<SegmentBuffers>) -> Result<Self, SegmentError> {
+        let encoder = Encoder::over(compression, object).context(CompressSnafu)?.side_by_side(FRAMES_AT_ONCE);
+        let (raw, object) = (RawDigest::new(), Digest::new());
+        Ok(Self { encoder, raw, raw_bytes: 0, object, object_bytes: 0, buffers })
     }
 
     /// Adds raw bytes of the file.
@@ -84,14 +90,15 @@ impl SegmentWriter {
         meta.raw_xxh3 = self.raw.hex();
         let mut rest = self.encoder.finish().context(CompressSnafu)?;
         rest.extend(meta::frame(&key, &meta)?);
-        // It may wait for the store for a while, and growing by doubling left up to as much again unused.
-        rest.shrink_to_fit();
         let mut object = self.object;
         object.update(&rest);
         Ok(EncodedSegment {
             meta,
             object_bytes: self.object_bytes + rest.len() as u64,
-            object: rest.into(),
+            object: match self.buffers {
+                Some(buffers) => buffers.lend(rest),
+                None => rest.into(),
+            },
             object_blake3: object.hex(),
         })
     }
