@@ -1,5 +1,7 @@
 //! What the archive holds of a source's binary log, read from the store alone: where a stream goes on.
 
+use std::cmp::Reverse;
+
 use snafu::ResultExt;
 
 use super::Error;
@@ -8,14 +10,17 @@ use crate::archive::binlog_index::{FileId, FileSummary};
 use crate::archive::catalog::{self, Catalog, Closed, FullHead};
 use crate::archive::index_writer::IndexWriter;
 use crate::archive::store::Store;
+use crate::archive::timeline::ends;
 use crate::archive::{ArchiveError, keys};
-use crate::model::{BinlogPosition, Flavor, GtidSet, OpenTransaction};
+use crate::model::{BinlogPosition, CommitTime, Flavor, GtidSet, OpenTransaction};
 
 /// What is archived.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Archived {
-    /// The newest file of each server, the newest of all first.
+    /// The newest file of each server, the one that committed last first.
     pub heads: Vec<Head>,
+    /// Where else a server's files may end: its log of before a reset, or a file whose creation stamp is not in order.
+    pub others: Vec<Head>,
     /// Every full, oldest first; only read where no binlog is archived yet.
     pub fulls: Vec<FullHead>,
 }
@@ -46,6 +51,15 @@ impl Head {
 }
 
 impl Archived {
+    /// Makes the `chosen` of [`Self::others`] its server's head.
+    pub fn prefer(&mut self, chosen: usize) {
+        let server = self.others.get(chosen).map(|other| &other.file.server);
+        let head = self.heads.iter_mut().find(|head| Some(&head.file.server) == server);
+        if let (Some(head), Some(other)) = (head, self.others.get_mut(chosen)) {
+            std::mem::swap(head, other);
+        }
+    }
+
     /// Everything executed at the end of any server's archived part.
     pub fn covered(&self, flavor: Flavor) -> GtidSet {
         let mut covered = GtidSet::empty(flavor);
@@ -58,7 +72,7 @@ impl Archived {
     }
 }
 
-/// Reads the newest files: two listings a server and a few small objects, however large the archive is.
+/// Reads the newest files: a listing a server, and a few small objects of each file that may be its newest, however large the archive is.
 pub(super) async fn load(store: &Store) -> Result<Archived, Error> {
     read(store).await.context(ArchiveSnafu { doing: "read what is archived" })
 }
@@ -67,21 +81,31 @@ async fn read(store: &Store) -> Result<Archived, ArchiveError> {
     let mut archived = Archived::default();
     for server in store.list_dirs(keys::BINLOGS).await? {
         let dirs = store.list_dirs(&server).await?;
-        let mut files: Vec<FileId> = dirs.iter().filter_map(|dir| keys::parse_file_dir(dir)).collect();
-        files.sort_by(|a, b| (a.created_unix, &a.name).cmp(&(b.created_unix, &b.name)));
-        // A file whose first segment never arrived (only later ones did) holds nothing yet: the one before it counts.
-        while let Some(file) = files.pop() {
-            if let Some(head) = head(store, file).await? {
-                archived.heads.push(head);
-                break;
+        let mut ends = Vec::new();
+        for mut run in ends::runs(dirs.iter().filter_map(|dir| keys::parse_file_dir(dir)).collect()) {
+            // A file whose first segment never arrived (only later ones did) holds nothing yet: the one before it counts.
+            while let Some(file) = run.pop() {
+                if let Some(head) = head(store, file).await? {
+                    ends.push(head);
+                    break;
+                }
             }
         }
+        if let Some(newest) = ends::newest(ends.iter().map(|head| (&head.file, &head.summary))) {
+            archived.heads.push(ends.swap_remove(newest));
+            archived.others.append(&mut ends);
+        }
     }
-    archived.heads.sort_by(|a, b| (b.file.created_unix, &b.file.name).cmp(&(a.file.created_unix, &a.file.name)));
+    archived.heads.sort_by_key(|head| Reverse((ended(head), head.file.created_unix)));
     if archived.heads.is_empty() {
         archived.fulls = Catalog::load(store).await?.fulls;
     }
     Ok(archived)
+}
+
+/// The newest commit, which no client can put into the future; the stamp only where nothing was committed.
+fn ended(head: &Head) -> CommitTime {
+    head.summary.last_commit.unwrap_or(CommitTime(i64::from(head.file.created_unix) * 1_000_000))
 }
 
 async fn head(store: &Store, file: FileId) -> Result<Option<Head>, ArchiveError> {

@@ -55,6 +55,30 @@ impl<E> From<E> for Refusal<E> {
     }
 }
 
+/// Makes the newest of the source's files that the archive has an end of its head: the order of the source's own list is sure.
+pub(super) async fn settle<I: Inspect>(archived: &mut Archived, source: &Source, files: &I) -> Result<(), I::Error> {
+    if !archived.others.iter().any(|other| other.file.server == source.server) {
+        return Ok(());
+    }
+    for (name, _) in source.files.iter().rev() {
+        let is_end = |head: &&Head| head.file.server == source.server && head.file.name == *name;
+        if !archived.heads.iter().chain(&archived.others).any(|head| is_end(&head)) {
+            continue;
+        }
+        let found = files.inspect(name).await?;
+        let same = |head: &Head| is_end(&head) && head.file.created_unix == found.created_unix;
+        let head = archived.heads.iter().find(is_end);
+        if head.is_some_and(|head| same(head) || put_back(head, &found)) {
+            return Ok(());
+        }
+        if let Some(chosen) = archived.others.iter().position(same) {
+            archived.prefer(chosen);
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// Finds the start. It looks into O(log files) of the source's files.
 ///
 /// - The source's own newest archived file is still there (same name *and* creation stamp): go on after its last byte.
@@ -130,12 +154,9 @@ async fn continue_server<I: Inspect>(
         Some((_, (name, _))) => Some(files.inspect(name).await?),
         None => None,
     };
-    if let Some(other) = same_name.as_ref().filter(|other| other.created_unix != head.file.created_unix)
-        && head.summary.previous_gtids.is_subset(&other.previous_gtids)
-    {
-        let behind = head.summary.gtids.difference(&other.previous_gtids);
-        // A reset begins with nothing; and without transactions nothing is given out twice.
-        again = Some(behind).filter(|gtids| !gtids.is_empty() && !other.previous_gtids.is_empty());
+    if let Some(other) = same_name.as_ref().filter(|other| put_back(head, other)) {
+        // Without transactions nothing is given out twice.
+        again = Some(head.summary.gtids.difference(&other.previous_gtids)).filter(|gtids| !gtids.is_empty());
     }
     if let Some((at, (_, size))) = at
         && same_name.is_some_and(|found| found.created_unix == head.file.created_unix)
@@ -158,6 +179,14 @@ async fn continue_server<I: Inspect>(
     let gap = !follows && (!missing.is_empty() || !source.gtids_on || (anonymous && !reset));
     let gap = gap.then(|| Gap { missing, after: Some(head.position()), resumed_at: oldest.to_owned() });
     Ok(Start::File { name: oldest.to_owned(), gap, again })
+}
+
+/// Whether `found`, of the name of `head`, is another file because the source was put back to a state before it: it goes on from the same
+/// log, while a reset begins with nothing.
+fn put_back(head: &Head, found: &FileHead) -> bool {
+    found.created_unix != head.file.created_unix
+        && !found.previous_gtids.is_empty()
+        && head.summary.previous_gtids.is_subset(&found.previous_gtids)
 }
 
 async fn by_gtid<I: Inspect>(

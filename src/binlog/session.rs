@@ -14,7 +14,7 @@ use super::checkpoint::{self, Archived, Head};
 use super::cutter::Cutter;
 use super::error::{ArchiveSnafu, SourceSnafu};
 use super::files::{self, Survey};
-use super::locate::{FileHead, Inspect, Refusal, Start, fork, locate};
+use super::locate::{FileHead, Inspect, Refusal, Start, fork, locate, settle};
 use super::pump::{Ended, Pump};
 use super::status::{Gap, StreamStatus};
 use super::upload::{self, Durable};
@@ -182,7 +182,8 @@ impl Stream {
         }
         let archiving = ArchiveSnafu { doing: "open the archive" };
         identity::ensure(&self.store, source.flavor, &source.server).await.context(archiving)?;
-        let archived = checkpoint::load(&self.store).await?;
+        let mut archived = checkpoint::load(&self.store).await?;
+        settle(&mut archived, &source, self).await?;
         self.status.update(|s| {
             s.server = Some(source.server.clone());
             s.gtids_on = findings.gtids_on;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tidemark::archive::catalog::Catalog;
+use tidemark::binlog::StreamConfig;
 use tidemark::model::{BinlogPosition, Flavor};
 use tidemark::restore;
 use tidemark::restore::plan::{Request, Target};
@@ -280,7 +282,7 @@ fn a_source_put_back_to_an_earlier_state_is_a_fork_of_itself_and_is_never_mixed(
         lab.source.restart();
         lab.source.sql("INSERT INTO d.t VALUES (3); INSERT INTO d.t VALUES (4); INSERT INTO d.t VALUES (5)");
         assert_ne!(lab.source.gtids(), shared);
-        let streaming = lab.stream(tidemark::binlog::StreamConfig::default());
+        let streaming = lab.stream(StreamConfig::default());
         lab.durable(&streaming);
         assert_eq!(streaming.status.read().forks.len(), 1, "{flavor}: {:?}", streaming.status.read());
         lab.stop(streaming);
@@ -288,5 +290,49 @@ fn a_source_put_back_to_an_earlier_state_is_a_fork_of_itself_and_is_never_mixed(
         assert_eq!(report.base, good_full, "{flavor}");
         assert_eq!(checksums(&target), checksums(&lab.source), "{flavor}");
         assert!(report.warnings.iter().any(|w| w.contains("are not restored")), "{flavor}: {:?}", report.warnings);
+    }
+}
+
+#[test]
+fn files_stamped_far_in_the_future_or_the_past_are_followed_in_their_order() {
+    let small = || StreamConfig {
+        segment_bytes: 64 << 10,
+        flush_interval: Duration::from_millis(50),
+        ..StreamConfig::default()
+    };
+    for stamp in [2_000_000_000, 1_000_000_000] {
+        let lab = Lab::new(ServerOptions::mariadb());
+        let fill = || {
+            for _ in 0..10 {
+                lab.source.sql("INSERT INTO d.t (a) VALUES (REPEAT('x', 50000))");
+            }
+        };
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, a TEXT)");
+        let stamped = format!("SET TIMESTAMP = {stamp}; FLUSH BINARY LOGS; INSERT INTO d.t (a) VALUES ('stamped')");
+        // The stream stops once where the newest file is the one with the strange stamp, and once behind it.
+        for rotation in
+            [stamped.as_str(), "FLUSH BINARY LOGS", stamped.as_str(), "FLUSH BINARY LOGS; FLUSH BINARY LOGS"]
+        {
+            let streaming = lab.stream(small());
+            fill();
+            lab.durable(&streaming);
+            lab.source.sql(rotation);
+            fill();
+            lab.durable(&streaming);
+            lab.stop(streaming);
+            lab.source.sql("INSERT INTO d.t (a) VALUES ('while nobody streamed')");
+            let streaming = lab.stream(small());
+            lab.durable(&streaming);
+            let reading = streaming.status.read();
+            assert!(reading.gaps.is_empty() && reading.forks.is_empty(), "{stamp}, {rotation}: {reading:?}");
+            assert!(reading.bytes_read < 200_000, "{stamp}, {rotation}: read again: {reading:?}");
+            lab.stop(streaming);
+        }
+        let files = lab.runtime.block_on(Catalog::load(&lab.store)).unwrap().files;
+        let strange = files.iter().filter(|file| file.id.created_unix == stamp).count();
+        assert_eq!(strange, 2, "the server stamps its files as it is told: {files:?}");
+        let (target, report) = lab.restore(&request(Target::Latest));
+        assert_eq!(report.executed, lab.source.gtids(), "{stamp}");
+        assert_eq!(checksums(&target), checksums(&lab.source), "{stamp}");
     }
 }

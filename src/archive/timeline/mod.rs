@@ -7,6 +7,7 @@
 //! [`Fork`].
 
 mod chain;
+pub mod ends;
 mod history;
 mod logs;
 mod writers;

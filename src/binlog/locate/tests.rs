@@ -76,7 +76,7 @@ fn closed(mut head: Head, next: Option<u32>) -> Head {
 }
 
 fn archived(heads: Vec<Head>) -> Archived {
-    Archived { heads, fulls: Vec::new() }
+    Archived { heads, ..Archived::default() }
 }
 
 fn find(archived: &Archived, source: &Source, files: &Files) -> Result<Start, Refusal<String>> {
@@ -113,6 +113,27 @@ fn on_the_same_server_the_stream_goes_on_behind_its_last_byte() {
     assert_eq!(begun(&archived(vec![closed(open, Some(3))]), &source, &files), at("binlog.000003"));
     let newest = closed(head(OLD, 3, 300, 1000, &format!("{OLD}:1-9"), ""), None);
     assert_eq!(begun(&archived(vec![newest]), &source, &files), at("binlog.000003 at 1000"));
+}
+
+#[test]
+fn of_several_ends_of_one_servers_files_the_source_tells_the_newest() {
+    let files = files(&[(2, 4000, ""), (3, 300, &format!("{OLD}:1-9")), (4, 400, &format!("{OLD}:1-9"))]);
+    let source = source(OLD, &files);
+    let settled = |heads: Vec<Head>, others: Vec<Head>| {
+        let mut archived = Archived { heads, others, ..Archived::default() };
+        settle(&mut archived, &source, &files).now_or_never().expect("nothing here waits").unwrap();
+        (begun(&archived, &source, &files), archived.others.len())
+    };
+    let stamped = head(OLD, 2, 4000, 1000, "", &format!("{OLD}:1-9"));
+    let newest = head(OLD, 3, 300, 700, &format!("{OLD}:1-9"), "");
+    assert_eq!(settled(vec![stamped.clone()], vec![newest.clone()]), (at("binlog.000003 at 700"), 1));
+    assert_eq!(settled(vec![newest.clone()], vec![stamped.clone()]), (at("binlog.000003 at 700"), 1));
+    // Of that name, but of before a reset.
+    let other = head(OLD, 4, 399, 900, &format!("{OLD}:1-90"), &format!("{OLD}:91-99"));
+    assert_eq!(settled(vec![other], vec![stamped.clone(), newest.clone()]), (at("binlog.000003 at 700"), 2));
+    // Of that name, but the source was put back: that is told, and all of it read again.
+    let other = head(OLD, 4, 399, 900, &format!("{OLD}:1-9"), &format!("{OLD}:10-12"));
+    assert_eq!(settled(vec![other], vec![stamped, newest]), (at("binlog.000002"), 2));
 }
 
 #[test]
@@ -232,7 +253,7 @@ fn a_fresh_archive_begins_at_the_oldest_fulls_file_or_else_at_the_current_one() 
     let files =
         files(&[(2, 200, &format!("{OLD}:1-5")), (3, 300, &format!("{OLD}:1-9")), (4, 400, &format!("{OLD}:1-12"))]);
     let source = source(OLD, &files);
-    let with = |fulls: Vec<FullHead>| begun(&Archived { heads: Vec::new(), fulls }, &source, &files);
+    let with = |fulls: Vec<FullHead>| begun(&Archived { fulls, ..Archived::default() }, &source, &files);
     assert_eq!(with(Vec::new()), at("binlog.000004"));
     let gtids = format!("{OLD}:1-10");
     assert_eq!(with(vec![full(OLD, &gtids, Some((3, 300)))]), at("binlog.000003"));
