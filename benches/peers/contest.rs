@@ -29,12 +29,14 @@ pub struct Contest<'a> {
     notes: Vec<String>,
     /// Whose peak memory has which bound.
     memory: Option<(&'static str, u64)>,
+    /// Who may take which part of one core.
+    cores: Option<(&'static str, f64)>,
 }
 
 impl<'a> Contest<'a> {
     /// A task over `bytes` of data (for the MiB/s column).
     pub fn new(title: impl Into<String>, bytes: u64) -> Contest<'a> {
-        Contest { title: title.into(), bytes, contenders: Vec::new(), notes: Vec::new(), memory: None }
+        Contest { title: title.into(), bytes, contenders: Vec::new(), notes: Vec::new(), memory: None, cores: None }
     }
 
     pub fn contender(
@@ -59,6 +61,11 @@ impl<'a> Contest<'a> {
         self.memory = Some((ours, bytes));
     }
 
+    /// Contenders whose name starts with `ours` may take at most `cores` of CPU while they run.
+    pub fn light(&mut self, ours: &'static str, cores: f64) {
+        self.cores = Some((ours, cores));
+    }
+
     /// Runs all in turn and prints the table; returns the goals that were missed.
     pub fn run(mut self, goals: &[Goal]) -> Vec<String> {
         let rounds = rounds();
@@ -72,7 +79,20 @@ impl<'a> Contest<'a> {
             }
         }
         self.print();
-        goals.iter().filter_map(|goal| self.judge(goal)).chain(self.too_large()).collect()
+        goals.iter().filter_map(|goal| self.judge(goal)).chain(self.too_large()).chain(self.too_busy()).collect()
+    }
+
+    fn too_busy(&self) -> Vec<String> {
+        let Some((ours, limit)) = self.cores else { return Vec::new() };
+        let mut missed = Vec::new();
+        for contender in self.contenders.iter().filter(|c| c.name.starts_with(ours)) {
+            let cpu = median(contender.samples.iter().map(|s| s.cpu));
+            let cores = cpu.as_secs_f64() / contender.wall().as_secs_f64();
+            let text = format!("{}: {:.1} % of a core (goal: {:.0} %)", contender.name, 100.0 * cores, 100.0 * limit);
+            println!("  {} {text}", if cores <= limit { "met:" } else { "missed:" });
+            missed.extend((cores > limit).then_some(text));
+        }
+        missed
     }
 
     fn too_large(&self) -> Vec<String> {

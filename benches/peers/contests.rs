@@ -19,7 +19,7 @@ pub const ALL: [(&str, fn() -> Vec<String>); 6] =
 
 const THREADS: u16 = 4;
 /// zstd level of every contender that compresses: our default.
-const LEVEL: u8 = 1;
+const LEVEL: i8 = 1;
 /// Peak resident memory of `stream`, and of `backup` and `restore`.
 const STREAM_RSS_BYTES: u64 = 64 << 20;
 const FULL_RSS_BYTES: u64 = 256 << 20;
@@ -56,8 +56,8 @@ fn stream() -> Vec<String> {
 /// A policy, its archive and a copy of how that begins.
 type Start = (String, PathBuf, PathBuf, PathBuf);
 
-fn start_archives(server: &Server, dir: &Path) -> [Start; 2] {
-    [(0, "uncompressed"), (LEVEL, "zstd 1")].map(|(level, name)| {
+fn start_archives(server: &Server, dir: &Path) -> [Start; 3] {
+    [(0, "uncompressed"), (-1, "zstd -1"), (LEVEL, "zstd 1")].map(|(level, name)| {
         let (archive, start) = (dir.join(format!("archive-{level}")), dir.join(format!("start-{level}")));
         let policy = policy(dir, server, &archive, level, true);
         empty(&archive);
@@ -105,6 +105,7 @@ fn catch_up(server: &Server, dir: &Path, on_ram: bool, ours: &[Start]) -> Vec<St
             peer: "mysqlbinlog",
             ratio: 1.0,
         },
+        Goal { ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd -1"), peer: "mysqlbinlog", ratio: 0.7 },
         Goal { ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd 1"), peer: "mysqlbinlog", ratio: 0.7 },
     ])
 }
@@ -212,6 +213,7 @@ fn replay() -> Vec<String> {
         measure::pipeline(&script, &password())
     });
     contest.contender(OURS, fresh, || measure::run(&restore(&policy, port())));
+    contest.light("tidemark", 0.05);
     contest.bounded("tidemark", FULL_RSS_BYTES);
     contest.run(&[Goal { ours: "tidemark", peer: "mysqlbinlog", ratio: 3.0 }])
 }
@@ -284,12 +286,12 @@ fn mydumper(server: &Server, folder: &Path, option: &str) -> String {
     format!("{} {login} -t {THREADS} -r 100000 {option} -G -E -R -B bench -o {}", mydumper.display(), folder.display())
 }
 
-fn policy(dir: &Path, server: &Server, archive: &Path, level: u8, binlog: bool) -> PathBuf {
+fn policy(dir: &Path, server: &Server, archive: &Path, level: i8, binlog: bool) -> PathBuf {
     policy_with_storage(dir, server, &format!("{{fs: {{path: {}}}}}", archive.display()), level, binlog)
 }
 
 /// `storage` may go on with documents of its own.
-pub fn policy_with_storage(dir: &Path, server: &Server, storage: &str, level: u8, binlog: bool) -> PathBuf {
+pub fn policy_with_storage(dir: &Path, server: &Server, storage: &str, level: i8, binlog: bool) -> PathBuf {
     let path = dir.join(format!("policy-{level}.yaml"));
     let text = format!(
         "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: bench}}\nspec:\n  \

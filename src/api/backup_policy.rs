@@ -224,8 +224,9 @@ pub struct EncryptionSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CompressionSpec {
-    /// zstd level: 1 is fast, 19 is small; 0 leaves everything uncompressed (still as zstd frames).
-    #[schemars(range(min = 0, max = 19))]
+    /// zstd level: 1 is fast, 19 is small; -1 to -7 take half the CPU and less for somewhat larger objects; 0 leaves everything
+    /// uncompressed (still as zstd frames).
+    #[schemars(range(min = -7, max = 19))]
     pub level: i32,
 }
 

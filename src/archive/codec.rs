@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 256 << 10;
 pub enum Compression {
     /// Frames of raw blocks: no size is saved and next to no CPU spent.
     None,
-    /// zstd at a level (1–19).
+    /// zstd at a level (-7 to 19).
     Zstd {
         /// zstd's compression level.
         level: i32,
@@ -54,7 +54,7 @@ impl Encoder {
     pub fn over(compression: Compression, buffer: Vec<u8>) -> io::Result<Self> {
         Ok(Self(match compression {
             Compression::None => Kind::Raw(RawFrame::new(buffer)),
-            Compression::Zstd { level } => Kind::Zstd(ZstdFrames::new(level.clamp(1, 19), buffer)?),
+            Compression::Zstd { level } => Kind::Zstd(ZstdFrames::new(level.clamp(-7, 19), buffer)?),
         }))
     }
 

@@ -170,13 +170,11 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         Schedule::new(schedule).map_err(|(field, message)| problems.push(document.problem(field, message))).ok()
     });
     let level = spec.compression.level;
-    if !(0..=19).contains(&level) {
-        problems.push(
-            document.problem(
-                "spec.compression.level",
-                format!("{level} is not a zstd level: write 1 to 19, or 0 for none"),
-            ),
-        );
+    if !(-7..=19).contains(&level) {
+        problems.push(document.problem(
+            "spec.compression.level",
+            format!("{level} is not a zstd level: write 1 to 19, -1 to -7 for faster ones, or 0 for none"),
+        ));
     }
     let binlog = spec.binlog.enabled.then_some(Binlog {
         flush_interval: spec.binlog.flush_interval.0,
