@@ -91,11 +91,19 @@ impl Encoder {
         }
     }
 
-    /// Ends the last frame and returns what was not yet taken.
-    pub fn finish(self) -> io::Result<Vec<u8>> {
-        match self.0 {
+    /// Ends the last frame and returns what was not yet taken. Then it may begin again; after an error it may not.
+    pub fn finish(&mut self) -> io::Result<Vec<u8>> {
+        match &mut self.0 {
             Kind::Raw(frame) => Ok(frame.finish()),
             Kind::Zstd(frames) => frames.finish(),
+        }
+    }
+
+    /// Begins again, in the empty `buffer` and with the memory it has.
+    pub fn begin(&mut self, buffer: Vec<u8>) {
+        match &mut self.0 {
+            Kind::Raw(frame) => *frame = RawFrame::new(buffer),
+            Kind::Zstd(frames) => frames.out = buffer,
         }
     }
 }
@@ -177,21 +185,22 @@ impl ZstdFrames {
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<Vec<u8>> {
-        let rest = std::mem::take(&mut self.raw);
-        if self.at_work.is_empty() {
-            if !rest.is_empty() || self.frames == 0 {
-                self.end_frame(&rest)?;
-            }
-            return Ok(self.out);
-        }
-        if !rest.is_empty() {
-            let _ = self.begin_frame(rest)?;
+    fn finish(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = std::mem::take(&mut self.raw);
+        if rest.is_empty() && self.frames > 0 {
+            self.raw = rest;
+        } else if self.at_work.is_empty() {
+            self.end_frame(&rest)?;
+            rest.clear();
+            self.raw = rest;
+        } else {
+            self.raw = self.begin_frame(rest)?;
         }
         while !self.at_work.is_empty() {
             self.take_frame()?;
         }
-        Ok(self.out)
+        self.frames = 0;
+        Ok(std::mem::take(&mut self.out))
     }
 }
 
@@ -269,9 +278,9 @@ impl RawFrame {
         std::mem::replace(&mut self.out, rest)
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    fn finish(&mut self) -> Vec<u8> {
         self.end_block(true);
-        self.out
+        std::mem::replace(self, Self::new(Vec::new())).out
     }
 }
 

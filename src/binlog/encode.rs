@@ -34,7 +34,8 @@ pub(super) fn run(
     segment_bytes: u64,
 ) -> Result<(), SegmentError> {
     // For uncompressed segments with their meta; pages that are not used cost nothing.
-    let buffers = SegmentBuffers::new(usize::try_from(segment_bytes).unwrap_or_default().saturating_add(ROOM_BYTES));
+    let room = usize::try_from(segment_bytes).unwrap_or_default().saturating_add(ROOM_BYTES);
+    let buffers = SegmentBuffers::new(room, compression);
     let mut whole: Option<SegmentWriter> = None;
     let mut long: Option<mpsc::Sender<Long>> = None;
     while let Some(cut) = cuts.blocking_recv() {
@@ -44,7 +45,7 @@ pub(super) fn run(
                 None => {
                     let writer = match &mut whole {
                         Some(writer) => writer,
-                        None => whole.insert(SegmentWriter::with_buffers(compression, &buffers)?),
+                        None => whole.insert(SegmentWriter::with_buffers(&buffers)?),
                     };
                     writer.write(&bytes)?;
                     true

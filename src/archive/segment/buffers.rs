@@ -1,14 +1,24 @@
 //! Memory that segment objects are made in, one after the other: fresh pages would cost as much as hashing what is put there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-/// Buffers of one size; as many as were ever in use at a time.
-#[derive(Clone, Debug)]
+use crate::archive::codec::{Compression, Encoder};
+
+/// Buffers of one size and the encoders that fill them; as many as were ever in use at a time.
+#[derive(Clone)]
 pub struct SegmentBuffers {
     bytes: usize,
-    free: Arc<Mutex<Vec<Vec<u8>>>>,
+    compression: Compression,
+    free: Arc<Mutex<Free>>,
+}
+
+#[derive(Default)]
+struct Free {
+    buffers: Vec<Vec<u8>>,
+    encoders: Vec<Encoder>,
 }
 
 /// Comes back when the last reader is done with it.
@@ -19,14 +29,28 @@ struct Lent {
 
 impl SegmentBuffers {
     /// Buffers with room for `bytes` each.
-    pub fn new(bytes: usize) -> Self {
-        Self { bytes, free: Arc::default() }
+    pub fn new(bytes: usize, compression: Compression) -> Self {
+        Self { bytes, compression, free: Arc::default() }
     }
 
-    /// An empty one.
-    pub(super) fn take(&self) -> Vec<u8> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| Vec::with_capacity(self.bytes))
+    /// An encoder that makes its frames in one.
+    pub(super) fn encoder(&self) -> io::Result<Encoder> {
+        let (buffer, encoder) = {
+            let mut free = self.free();
+            (free.buffers.pop(), free.encoders.pop())
+        };
+        let mut encoder = encoder.map_or_else(|| Encoder::new(self.compression), Ok)?;
+        encoder.begin(buffer.unwrap_or_else(|| Vec::with_capacity(self.bytes)));
+        Ok(encoder)
+    }
+
+    /// Takes an encoder back that has finished.
+    pub(super) fn put_back(&self, encoder: Encoder) {
+        self.free().encoders.push(encoder);
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The content of one, until nobody needs it.
@@ -47,7 +71,7 @@ impl Drop for Lent {
         // What had to grow is not kept.
         if buffer.capacity() <= self.to.bytes {
             buffer.clear();
-            self.to.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+            self.to.free().buffers.push(buffer);
         }
     }
 }
@@ -58,18 +82,18 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_once_nobody_reads_it() {
-        let buffers = SegmentBuffers::new(1000);
-        let mut buffer = buffers.take();
-        buffer.extend(b"abc");
+        let buffers = SegmentBuffers::new(1000, Compression::None);
+        let fill = || buffers.encoder().unwrap().finish().unwrap();
+        let buffer = fill();
         let at = buffer.as_ptr();
         let lent = buffers.clone().lend(buffer);
         let reader = lent.slice(1..);
         drop(lent);
-        let other = buffers.take();
+        let other = fill();
         assert_ne!(other.as_ptr(), at);
-        assert_eq!(&reader[..], b"bc");
+        assert_eq!(reader[..3], other[1..4]);
         drop(reader);
-        let again = buffers.take();
-        assert_eq!((again.as_ptr(), again.len()), (at, 0));
+        let again = fill();
+        assert_eq!(again.as_ptr(), at);
     }
 }

@@ -1,3 +1,5 @@
+use std::io;
+
 use bytes::Bytes;
 use snafu::ResultExt;
 
@@ -40,16 +42,16 @@ pub struct EncodedSegment {
 impl SegmentWriter {
     /// Begins an object.
     pub fn new(compression: Compression) -> Result<Self, SegmentError> {
-        Self::over(compression, Vec::new(), None)
+        Self::over(Encoder::new(compression), None)
     }
 
     /// Begins an object that is made in memory, in one of `buffers`.
-    pub fn with_buffers(compression: Compression, buffers: &SegmentBuffers) -> Result<Self, SegmentError> {
-        Self::over(compression, buffers.take(), Some(buffers.clone()))
+    pub fn with_buffers(buffers: &SegmentBuffers) -> Result<Self, SegmentError> {
+        Self::over(buffers.encoder(), Some(buffers.clone()))
     }
 
-    fn over(compression: Compression, object: Vec<u8>, buffers: Option<SegmentBuffers>) -> Result<Self, SegmentError> {
-        let encoder = Encoder::over(compression, object).context(CompressSnafu)?.side_by_side(FRAMES_AT_ONCE);
+    fn over(encoder: io::Result<Encoder>, buffers: Option<SegmentBuffers>) -> Result<Self, SegmentError> {
+        let encoder = encoder.context(CompressSnafu)?.side_by_side(FRAMES_AT_ONCE);
         let (raw, object) = (RawDigest::new(), Digest::new());
         Ok(Self { encoder, raw, raw_bytes: 0, object, object_bytes: 0, buffers })
     }
@@ -81,7 +83,7 @@ impl SegmentWriter {
 
     /// Ends the object. `meta` comes complete but for its format and `raw_xxh3`, which are filled in; its range must be as long as what was
     /// written.
-    pub fn finish(self, mut meta: SegmentMeta) -> Result<EncodedSegment, SegmentError> {
+    pub fn finish(mut self, mut meta: SegmentMeta) -> Result<EncodedSegment, SegmentError> {
         let key = keys::segment(&meta.file, meta.start, meta.end);
         if meta.start.checked_add(self.raw_bytes) != Some(meta.end) || self.raw_bytes == 0 {
             return Err(SegmentError::Length { key, raw_bytes: self.raw_bytes });
@@ -96,7 +98,10 @@ impl SegmentWriter {
             meta,
             object_bytes: self.object_bytes + rest.len() as u64,
             object: match self.buffers {
-                Some(buffers) => buffers.lend(rest),
+                Some(buffers) => {
+                    buffers.put_back(self.encoder);
+                    buffers.lend(rest)
+                }
                 None => rest.into(),
             },
             object_blake3: object.hex(),

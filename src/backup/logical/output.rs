@@ -66,8 +66,7 @@ impl Output {
 
     /// Ends the object and returns its number.
     pub(super) async fn finish(mut self, objects: &Objects) -> Result<usize, LogicalError> {
-        let encoder = std::mem::replace(&mut self.encoder, Encoder::new(Compression::None).context(CompressSnafu)?);
-        let last = encoder.finish().context(CompressSnafu)?;
+        let last = self.encoder.finish().context(CompressSnafu)?;
         self.send(last).await?;
         fail::fail_point!("backup::logical::before_finish");
         let _ = self.writer.finish().await?;
