@@ -11,6 +11,7 @@ use super::preflight::{self, Findings, VARIABLES};
 use super::{Acknowledge, Error};
 use crate::model::{Flavor, GtidSet};
 use crate::mysql::endpoint::Endpoint;
+use crate::mysql::flavor::preflight::{REPLICATION, unlogged_replication};
 use crate::mysql::wire::{self, Connection};
 
 /// The source as it is now.
@@ -33,9 +34,15 @@ pub(super) async fn survey(endpoint: &Endpoint, acknowledge: Acknowledge) -> Res
         .await
         .context(SourceSnafu { doing: "read the source's settings" })?;
     let variables: BTreeMap<String, String> = rows.iter().map(|row| (text(row, 0), text(row, 1))).collect();
-    let findings = preflight::judge(flavor, &variables, acknowledge);
+    let mut findings = preflight::judge(flavor, &variables, acknowledge);
     if !findings.refusals.is_empty() {
         return Err(Error::Unfit { problems: findings.refusals });
+    }
+    if flavor == Flavor::Mariadb {
+        let rows =
+            connection.query(REPLICATION).await.context(SourceSnafu { doing: "read how the source replicates" })?;
+        let finding = rows.first().and_then(|row| unlogged_replication(row));
+        findings.warnings.extend(finding.map(|finding| finding.to_string()));
     }
     let grant = format!("GRANT REPLICATION SLAVE, {} ON *.* TO '{}'@'…'", monitor(flavor), endpoint.user);
     let rows =

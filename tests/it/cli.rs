@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Authority, Process, S3Server, Server, ServerOptions, Signal, tidemark_command, wait_for};
+use crate::support::{
+    Authority, Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, Signal, tidemark_command, wait_for,
+};
 
 const USAGE: i32 = 2;
 const REFUSED: i32 = 3;
@@ -302,6 +304,21 @@ fn a_full_and_a_stream_make_a_window_and_damage_is_found_and_named() {
     assert_eq!(status["windows"], serde_json::json!([]), "a damaged full is counted");
     damage("manifest.json", &<[u8]>::to_vec);
     assert_eq!(desk.contents(), archive, "the archive was changed");
+}
+
+#[test]
+fn what_mariadb_has_that_is_not_archived_is_said_in_numbers_of_its_server() {
+    let desk = Desk::new();
+    let server = ServerOptions::mariadb().start();
+    server.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
+    let policy = desk.policy(&server, ("root", ROOT_PASSWORD), "tls: {mode: Disabled}", "");
+    done(&["backup", "-f", &policy, "-o", "json"]);
+    server.sql(
+        "INSERT INTO d.t VALUES (1); INSERT INTO d.t VALUES (2); SET gtid_domain_id = 7; INSERT INTO d.t VALUES (3)",
+    );
+    let status = done(&["status", "-f", &policy, "-o", "json"])["policies"][0].take();
+    let id = server.server_id();
+    assert_eq!(status["source"]["notArchived"], format!("0-{id}-3..4,7-{id}-1"), "{status:#}");
 }
 
 #[test]

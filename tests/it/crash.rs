@@ -231,12 +231,11 @@ impl Rig {
     /// Streams until the archive holds everything the source has.
     fn catch_up(&self) -> Process {
         let mut streamer = self.stream(None);
-        let all = self.source.gtids();
         wait_for("the archive to hold everything", Duration::from_secs(120), || {
             assert!(streamer.try_wait().is_none(), "the streamer gave up\n{}", streamer.output());
             std::thread::sleep(Duration::from_millis(200));
-            let status = self.must("status", &["-o", "json"]);
-            status.contains(&all).then_some(())
+            let status: serde_json::Value = serde_json::from_str(&self.must("status", &["-o", "json"])).unwrap();
+            (status["policies"][0]["source"]["notArchived"] == "").then_some(())
         });
         streamer
     }

@@ -13,9 +13,11 @@ use serde_json::json;
 use tidemark::archive::binlog_index::Ending;
 use tidemark::archive::catalog::{ArchivedFile, Catalog, load_ranges};
 use tidemark::archive::codec::Compression;
+use tidemark::archive::manifest::Content;
 use tidemark::archive::store::{S3Config, Store, StoreConfig};
+use tidemark::backup::logical::{self, LogicalConfig};
 use tidemark::binlog::{Acknowledge, Error, StreamConfig, StreamReading, StreamStatus, stream};
-use tidemark::model::{CommitTime, Flavor, GtidSet};
+use tidemark::model::{CommitTime, Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::{Endpoint, Tls, TlsMode};
 use tidemark::mysql::event::EventType;
 use tokio::runtime::Runtime;
@@ -235,6 +237,35 @@ fn after_a_failover_the_promoted_servers_files_are_archived_whole_from_the_first
             assert_same_bytes(&store, file, &new.datadir().join(&file.id.name));
         }
     }
+}
+
+#[test]
+fn a_mariadb_replica_that_does_not_log_what_it_replicates_is_told_by_stream_and_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = fs(folder.path());
+    let (source, replica) = (ServerOptions::mariadb().start(), ServerOptions::mariadb().start());
+    let told = || {
+        let streaming = Streaming::start(config(), &replica, &store);
+        let mut warnings = streaming.wait("the connection", |s| s.connected).warnings;
+        streaming.stop();
+        let (config, progress) = (LogicalConfig::default(), Progress::default());
+        let source = endpoint(&replica);
+        let full = logical::run(&config, &source, &store, progress, CancellationToken::new());
+        let Content::Logical(content) = wait_on(full).unwrap().content;
+        warnings.extend(content.warnings);
+        warnings.iter().filter(|warning| warning.contains("`log_slave_updates = ON`")).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(told(), Vec::<String>::new(), "a server that has nothing to do with replication");
+    replicate(&replica, &source);
+    wait_for("replication", LONG, || (replica.rows("SHOW STATUS LIKE 'Slaves_running'")[0][1] == "1").then_some(()));
+    let said = told();
+    assert!(said.len() == 2 && said.iter().all(|text| text.contains("is a replica")), "{said:?}");
+    source.sql("CREATE DATABASE d");
+    let at = source.gtids();
+    wait_for("the replica", LONG, || (replica.sql("SELECT @@GLOBAL.gtid_slave_pos") == at).then_some(()));
+    replica.sql("STOP SLAVE");
+    let said = told();
+    assert!(said.len() == 2 && said.iter().all(|text| text.contains(&format!("up to {at}"))), "{said:?}");
 }
 
 #[test]

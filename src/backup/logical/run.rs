@@ -24,6 +24,7 @@ use crate::archive::store::{Condition, Store};
 use crate::archive::{FORMAT, identity, keys};
 use crate::model::{Flavor, Progress};
 use crate::mysql::endpoint::Endpoint;
+use crate::mysql::flavor::preflight::{REPLICATION, unlogged_replication};
 use crate::mysql::quote;
 
 /// Takes a full and writes its manifest last. An error leaves objects that nothing refers to, and no full.
@@ -165,6 +166,10 @@ async fn once(
     }
     let Look { definitions, accounts, .. } = look;
     let mut warnings = warnings(&definitions);
+    if control.flavor == Flavor::Mariadb {
+        let replication = control.row(REPLICATION, "how it replicates").await?;
+        warnings.extend(unlogged_replication(&replication).map(|finding| finding.to_string()));
+    }
     if !prepared_xa.is_empty() {
         warnings.push(format!(
             "XA transactions were prepared and not ended when the copy was taken, so it lacks them: {}; a restore prepares them again from the \

@@ -1,6 +1,9 @@
 //! What is checked on a source before anything is promised, each finding with the statement that mends it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
 
 use super::{ServerVersion, Verb, missing_grants};
 use crate::model::Flavor;
@@ -23,6 +26,12 @@ pub struct Finding {
     pub problem: String,
     /// The statement (or server option) that mends it.
     pub mend: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.problem, self.mend)
+    }
 }
 
 /// What the checks look at, read from a server by [`crate::mysql::sql::Session::facts`].
@@ -50,6 +59,39 @@ pub const VARIABLES: [&str; 9] = [
     "server_id",
     "binlog_row_value_options",
 ];
+
+/// MariaDB: what [`unlogged_replication`] judges.
+pub const REPLICATION: &str = "SELECT @@GLOBAL.log_slave_updates, @@GLOBAL.gtid_slave_pos, @@GLOBAL.read_only, \
+     (SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'SLAVES_RUNNING')";
+
+/// MariaDB: a server that is a replica, or has been one or is kept read-only to become one, and does not log what it replicates. A server
+/// that shows no sign of replication passes, for OFF is the default.
+pub fn unlogged_replication(row: &[Option<Bytes>]) -> Option<Finding> {
+    let field = |column: usize| match row.get(column) {
+        Some(Some(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    };
+    let off = |value: &str| value.is_empty() || value == "0" || value.eq_ignore_ascii_case("off");
+    let (logs, position, read_only, running) = (field(0), field(1), field(2), field(3));
+    if !off(&logs) {
+        return None;
+    }
+    let problem = match (off(&running), position.as_str()) {
+        (false, _) => "this server is a replica and log_slave_updates is OFF: what it replicates is not in its binary log, so none of it is \
+                       archived from here: of that, restores have what is in fulls only"
+            .to_owned(),
+        (true, "") if off(&read_only) => return None,
+        (true, "") => "log_slave_updates is OFF on a read-only server: what it replicates, should it become a replica, will not be in its \
+                       binary log, and so not in the archive"
+            .to_owned(),
+        (true, position) => format!(
+            "log_slave_updates is OFF and the server has replicated up to {position}: its binary log says nothing of that, so transactions \
+             around a failover may be missing from the archive without a trace"
+        ),
+    };
+    let mend = "put `log_slave_updates = ON` under [mysqld] and restart the server".to_owned();
+    Some(Finding { severity: Severity::Warn, problem, mend })
+}
 
 /// Everything that stands in the way of `verbs` on this source, the worst first.
 pub fn check(facts: &Facts, verbs: &[Verb]) -> Vec<Finding> {
@@ -134,5 +176,30 @@ fn persist(version: ServerVersion, variable: &str, value: &str) -> String {
     match version.flavor {
         Flavor::Mysql => format!("SET PERSIST {variable} = {value}"),
         Flavor::Mariadb => format!("SET GLOBAL {variable} = {value} (and in my.cnf, to outlive a restart)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_logs_nothing_of_what_it_replicates_is_told_and_a_lone_server_is_not() {
+        for (row, told) in [
+            (["0", "", "0", "0"], None),
+            (["1", "0-1-5", "1", "1"], None),
+            (["ON", "0-1-5", "ON", "1"], None),
+            (["0", "", "0", "1"], Some("is a replica")),
+            (["OFF", "0-1-5", "OFF", "1"], Some("is a replica")),
+            (["0", "0-1-5", "0", "0"], Some("replicated up to 0-1-5")),
+            (["0", "", "NO_LOCK", "0"], Some("read-only server")),
+        ] {
+            let fields = row.map(|field| Some(Bytes::from_static(field.as_bytes())));
+            let finding = unlogged_replication(&fields).map(|finding| finding.to_string());
+            assert_eq!(finding.is_some(), told.is_some(), "{row:?}: {finding:?}");
+            if let (Some(finding), Some(told)) = (finding, told) {
+                assert!(finding.contains(told) && finding.contains("`log_slave_updates = ON`"), "{row:?}: {finding}");
+            }
+        }
     }
 }
