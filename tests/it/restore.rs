@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidemark::archive::catalog::Catalog;
+use tidemark::archive::store::{S3Config, Store, StoreConfig};
 use tidemark::binlog::StreamConfig;
 use tidemark::model::{BinlogPosition, Flavor};
 use tidemark::restore;
 use tidemark::restore::plan::{Request, Target};
 
 use crate::lab::{Lab, checksums, endpoint, executed, request};
-use crate::support::ServerOptions;
+use crate::store::s3_config;
+use crate::support::{S3Server, ServerOptions};
 
 const BOTH: [Flavor; 2] = [Flavor::Mysql, Flavor::Mariadb];
 
@@ -182,6 +184,50 @@ fn a_damaged_or_missing_object_fails_the_restore_by_name_and_claims_nothing() {
     assert!(report.resumed);
     assert_eq!(report.executed, lab.source.gtids());
     assert_eq!(checksums(&target), checksums(&lab.source));
+}
+
+#[test]
+fn a_damaged_or_missing_object_in_s3_fails_the_restore_by_name_within_seconds() {
+    let s3 = S3Server::start();
+    for flavor in BOTH {
+        let mut lab = Lab::without_full(ServerOptions::of(flavor));
+        lab.store = Store::open(&StoreConfig::S3(S3Config { prefix: flavor.to_string(), ..s3_config(&s3) })).unwrap();
+        load(&lab, 30);
+        lab.full();
+        load(&lab, 30);
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        let some = |prefix: &str, middle: &str| {
+            let objects = lab.runtime.block_on(lab.store.list(prefix)).unwrap();
+            let mut keys =
+                objects.into_iter().map(|o| o.key).filter(|key| key.contains(middle) && key.ends_with(".zst"));
+            keys.next().unwrap()
+        };
+        let first = plan.files.first().unwrap().file.name.clone();
+        for key in [some("full/", "/rows/"), some("binlog/", &first)] {
+            let path = s3.objects().join(flavor.to_string()).join(&key);
+            let good = std::fs::read(&path).unwrap();
+            let target = ServerOptions::of(flavor).start();
+            for damaged in [true, false] {
+                match damaged {
+                    true => {
+                        let mut bad = good.clone();
+                        bad[good.len() / 3] ^= 0x40;
+                        std::fs::write(&path, bad).unwrap();
+                    }
+                    false => std::fs::remove_file(&path).unwrap(),
+                }
+                let began = std::time::Instant::now();
+                let error = lab.run(&plan, &target).unwrap_err();
+                let took = began.elapsed();
+                assert!(error.to_string().contains(&key), "{flavor} {key}, damaged {damaged}: {error}");
+                assert!(!error.is_transient(), "{flavor} {key}, damaged {damaged}: {error}");
+                assert!(took < Duration::from_secs(15), "{flavor} {key}, damaged {damaged}: {took:?}: {error}");
+                assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "1");
+            }
+            std::fs::write(&path, &good).unwrap();
+        }
+    }
 }
 
 #[test]
