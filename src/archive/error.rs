@@ -119,6 +119,15 @@ impl ArchiveError {
         }
     }
 
+    /// Whether the store turned us away: wrong credentials, no permission, no such bucket.
+    pub fn is_refused(&self) -> bool {
+        match self {
+            ArchiveError::Store { source } => source.is_refused(),
+            ArchiveError::Segment { source } => source.is_refused(),
+            _ => false,
+        }
+    }
+
     /// Whether an object is there but cannot be trusted.
     pub fn is_damage(&self) -> bool {
         matches!(self, ArchiveError::Unreadable { .. } | ArchiveError::Segment { source: SegmentError::Damaged { .. } })

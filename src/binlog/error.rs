@@ -115,7 +115,7 @@ impl Error {
             Self::Source { .. } => "source",
             Self::Answer { .. } => "answer",
             Self::Archive { source, .. } if is_divergence(source) => "diverged",
-            Self::Archive { source, .. } if source.is_transient() => "store",
+            Self::Archive { source, .. } if source.is_transient() || source.is_refused() => "store",
             Self::Archive { .. } => "archive",
             Self::Diverged { .. } => "diverged",
             Self::Corrupt { .. } => "corrupt",
@@ -141,6 +141,11 @@ impl Error {
             Self::Stage { .. } | Self::Replaced { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether the store turned us away. A stream that worked before waits for whoever mends that.
+    pub fn is_store_refusal(&self) -> bool {
+        matches!(self, Self::Archive { source, .. } if source.is_refused())
     }
 
     /// Whether bytes came that no sound server sends: reading them again on another connection tells the network from the source.

@@ -58,10 +58,11 @@ pub(super) async fn run(
     };
     let mut wait = RETRY_FIRST;
     let mut damage = Damage::default();
+    let mut worked = false;
     loop {
         let began = Instant::now();
         let outcome = stream.session().await;
-        stream.status.update(|s| s.connected = false);
+        stream.status.update(|s| worked |= std::mem::take(&mut s.connected));
         match outcome {
             Ok(Ended::Cancelled) => return Ok(()),
             Ok(Ended::BySource) => tracing::info!("the source ended the stream; connecting again"),
@@ -69,7 +70,9 @@ pub(super) async fn run(
             Err(error) => {
                 stream.status.count_error(error.code());
                 let read_again = error.is_damage() && damage.may_pass(stream.status.read().uploads);
-                let goes_on = error.is_transient() || read_again;
+                // What the store refuses from the start is a mistake to be told at once; later the source's changes wait for its mending.
+                let refused = worked && error.is_store_refusal();
+                let goes_on = error.is_transient() || read_again || refused;
                 stream.status.update(|s| {
                     s.last_error = Some(error.to_string());
                     s.store_failing |= error.code() == "store";
@@ -78,9 +81,12 @@ pub(super) async fn run(
                 if !goes_on {
                     return Err(error);
                 }
-                match read_again {
-                    true => tracing::error!(%error, "damaged data came from the source; reading it again"),
-                    false => tracing::warn!(%error, "the stream was interrupted"),
+                match (read_again, refused) {
+                    (true, _) => tracing::error!(%error, "damaged data came from the source; reading it again"),
+                    (_, true) => {
+                        tracing::error!(%error, "the store refuses us: nothing new is protected; trying again")
+                    }
+                    _ => tracing::warn!(%error, "the stream was interrupted"),
                 }
             }
         }
@@ -184,6 +190,7 @@ impl Stream {
         identity::ensure(&self.store, source.flavor, &source.server).await.context(archiving)?;
         let mut archived = checkpoint::load(&self.store).await?;
         settle(&mut archived, &source, self).await?;
+        self.check_kept(&archived, &source.server);
         self.status.update(|s| {
             s.server = Some(source.server.clone());
             s.gtids_on = findings.gtids_on;
@@ -215,6 +222,25 @@ impl Stream {
                 (cutter, BinlogPosition { file: name, offset: MAGIC.len() as u64 }, None)
             }
         })
+    }
+
+    /// Says when the store no longer has what this stream stored: its bucket was emptied, or made anew.
+    fn check_kept(&self, archived: &Archived, server: &str) {
+        let reading = self.status.read();
+        let Some(stored) = reading.durable.filter(|_| reading.server.as_deref() == Some(server)) else { return };
+        let head = archived.heads.iter().find(|head| head.file.server == server);
+        let kept = head.is_some_and(|head| head.file.name != stored.file || head.end >= stored.offset);
+        if !kept {
+            let lost = format!(
+                "the store lost what was archived up to {stored}: it was emptied or made anew; take a full backup now, nothing before it can \
+                 be restored from there"
+            );
+            tracing::error!("{lost}");
+            self.status.update(|s| {
+                s.losses.push(lost);
+                (s.durable, s.durable_gtids, s.last_durable_commit) = (None, None, None);
+            });
+        }
     }
 
     /// Says what could not be had, and what only a former primary had.

@@ -33,6 +33,8 @@ pub struct StreamReading {
     pub incidents: Vec<Incident>,
     /// Transactions that only a former primary had (the archive keeps them, the live lineage lacks them).
     pub forks: Vec<GtidSet>,
+    /// What the store no longer had when the stream connected again, newest last.
+    pub losses: Vec<String>,
     /// What preflight found that does not stop the stream, each with the statement that mends it.
     pub warnings: Vec<String>,
     /// Raw binlog bytes read since the start.

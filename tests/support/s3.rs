@@ -122,6 +122,12 @@ impl S3Server {
         self.launch();
     }
 
+    /// Restarts it with another secret key.
+    pub fn restart_with_secret(&mut self, secret_key: &str) {
+        self.secret_key = secret_key.to_owned();
+        self.restart();
+    }
+
     /// Freezes (SIGSTOP) or thaws it: requests hang, as in a stalled network.
     pub fn freeze(&mut self, frozen: bool) {
         let signal = if frozen { Signal::Stop } else { Signal::Continue };

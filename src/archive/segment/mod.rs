@@ -141,6 +141,11 @@ impl SegmentError {
         matches!(self, SegmentError::Store { source } if source.is_not_found())
     }
 
+    /// Whether the store turned us away.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, SegmentError::Store { source } if source.is_refused())
+    }
+
     fn damaged(object: &SegmentObject, problem: impl ToString) -> Self {
         Self::Damaged {
             key: object.key(),

@@ -105,6 +105,14 @@ impl StoreError {
         matches!(self, StoreError::Read { source, .. } if source.kind() == ErrorKind::NotFound && !no_bucket(source) && !bad_credentials(source))
     }
 
+    /// Whether the store turned us away: wrong credentials, no permission, no such bucket. Only somebody who changes the store or the
+    /// configuration mends that.
+    pub fn is_refused(&self) -> bool {
+        let turned_away =
+            |e: &opendal::Error| no_bucket(e) || bad_credentials(e) || e.kind() == ErrorKind::PermissionDenied;
+        self.cause().is_some_and(|e| io_cause(e).is_none() && turned_away(e))
+    }
+
     fn cause(&self) -> Option<&opendal::Error> {
         match self {
             StoreError::Open { source, .. }

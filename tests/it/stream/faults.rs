@@ -301,6 +301,51 @@ fn a_store_that_hangs_or_refuses_under_load_is_waited_for_in_bounded_memory() {
 }
 
 #[test]
+fn a_store_that_turns_a_running_stream_away_is_named_and_the_stream_goes_on_once_it_is_put_right() {
+    let mut s3 = S3Server::start();
+    let store = self::s3(&s3);
+    let server = ServerOptions::mysql().start();
+    table(&server);
+    let streaming = Streaming::start(config(), &server, &store);
+    streaming.caught_up(&server);
+    let refused = |names: &str| {
+        server.sql("INSERT INTO d.t (b) VALUES ('while the store refuses us'); FLUSH BINARY LOGS");
+        server.sql("INSERT INTO d.t (b) VALUES ('and in the next file')");
+        streaming.wait("the refusal to be told", |s| {
+            s.store_failing && s.last_error.as_ref().is_some_and(|error| error.contains(names))
+        });
+    };
+    let goes_on = || {
+        let reading = streaming.caught_up(&server);
+        assert!(!streaming.wait("recovery", |s| !s.store_failing).store_failing);
+        assert!(reading.gaps.is_empty() && reading.forks.is_empty() && reading.losses.is_empty(), "{reading:?}");
+        assert!(reading.errors.contains_key("store"), "{reading:?}");
+    };
+    let secret = s3.secret_key().to_owned();
+    s3.restart_with_secret("another-secret");
+    refused("correct the access key and the secret key");
+    s3.restart_with_secret(&secret);
+    goes_on();
+
+    let (bucket, aside) = (s3.objects(), s3.objects().with_file_name("aside"));
+    std::fs::rename(&bucket, &aside).unwrap();
+    refused("the bucket (or container) does not exist");
+    std::fs::rename(&aside, &bucket).unwrap();
+    goes_on();
+    assert_identical(&store, &server);
+
+    // A bucket that is made anew holds nothing of what was stored: that is said, and the log archived anew from a file's beginning.
+    std::fs::remove_dir_all(&bucket).unwrap();
+    refused("the bucket (or container) does not exist");
+    s3.create_bucket(s3.bucket());
+    streaming.caught_up(&server);
+    let reading = streaming.wait("the loss to be told", |s| !s.losses.is_empty());
+    assert!(reading.losses[0].contains("take a full backup now"), "{reading:?}");
+    streaming.stop();
+    assert_identical(&store, &server);
+}
+
+#[test]
 fn a_full_store_is_told_and_the_stream_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let mount =

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::stream;
-use crate::binlog::StreamStatus;
+use crate::binlog::{StreamReading, StreamStatus};
 use crate::cli::args::RunArgs;
 use crate::cli::config::{self, Policy};
 use crate::cli::exit;
@@ -46,7 +46,7 @@ pub async fn run(args: RunArgs, trace_id: &str, shutdown: CancellationToken) -> 
     Ok(())
 }
 
-/// Streams, and begins again after every failure. A gap asks for a full at once.
+/// Streams, and begins again after every failure. A gap, or a store that lost what was archived, asks for a full at once.
 async fn supervise(policy: Arc<Policy>, trace_id: String, shutdown: CancellationToken, gap: Arc<Notify>) {
     if policy.binlog.is_none() {
         tracing::warn!(policy = policy.name, "spec.binlog.enabled is false: only the moments of fulls can be restored");
@@ -83,9 +83,9 @@ async fn supervise(policy: Arc<Policy>, trace_id: String, shutdown: Cancellation
 
 async fn watch_gaps(status: StreamStatus, gap: Arc<Notify>) {
     let mut changes = status.subscribe();
+    let told = |reading: &StreamReading| reading.gaps.len() + reading.losses.len();
     let mut known = 0;
-    while changes.wait_for(|reading| reading.gaps.len() > known).await.map(|reading| known = reading.gaps.len()).is_ok()
-    {
+    while changes.wait_for(|reading| told(reading) > known).await.map(|reading| known = told(&reading)).is_ok() {
         gap.notify_one();
     }
 }
