@@ -25,7 +25,7 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
     let store = engine::store(&archive.store)?;
     let catalog = Catalog::load(&store).await?;
     // Replicas parse it: the version of the newest server whose log is archived.
-    let newest = catalog.files.iter().max_by_key(|file| file.id.created_unix);
+    let newest = catalog.files.iter().max_by_key(|file| (file.summary.last_commit, file.id.created_unix));
     let version = newest.map(|file| file.server_version.clone());
     let Some(version) = version else {
         anyhow::bail!("the archive {} holds no binary log yet: run `tidemark stream` first", store.url());

@@ -32,6 +32,8 @@ struct World {
     fulls: Vec<(char, i64, Vec<Name>)>,
     /// When each file was begun.
     begun: Vec<i64>,
+    /// When each transaction committed, in µs.
+    commits: BTreeMap<Name, i64>,
 }
 
 fn history() -> impl Strategy<Value = World> {
@@ -48,8 +50,9 @@ fn history() -> impl Strategy<Value = World> {
             let (server, _, own) = world.files.last().unwrap().clone();
             match event {
                 Event::Commit(n) => {
-                    for _ in 0..n {
+                    for i in 0..n {
                         let number = &mut next[server as usize - 'A' as usize];
+                        world.commits.insert((server, *number), at * 1_000_000 + i64::from(i));
                         world.lineage.push((server, *number));
                         world.files.last_mut().unwrap().2.push((server, *number));
                         *number += 1;
@@ -86,6 +89,11 @@ fn gtid((server, number): Name) -> crate::model::gtid::MysqlGtid {
     format!("{0}-0000-0000-0000-000000000000:{number}", server.to_string().repeat(8)).parse().unwrap()
 }
 
+/// Where the first `count` transactions of a file end.
+fn end_of(count: usize) -> u64 {
+    100 * (count as u64 + 1)
+}
+
 fn uuid(server: char) -> String {
     format!("{}-0000-0000-0000-000000000000", server.to_string().repeat(8).to_lowercase())
 }
@@ -94,8 +102,8 @@ impl World {
     fn facts(&self, dropped: &BTreeSet<usize>) -> Facts {
         let mut files = Vec::new();
         for (i, (server, previous, own)) in self.files.iter().enumerate().filter(|(i, _)| !dropped.contains(i)) {
-            let commit = CommitTime(self.begun[i] * 1_000_000);
-            let size = 100 * (own.len() as u64 + 1);
+            let commit = |name: &Name| CommitTime(self.commits[name]);
+            let size = end_of(own.len());
             files.push(ArchivedFile {
                 id: FileId {
                     server: uuid(*server),
@@ -110,8 +118,8 @@ impl World {
                     gtids: set(own),
                     boundary: size,
                     transactions: own.len() as u64,
-                    first_commit: Some(commit),
-                    last_commit: (!own.is_empty()).then_some(commit),
+                    first_commit: own.first().map(commit),
+                    last_commit: own.last().map(commit),
                     last_gtid: None,
                     crc32: true,
                 },
@@ -151,6 +159,13 @@ impl World {
         Facts { flavor: Flavor::Mysql, fulls, files, timeline, prepared: BTreeMap::new() }
     }
 
+    /// The place where a transaction ends.
+    fn position(&self, name: &Name) -> BinlogPosition {
+        let holds = |own: &[Name]| own.iter().position(|other| other == name);
+        let (i, nth) = self.files.iter().enumerate().find_map(|(i, file)| Some((i, holds(&file.2)?))).unwrap();
+        BinlogPosition { file: format!("binlog.{:06}", i + 1), offset: end_of(nth + 1) }
+    }
+
     /// What looking into a file finds; as `resolve` does it, over names instead of bytes.
     fn find(&self, file: &FileId, question: &Question, known: &GtidSet) -> Option<Found> {
         let index: usize = file.name.rsplit('.').next()?.parse().ok()?;
@@ -159,12 +174,15 @@ impl World {
         let upto = match question {
             Question::UpToGtids(wanted) => own.iter().rposition(|n| is(wanted, *n) && !is(known, *n))? + 1,
             Question::BeforeGtids(wanted) => own.iter().position(|n| is(wanted, *n) && !is(known, *n))?,
-            other => panic!("{other:?} is not asked for by GTID"),
+            Question::UpToTime(time) => own.iter().position(|n| self.commits[n] > time.0 && !is(known, *n))?,
+            Question::BeforeTime(time) => own.iter().position(|n| self.commits[n] >= time.0 && !is(known, *n))?,
+            Question::UpToOffset(offset) => (1..=own.len()).rev().find(|&count| end_of(count) <= *offset).unwrap_or(0),
+            Question::BeforeOffset(offset) => (1..=own.len()).rev().find(|&count| end_of(count) < *offset).unwrap_or(0),
         };
         Some(Found {
-            offset: 100 * (upto as u64 + 1),
+            offset: end_of(upto),
             gtids: set(&own[..upto]),
-            last_commit: None,
+            last_commit: own[..upto].last().map(|name| CommitTime(self.commits[name])),
             last_gtid: None,
             inside: false,
         })
@@ -202,37 +220,54 @@ impl World {
         !self.files.iter().enumerate().any(|(i, file)| !dropped.contains(&i) && file.2.contains(name))
     }
 
-    /// Whether the archive can take some full of at most `newest` transactions to the first `count` transactions of the lineage: the truth.
-    fn reachable(&self, count: usize, newest: usize, dropped: &BTreeSet<usize>) -> bool {
-        self.fulls.iter().any(|(_, _, holds)| {
+    /// Whether the archive can take some full of at most `newest` transactions, taken no later than `time`, to the first `count`
+    /// transactions of the lineage: the truth.
+    fn reachable(&self, count: usize, newest: usize, time: i64, dropped: &BTreeSet<usize>) -> bool {
+        self.fulls.iter().any(|(_, at, holds)| {
             let prefix = holds.len() <= newest && holds[..] == self.lineage[..holds.len()];
-            prefix && !self.lineage[holds.len()..count].iter().any(|name| self.is_lost(name, dropped))
+            prefix
+                && at * 1_000_000 <= time
+                && !self.lineage[holds.len()..count].iter().any(|name| self.is_lost(name, dropped))
         })
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(5000))]
     #[test]
     fn a_plan_is_exactly_the_target_or_there_is_none(
         world in history(),
         dropped in prop::collection::btree_set(0usize..12, 0..3),
         at: prop::sample::Index,
-        how in 0u8..3,
+        how in 0u8..8,
     ) {
         let last = world.files.len() - 1;
         let dropped: BTreeSet<usize> = dropped.into_iter().filter(|&i| i < last).collect();
         let facts = world.facts(&dropped);
-        let (target, count) = match how {
-            0 => (Target::Latest, world.lineage.len()),
-            _ if world.lineage.is_empty() => return Ok(()),
-            // Up to the transaction, or just before it.
-            how => {
-                let index = at.index(world.lineage.len());
-                (Target::Gtid(set(&world.lineage[index..=index])), if how == 1 { index + 1 } else { index })
-            }
+        if how > 0 && world.lineage.is_empty() {
+            return Ok(());
+        }
+        // Up to a transaction, or up to just before it.
+        let index = if how == 0 { 0 } else { at.index(world.lineage.len()) };
+        let time = |us: i64| Target::Time(Timestamp::from_microsecond(us).unwrap());
+        let commit = || world.commits[&world.lineage[index]];
+        let (target, exclusive) = match how {
+            0 => (Target::Latest, false),
+            1 | 2 => (Target::Gtid(set(&world.lineage[index..=index])), how == 2),
+            3 | 4 => (time(commit()), how == 4),
+            5 => (time(commit() - 1), false),
+            _ => (Target::Position(world.position(&world.lineage[index])), how == 7),
         };
-        let request = Request { target, exclusive: how == 2, skip_gtids: None, allow_nearest: false };
+        let before = exclusive || how == 5;
+        let count = match how {
+            0 => world.lineage.len(),
+            _ => index + usize::from(!before),
+        };
+        let taken_by = match &target {
+            Target::Time(time) => time.as_microsecond(),
+            _ => i64::MAX,
+        };
+        let request = Request { target, exclusive, skip_gtids: None, allow_nearest: false };
         match world.plan(&facts, &request) {
             Ok(plan) => {
                 let mut result = plan.base.gtids.clone();
@@ -247,10 +282,10 @@ proptest! {
             }
             // What comes before a transaction is known only if it is archived itself.
             Err(why) => {
-                // A transaction of the full itself may be its last or not: the full alone does not tell.
-                let newest = if how == 1 { count - 1 } else { count };
-                let unknown = how == 2 && world.is_lost(&world.lineage[count], &dropped);
-                prop_assert!(unknown || !world.reachable(count, newest, &dropped), "refused: {}", why);
+                // A transaction of the full itself may be its last or not, and its place is unknown: the full alone does not tell.
+                let newest = if how == 1 || how == 6 { count - 1 } else { count };
+                let unknown = before && world.is_lost(&world.lineage[count], &dropped);
+                prop_assert!(unknown || !world.reachable(count, newest, taken_by, &dropped), "refused: {}", why);
             }
         }
     }
