@@ -140,6 +140,8 @@ async fn watch_applier(
     let (mut sent_bytes, mut done) = (0, 0);
     let mut read_ok_at = Instant::now();
     let mut moved_at = Instant::now();
+    // A replica that connects again and again looks as if all were well: failures since it got anything new say otherwise.
+    let (mut furthest, mut forgiven) = (None, 0);
     loop {
         tokio::select! {
             () = cancel.cancelled() => return Err(RestoreError::Cancelled),
@@ -152,6 +154,14 @@ async fn watch_applier(
             Coordinates::Position => None,
         };
         let replayed = executed.as_ref().map_or(served.sent_transactions, |e| replayed(plan, e));
+        let reached_in_log = served
+            .position
+            .as_ref()
+            .map(|at| (plan.files.iter().rposition(|wanted| wanted.file.name == at.file), at.offset));
+        if replayed > done || reached_in_log > furthest {
+            furthest = furthest.max(reached_in_log);
+            forgiven = served.failures;
+        }
         if replayed > done || served.sent_bytes > sent_bytes {
             progress.add(served.sent_bytes.saturating_sub(sent_bytes), replayed.saturating_sub(done));
             (sent_bytes, done) = (served.sent_bytes.max(sent_bytes), replayed.max(done));
@@ -174,7 +184,7 @@ async fn watch_applier(
             continue;
         }
         match now.io_running.as_str() {
-            "Yes" => read_ok_at = Instant::now(),
+            "Yes" if served.failures == forgiven => read_ok_at = Instant::now(),
             "No" if now.io_errno != 0 => {
                 let message = served.failure.unwrap_or(now.io_error);
                 return Err(RestoreError::Stream { message });

@@ -5,10 +5,15 @@ use crate::model::Flavor;
 use crate::mysql::flavor::quote;
 use crate::mysql::sql::Session;
 
+/// Commits that are not flushed to disk one by one: a crash of the server loses none of them, one of its machine means a new
+/// restore. It is several times as fast.
+const FLUSHING: [(&str, &str); 2] = [("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2")];
+
 /// Variables that a restore changes, as they are now, in the order they are to be given back.
 pub(super) async fn save(session: &mut Session) -> Result<Vec<(String, String)>, RestoreError> {
     let dialect = session.dialect();
     let mut names = vec![dialect.applier_workers(), dialect.replica_max_packet(), "max_allowed_packet"];
+    names.extend(FLUSHING.map(|(name, _)| name));
     match session.info().flavor() {
         // read_only before super_read_only: giving back super_read_only=ON first would switch read_only on, too.
         Flavor::Mysql => names.extend(["read_only", "super_read_only"]),
@@ -43,16 +48,23 @@ pub(super) async fn ready_applier(session: &mut Session, workers: u32) -> Result
     set(session, "max_allowed_packet", GIB).await?;
     set(session, dialect.replica_max_packet(), GIB).await?;
     set(session, dialect.applier_workers(), &workers.to_string()).await?;
+    for (name, value) in FLUSHING {
+        set(session, name, value).await?;
+    }
     if session.info().flavor() == Flavor::Mariadb {
         set(session, "slave_parallel_mode", "optimistic").await?;
     }
     Ok(())
 }
 
-/// Gives `saved` back.
+/// Gives `saved` back; everything restored is on disk then.
 pub(super) async fn give_back(session: &mut Session, saved: &[(String, String)]) -> Result<(), RestoreError> {
     for (name, value) in saved {
         set(session, name, value).await?;
+    }
+    // A server closes a binlog only when it is on disk.
+    for logs in ["BINARY LOGS", "ENGINE LOGS"] {
+        session.exec(&format!("FLUSH NO_WRITE_TO_BINLOG {logs}")).await?;
     }
     Ok(())
 }

@@ -84,6 +84,15 @@ pub struct ServeStatus {
     pub completed: u64,
     /// The last failure that was not a replica's own going away.
     pub failure: Option<String>,
+    /// How many there were.
+    pub failures: u64,
+}
+
+impl ServeStatus {
+    fn failed(&mut self, error: &ServeError) {
+        self.failure = Some(error.to_string());
+        self.failures += 1;
+    }
 }
 
 /// A listening server.

@@ -90,14 +90,14 @@ async fn finish(
         Err(ServeError::Replica { .. }) => return outcome.map(|_| ()),
         // The replica connects again by itself when its connection just ends, and the cause may have passed by then.
         Err(e) if e.is_transient() => {
-            shared.status.send_modify(|s| s.failure = Some(e.to_string()));
+            shared.status.send_modify(|s| s.failed(e));
             return outcome.map(|_| ());
         }
         Ok(Some(at)) => format!("{END_OF_SCOPE}, up to {at}"),
         Err(e) => format!("tidemark: {e}"),
     };
     if let Err(e) = &outcome {
-        shared.status.send_modify(|s| s.failure = Some(e.to_string()));
+        shared.status.send_modify(|s| s.failed(e));
     }
     // The servers cut longer texts.
     let text: String = text.chars().take(480).collect();

@@ -7,13 +7,15 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use rand::Rng;
+use tidemark::archive::store::{S3Config, Store, StoreConfig};
 use tidemark::model::Flavor;
 use tidemark::restore::plan::{Request, Target};
 
 use crate::lab::{Lab, executed, request};
 use crate::restore::load;
+use crate::store::s3_config;
 use crate::support::history::fingerprint;
-use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, tidemark_command, wait_for};
+use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
 
 /// Every phase of a restore, in order: where it is stopped dead, and the phase that the target remembers then.
 const STEPS: [(&str, &str); 11] = [
@@ -38,14 +40,19 @@ struct Rig {
 
 impl Rig {
     fn new(lab: Lab) -> Rig {
+        let folder = format!("{{fs: {{path: {}}}}}", lab.root.display());
+        Rig::over(lab, &folder)
+    }
+
+    /// `storage` may go on with documents of its own.
+    fn over(lab: Lab, storage: &str) -> Rig {
         let rig = Rig { lab, dir: tempfile::tempdir().unwrap() };
         let policy = format!(
             "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: lab}}\nspec:\n  \
              source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  \
-             binlog: {{flushInterval: 200ms}}\n  storage: {{fs: {{path: {}}}}}\n---\n\
+             binlog: {{flushInterval: 200ms}}\n  storage: {storage}\n---\n\
              {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n",
-            rig.lab.source.port(),
-            rig.lab.root.display()
+            rig.lab.source.port()
         );
         fs::write(rig.policy(), policy).unwrap();
         rig
@@ -107,6 +114,37 @@ fn kill_at(rig: &Rig, target: &Server, args: &[&str], failpoint: &str, expected:
         (phase(target).as_deref() == Some(expected) && before == cpu).then_some(())
     });
     child.kill9();
+}
+
+#[test]
+fn a_store_that_is_gone_during_the_replay_ends_the_restore_which_goes_on_once_it_is_back() {
+    let mut s3 = S3Server::start();
+    let flavor = Flavor::Mysql;
+    let mut lab = Lab::without_full(ServerOptions::of(flavor));
+    lab.store = Store::open(&StoreConfig::S3(S3Config { prefix: "lab".into(), ..s3_config(&s3) })).unwrap();
+    load(&lab, 20);
+    lab.full();
+    load(&lab, 50);
+    lab.archive();
+    let (endpoint, bucket, region) = (s3.endpoint(), s3.bucket(), s3.region());
+    let (key, secret) = (s3.access_key(), s3.secret_key());
+    let storage = format!(
+        "{{s3: {{endpoint: '{endpoint}', bucket: {bucket}, region: {region}, prefix: lab, credentialsSecretRef: {{name: bucket}}}}}}\n---\n\
+         {{apiVersion: v1, kind: Secret, metadata: {{name: bucket}}, stringData: {{AWS_ACCESS_KEY_ID: {key}, AWS_SECRET_ACCESS_KEY: {secret}}}}}"
+    );
+    let rig = Rig::over(lab, &storage);
+    let target = ServerOptions::of(flavor).start();
+    let mut command = rig.restore(&target, &["--latest"]);
+    command.env("FAILPOINTS", "restore::replay::before_start=1*sleep(4000)");
+    let mut child = Process::spawn(command);
+    wait_for("the replay", Duration::from_secs(90), || (phase(&target).as_deref() == Some("replay")).then_some(()));
+    s3.freeze(true);
+    let status = child.wait(Duration::from_secs(300));
+    s3.freeze(false);
+    assert!(!status.success(), "{}", child.output());
+    assert!(child.output().contains("replay has not moved for"), "{}", child.output());
+    must(rig.restore(&target, &["--latest"]));
+    equals_the_source(&target, &rig.lab.source);
 }
 
 fn equals_the_source(target: &Server, source: &Server) {

@@ -57,6 +57,8 @@ fn a_restore_to_latest_equals_the_source() {
             target.sql("SELECT @@GLOBAL.read_only, @@GLOBAL.event_scheduler"),
             lab.source.sql("SELECT 0, @@GLOBAL.event_scheduler")
         );
+        let flushing = "SELECT @@GLOBAL.sync_binlog, @@GLOBAL.innodb_flush_log_at_trx_commit";
+        assert_eq!(target.sql(flushing), lab.source.sql(flushing), "{flavor}: it flushes again as it did");
         assert_eq!(
             target.sql("SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'tidemark_restore'"),
             "0"
