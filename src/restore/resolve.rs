@@ -1,7 +1,7 @@
 //! From a request to a plan: lists the archive, and decodes the one range of the log that holds the target's boundary.
 
 use super::error::{self, RestoreError};
-use super::plan::{self, Cut, Facts, Found, Plan, PlanError, Question, Reject, Request, Step, Throughput};
+use super::plan::{self, Cut, Facts, Found, Plan, PlanError, PreparedXa, Question, Reject, Request, Step, Throughput};
 use super::xa;
 use crate::archive::catalog::{ArchivedFile, ArchivedRange, Catalog, load_ranges};
 use crate::archive::reader::BinlogReader;
@@ -21,7 +21,14 @@ pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result
     for chain in facts.timeline.chains.clone().iter().rev() {
         let full = facts.fulls.iter().find(|full| full.id == chain.full);
         if let Some(full) = full.filter(|full| full.prepared_xa.as_ref().is_some_and(|ids| !ids.is_empty())) {
-            let found = xa::prepared_at(store, &facts, full).await?;
+            let found = match xa::prepared_at(store, &facts, full).await {
+                // Another full may do, or the target may need none of it.
+                Err(e) if !e.is_transient() => {
+                    tracing::warn!(full = full.id, error = %e, "what prepared its XA transactions cannot be read");
+                    PreparedXa { unknown: full.prepared_xa.clone().unwrap_or_default(), ..PreparedXa::default() }
+                }
+                found => found?,
+            };
             facts.prepared.insert(chain.full.clone(), found);
         }
         match on_chain(store, &facts, request, chain, speed).await? {

@@ -21,7 +21,7 @@ pub(super) async fn prepared_at(store: &Store, facts: &Facts, full: &FullHead) -
     let held = plan::closure(&full.gtids);
     let mut wanted: Vec<&String> = full.prepared_xa.iter().flatten().collect();
     let mut found = PreparedXa::default();
-    let files = Timeline::back_from(&facts.files, &full.server, &held);
+    let files = Timeline::back_from(&facts.files, full, &held);
     // What comes after the archived log may have prepared any of them.
     let newest = files.first().map(|file| &file.summary);
     let executed = newest.map(|s| plan::closure(&plan::joined(&s.previous_gtids, &s.gtids)));

@@ -137,5 +137,5 @@ fn check_digest(object: &SegmentObject, expected: &str, found: &str) -> Result<(
     if expected == found {
         return Ok(());
     }
-    Err(SegmentError::damaged(object, format!("its BLAKE3 is {found}, it was stored with {expected}")))
+    Err(SegmentError::damaged(object, format!("its checksum is {found}, it was stored with {expected}")))
 }

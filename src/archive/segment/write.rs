@@ -68,7 +68,7 @@ impl SegmentWriter {
         self.raw_bytes
     }
 
-    /// Object bytes that wait in memory (besides what is held back for the next frame, at most 1 MiB).
+    /// Object bytes that wait in memory (besides what is held back for the next frame, at most 3 MiB).
     pub fn pending_bytes(&self) -> usize {
         self.encoder.pending_bytes()
     }

@@ -17,6 +17,7 @@ pub(super) fn build(full: &FullHead, histories: &Histories<'_>, forks: &[Fork]) 
     // A server cannot fork from itself: what it has beyond its archived files is only not archived yet.
     let ahead_of_itself = full.server == live.server() && lost.is_empty() && !live.has_other_file_of(full);
     let on_live = !reset && (beyond.is_empty() || ahead_of_itself);
+    let cut;
     let (history, end) = match (on_live, histories.own(full)) {
         (true, _) => (live, ChainEnd::Newest),
         (false, own) => {
@@ -25,7 +26,8 @@ pub(super) fn build(full: &FullHead, histories: &Histories<'_>, forks: &[Fork]) 
                 chain.end = end;
                 return chain;
             };
-            (own, end)
+            cut = own.before_the_crash(full);
+            (cut.as_ref().unwrap_or(own), end)
         }
     };
     if full.gtids.is_empty() && has_anonymous(history, full) {

@@ -71,6 +71,22 @@ impl<'a> History<'a> {
         self.written(flavor).intersection(&other.written(flavor)).intersection(&full.gtids)
     }
 
+    /// What of a full's transactions a crash took from this server after the full was taken. It may have given their GTIDs out again.
+    fn taken_by_a_crash(&self, full: &FullHead) -> GtidSet {
+        let Some(i) = self.position_of(full) else { return GtidSet::empty(full.flavor) };
+        let all = self.files.get(i).map_or_else(|| GtidSet::empty(full.flavor), |file| file.summary.gtids.clone());
+        all.difference(&self.acknowledged(i)).intersection(&full.gtids)
+    }
+
+    /// As it was before the crash that took what the full has, if there was one.
+    pub(super) fn before_the_crash(&self, full: &FullHead) -> Option<Self> {
+        let i = self.position_of(full).filter(|_| !self.taken_by_a_crash(full).is_empty())?;
+        let mut before = self.clone();
+        before.files.truncate(i + 1);
+        before.previous.truncate(i + 1);
+        Some(before)
+    }
+
     /// Everything executed at its end.
     pub(super) fn executed(&self, flavor: Flavor) -> GtidSet {
         let (Some(last), Some(previous)) = (self.files.last(), self.previous.last()) else {
@@ -252,6 +268,9 @@ impl<'a> Histories<'a> {
     /// mean others.
     pub(super) fn given_out_again(&self, full: &FullHead, live: &History<'a>) -> GtidSet {
         let mut again = GtidSet::empty(self.flavor);
+        for history in self.all.iter().filter(|history| history.server() == full.server) {
+            add(&mut again, &history.taken_by_a_crash(full));
+        }
         if live.position_of(full).is_none() {
             for other in
                 self.lenders(live).filter(|other| other.server() == full.server && live.server() == full.server)

@@ -191,10 +191,15 @@ impl Timeline {
         of_live.get(broken.map_or(0, |i| i + 1)..).unwrap_or_default().to_vec()
     }
 
-    /// The files of `server` with something of `gtids`, newest first, as far back as each is whole and followed by the next.
-    pub fn back_from<'a>(files: &'a [ArchivedFile], server: &str, gtids: &GtidSet) -> Vec<&'a ArchivedFile> {
-        let own = files.iter().filter(|file| file.id.server == server).collect();
+    /// The files of the full's server with something of `gtids`, newest first, as far back as each is whole and followed by the next;
+    /// none after the one its position is in, which may be of another log (after a reset).
+    pub fn back_from<'a>(files: &'a [ArchivedFile], full: &FullHead, gtids: &GtidSet) -> Vec<&'a ArchivedFile> {
+        let own: Vec<_> = files.iter().filter(|file| file.id.server == full.server).collect();
         let mut own = history::newest_first(own);
+        if let (Some(position), Some(created_unix)) = (&full.position, full.position_created_unix) {
+            let is_at = |file: &&ArchivedFile| file.id.name == position.file && file.id.created_unix == created_unix;
+            own = own.into_iter().skip_while(|file| !is_at(file)).collect();
+        }
         own.retain(|file| !file.summary.gtids.intersection(gtids).is_empty());
         let broken = own.windows(2).position(|pair| !chain::follows(pair[1], pair[0]));
         own.truncate(broken.map_or(usize::MAX, |i| i + 1));

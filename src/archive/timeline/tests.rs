@@ -178,6 +178,49 @@ fn what_a_crash_took_from_the_server_is_not_mistaken_for_what_it_wrote_next() {
 }
 
 #[test]
+fn a_full_that_holds_what_a_crash_took_afterwards_leads_nowhere_but_to_there() {
+    let maria = |text: &str| GtidSet::parse(Flavor::Mariadb, text).unwrap();
+    let taken = |gtids: GtidSet| FullHead {
+        position: Some(BinlogPosition { file: "binlog.000001".to_owned(), offset: 4 }),
+        position_created_unix: Some(10),
+        flavor: gtids.flavor(),
+        ..full("mariadb-1", 15, gtids)
+    };
+    let server = "mariadb-1";
+    let a = [file(server, 1, 10, set(""), set("A:1-7")), file(server, 2, 20, set("A:1-5"), set("A:6-9"))];
+    let m = [file(server, 1, 10, maria(""), maria("0-1-1..7")), file(server, 2, 20, maria("0-1-5"), maria("0-1-6..9"))];
+    for (files, full, lost) in [(a, set("A:1-6"), set("A:6")), (m, maria("0-1-1..6"), maria("0-1-6..6"))] {
+        // Also where another server went on from what the crash left.
+        let mut promoted = files.to_vec();
+        promoted.push(ArchivedFile {
+            id: FileId { server: "mariadb-2".to_owned(), ..files[1].id.clone() },
+            ..files[1].clone()
+        });
+        for files in [files.to_vec(), promoted] {
+            let t = timeline(&[taken(full.clone())], &files);
+            let ChainEnd::OffLineage { beyond, cause: OffLineage::Fork } = &t.chains[0].end else {
+                panic!("{:?}", t.chains[0]);
+            };
+            assert_eq!(*beyond, lost);
+            assert!(t.chains[0].links.iter().all(|link| link.file.name == "binlog.000001"), "{:?}", t.chains[0]);
+        }
+    }
+}
+
+#[test]
+fn a_search_back_from_a_full_keeps_to_the_log_it_was_taken_in() {
+    // After RESET BINARY LOGS AND GTIDS the first file's name and the GTIDs came again.
+    let files = [file("A", 1, 10, set(""), set("A:1-100")), file("A", 1, 50, set(""), set("A:1-150"))];
+    let full = FullHead {
+        position: Some(BinlogPosition { file: "binlog.000001".to_owned(), offset: 4 }),
+        position_created_unix: Some(10),
+        ..full("A", 20, set("A:1-100"))
+    };
+    let found = Timeline::back_from(&files, &full, &full.gtids);
+    assert_eq!(found.iter().map(|file| file.id.created_unix).collect::<Vec<_>>(), [10]);
+}
+
+#[test]
 fn a_server_put_back_to_an_earlier_state_gives_the_same_gtids_to_other_transactions() {
     // From 6 on the server's data directory was put back, and it began binlog.000002 anew.
     let files = [
