@@ -176,7 +176,7 @@ fn a_restore_killed_in_every_phase_ends_like_one_that_was_not() {
         loop {
             let mut child = Process::spawn(rig.restore(&target, &["--latest"]));
             // Longer and longer, so that it gets to its end.
-            std::thread::sleep(Duration::from_millis(rand::rng().random_range(50..300 + 100 * kills)));
+            std::thread::sleep(Duration::from_millis(rand::rng().random_range(10..60 + 80 * kills)));
             if let Some(status) = child.try_wait() {
                 assert!(status.success(), "after {kills} kills\n{}", child.output());
                 break;
