@@ -17,6 +17,13 @@ pub struct FileId {
     pub created_unix: u32,
 }
 
+impl FileId {
+    /// The creation stamp as a moment. MariaDB lets clients choose it, so where a commit tells the time, that one counts.
+    pub fn created(&self) -> CommitTime {
+        CommitTime(i64::from(self.created_unix) * 1_000_000)
+    }
+}
+
 /// What is known of a binlog file from its first byte up to `boundary`: enough to resume and to compute the window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSummary {

@@ -47,14 +47,9 @@ enum Kind {
 impl Encoder {
     /// Begins. Fails if zstd cannot have the memory.
     pub fn new(compression: Compression) -> io::Result<Self> {
-        Self::over(compression, Vec::new())
-    }
-
-    /// Begins, and makes its frames in the empty `buffer`: who takes them all at once at the end spares memory that way.
-    pub fn over(compression: Compression, buffer: Vec<u8>) -> io::Result<Self> {
         Ok(Self(match compression {
-            Compression::None => Kind::Raw(RawFrame::new(buffer)),
-            Compression::Zstd { level } => Kind::Zstd(ZstdFrames::new(level.clamp(-7, 19), buffer)?),
+            Compression::None => Kind::Raw(RawFrame::new(Vec::new())),
+            Compression::Zstd { level } => Kind::Zstd(ZstdFrames::new(level.clamp(-7, 19))?),
         }))
     }
 
@@ -99,7 +94,7 @@ impl Encoder {
         }
     }
 
-    /// Begins again, in the empty `buffer` and with the memory it has.
+    /// Begins again, in the empty `buffer` and with the memory it has: who takes all frames at once at the end spares memory that way.
     pub fn begin(&mut self, buffer: Vec<u8>) {
         match &mut self.0 {
             Kind::Raw(frame) => *frame = RawFrame::new(buffer),
@@ -125,9 +120,9 @@ struct ZstdFrames {
 }
 
 impl ZstdFrames {
-    fn new(level: i32, out: Vec<u8>) -> io::Result<Self> {
+    fn new(level: i32) -> io::Result<Self> {
         let compressor = FrameCompressor::new(level)?;
-        let (raw, idle) = (Vec::new(), Vec::new());
+        let (raw, out, idle) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Self { level, raw, out, frames: 0, compressor, at_once: 0, at_work: VecDeque::new(), idle })
     }
 

@@ -105,7 +105,7 @@ async fn read(store: &Store) -> Result<Archived, ArchiveError> {
 
 /// The newest commit, which no client can put into the future; the stamp only where nothing was committed.
 fn ended(head: &Head) -> CommitTime {
-    head.summary.last_commit.unwrap_or(CommitTime(i64::from(head.file.created_unix) * 1_000_000))
+    head.summary.last_commit.unwrap_or(head.file.created())
 }
 
 async fn head(store: &Store, file: FileId) -> Result<Option<Head>, ArchiveError> {

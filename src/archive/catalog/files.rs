@@ -169,7 +169,7 @@ impl From<FileIndex> for ArchivedFile {
             size: index.size,
             summary: index.summary,
             objects: index.ranges.len() as u64,
-            object_bytes: index.ranges.iter().fold(0, |sum, range| sum.saturating_add(range.object_bytes)),
+            object_bytes: total(index.ranges.iter().map(|range| range.object_bytes)),
             open_transaction: None,
             closed: Some(Closed { ending: index.ending, next_file: index.next_file }),
             hole_until: None,

@@ -107,16 +107,12 @@ impl SegmentReader {
             return Err(self.damaged(format!("it ends after {} raw bytes", self.raw_bytes)));
         }
         if let Some(expected) = &self.object.blake3 {
-            check_digest(&self.object, expected, &self.stored_blake3())?;
+            check_digest(&self.object, expected, &self.stored.hex())?;
         }
         if let Some(meta) = &self.meta {
             check_digest(&self.object, &meta.raw_xxh3, &self.raw.hex())?;
         }
         Ok(())
-    }
-
-    fn stored_blake3(&self) -> String {
-        self.stored.hex()
     }
 
     fn damaged(&self, problem: impl ToString) -> SegmentError {
@@ -130,7 +126,7 @@ pub async fn verify(store: &Store, object: &SegmentObject) -> Result<StoredSegme
     let stream = store.read_stream(&object.key(), 0..object.bytes).await?;
     let mut reader = SegmentReader::new(object.clone(), Some(meta.clone()), stream)?;
     while reader.next().await?.is_some() {}
-    Ok(StoredSegment { meta, object_bytes: object.bytes, object_blake3: reader.stored_blake3() })
+    Ok(StoredSegment { meta, object_bytes: object.bytes, object_blake3: reader.stored.hex() })
 }
 
 fn check_digest(object: &SegmentObject, expected: &str, found: &str) -> Result<(), SegmentError> {

@@ -56,8 +56,7 @@ fn follows((last, before): (&FileId, &FileSummary), (next, after): (&FileId, &Fi
 
 /// The newest commit; the stamp, which MariaDB lets clients choose, only where nothing was committed.
 fn ended((file, summary): (&FileId, &FileSummary)) -> (CommitTime, u64) {
-    let created = CommitTime(i64::from(file.created_unix) * 1_000_000);
-    (summary.last_commit.unwrap_or(created), number(&file.name))
+    (summary.last_commit.unwrap_or(file.created()), number(&file.name))
 }
 
 #[cfg(test)]

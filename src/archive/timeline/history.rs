@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::logs::{created, is_reset, logs};
+use super::logs::{is_reset, logs};
 use super::{Fork, OffLineage, writers};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::gtid::MariadbGtidSet;
@@ -44,14 +44,14 @@ impl<'a> History<'a> {
     /// No later than its first commit.
     fn begun(&self) -> CommitTime {
         let commits = self.files.iter().filter_map(|file| file.summary.first_commit.or(file.summary.last_commit));
-        let created = self.files.first().map_or(CommitTime(0), |file| created(file));
+        let created = self.files.first().map_or(CommitTime(0), |file| file.id.created());
         commits.min().map_or(created, |first| first.min(created))
     }
 
     /// The newest commit, which no client can put into the future; the stamp only where nothing was committed.
     fn ended(&self) -> CommitTime {
         let last_commit = self.files.iter().filter_map(|file| file.summary.last_commit).max();
-        last_commit.unwrap_or_else(|| self.files.last().map_or(CommitTime(0), |file| created(file)))
+        last_commit.unwrap_or_else(|| self.files.last().map_or(CommitTime(0), |file| file.id.created()))
     }
 
     /// What of the `i`-th file's transactions the history itself goes on from: all of the last file, else what the next file says came
@@ -303,7 +303,7 @@ impl<'a> Histories<'a> {
     fn went_on_without(&self, live: &History<'a>, full: &FullHead) -> bool {
         let taken = CommitTime::from(full.consistent_at);
         let more = live.executed(self.flavor).difference(&filled(&full.gtids));
-        !more.is_empty() || live.ended() > taken || live.files.last().is_some_and(|file| created(file) > taken)
+        !more.is_empty() || live.ended() > taken || live.files.last().is_some_and(|file| file.id.created() > taken)
     }
 
     /// Why the live lineage lacks `beyond` of a full.

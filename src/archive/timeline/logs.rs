@@ -3,7 +3,7 @@
 use super::history::add;
 use super::writers;
 use crate::archive::catalog::ArchivedFile;
-use crate::model::{CommitTime, Flavor, GtidSet};
+use crate::model::{Flavor, GtidSet};
 
 /// One server's files as the logs they make up: numbers rise, and each file knows what the one before it began with.
 pub(super) fn logs(mut files: Vec<&ArchivedFile>) -> Vec<Vec<&ArchivedFile>> {
@@ -53,11 +53,6 @@ pub(super) fn is_reset(last: &ArchivedFile, next: &ArchivedFile) -> bool {
     // Both began with nothing: either nothing was committed in between, or it was forgotten. Without GTIDs only the number tells.
     let both_began_empty = now.is_empty() && last.summary.transactions > 0;
     both_began_empty && (!last.summary.gtids.is_empty() || number(&next.id.name) <= number(&last.id.name))
-}
-
-/// The stamp of a file's head.
-pub(super) fn created(file: &ArchivedFile) -> CommitTime {
-    CommitTime(i64::from(file.id.created_unix) * 1_000_000)
 }
 
 /// The number a file's name ends with.
