@@ -10,7 +10,7 @@ use crate::contest::{Contest, Goal};
 use crate::data;
 use crate::measure;
 use crate::rpo;
-use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, find_tool, tidemark_command, tool};
+use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, find_tool, tidemark_command, tool};
 
 /// Every contest by the name that `BENCH=` takes; each returns the goals it missed.
 #[expect(clippy::type_complexity)]
@@ -39,74 +39,95 @@ pub fn server() -> Server {
 }
 
 /// Catching up with the binary log from where a full was taken of the then empty server: on a RAM disk, where the clients and
-/// not the disk decide, and on disk, where both are asked to have everything durable (`mysqlbinlog` never is by itself).
+/// not the disk decide; on disk, where both are asked to have everything durable (`mysqlbinlog` never is by itself); and into a
+/// real S3 server on this machine, which has to share its cores.
 fn stream() -> Vec<String> {
     let server = server();
     let on_ram = Path::new("/dev/shm");
-    let dirs = [on_ram.is_dir().then(|| scratch_in(on_ram)), Some(scratch())];
-    let dirs: Vec<_> = dirs.into_iter().flatten().map(|dir| (start_archives(&server, dir.path()), dir)).collect();
-    data::write_binlog_in_large_transactions(&server, data::bytes());
-    let mut missed = Vec::new();
-    for (ours, dir) in &dirs {
-        missed.extend(catch_up(&server, dir.path(), dir.path().starts_with(on_ram), ours));
+    let s3 = S3Server::start();
+    let mut places = Vec::new();
+    if on_ram.is_dir() {
+        places.push(Place { name: "RAM disk", sync: false, dir: scratch_in(on_ram), s3: None });
     }
-    missed
+    places.push(Place { name: "disk", sync: true, dir: scratch(), s3: None });
+    places.push(Place { name: "S3 (versitygw)", sync: true, dir: scratch(), s3: Some(&s3) });
+    let places: Vec<_> = places.into_iter().map(|place| (start_archives(&server, &place), place)).collect();
+    data::write_binlog_in_large_transactions(&server, data::bytes());
+    places.iter().flat_map(|(ours, place)| catch_up(&server, place, ours)).collect()
 }
 
-/// A policy, its archive and a copy of how that begins.
-type Start = (String, PathBuf, PathBuf, PathBuf);
+/// Where a stream goes to.
+struct Place<'a> {
+    name: &'static str,
+    /// Whether the peer has to flush what it wrote.
+    sync: bool,
+    dir: tempfile::TempDir,
+    s3: Option<&'a S3Server>,
+}
 
-fn start_archives(server: &Server, dir: &Path) -> [Start; 3] {
+/// A policy, the folder of its archive and a copy of how that begins.
+struct Start {
+    name: String,
+    policy: PathBuf,
+    archive: PathBuf,
+    start: PathBuf,
+}
+
+fn start_archives(server: &Server, place: &Place<'_>) -> [Start; 3] {
+    let dir = place.dir.path();
     [(0, "uncompressed"), (-1, "zstd -1"), (LEVEL, "zstd 1")].map(|(level, name)| {
-        let (archive, start) = (dir.join(format!("archive-{level}")), dir.join(format!("start-{level}")));
-        let policy = policy(dir, server, &archive, level, true);
+        let archive = place.s3.map_or_else(|| dir.to_owned(), S3Server::objects).join(format!("archive-{level}"));
+        let policy = match place.s3 {
+            Some(s3) => policy_with_storage(dir, server, &bucket(s3, &format!("archive-{level}")), level, true),
+            None => policy(dir, server, &archive, level, true),
+        };
         empty(&archive);
         measure::run(&full(&policy));
-        fs::rename(&archive, &start).unwrap();
-        (format!("{OURS}, {name}"), policy, archive, start)
+        let start = dir.join(format!("start-{level}"));
+        copy(&archive, &start);
+        Start { name: format!("{OURS}, {name}"), policy, archive, start }
     })
 }
 
-fn catch_up(server: &Server, dir: &Path, on_ram: bool, ours: &[Start]) -> Vec<String> {
+/// With extended attributes, in which the S3 server keeps what it knows of an object.
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    measure::pipeline(&format!("cp -a {} {}", from.display(), to.display()), &[]);
+}
+
+fn catch_up(server: &Server, place: &Place<'_>, ours: &[Start]) -> Vec<String> {
     let binlogs = server.binlogs();
     let bytes = binlogs.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     let closed = binlogs.len() - 1;
-    let raw = dir.join("raw");
+    let raw = place.dir.path().join("raw");
     let first = binlogs[0].file_name().unwrap().to_str().unwrap();
     let script = format!(
         "{} {LOGIN} --port={} --raw --read-from-remote-server --to-last-log --result-file={}/ {first}{}",
         stock("mysqlbinlog"),
         server.port(),
         raw.display(),
-        if on_ram { String::new() } else { format!("; sync {}/*", raw.display()) },
+        if place.sync { format!("; sync {}/*", raw.display()) } else { String::new() },
     );
-    let (title, peer) = if on_ram {
-        ("stream catch-up, RAM disk", "mysqlbinlog --raw")
-    } else {
-        ("stream catch-up, disk", "mysqlbinlog --raw; sync")
-    };
-    let mut contest = Contest::new(title, bytes);
+    let peer = if place.sync { "mysqlbinlog --raw; sync" } else { "mysqlbinlog --raw" };
+    let mut contest = Contest::new(format!("stream catch-up, {}", place.name), bytes);
     contest.contender(version(peer), || empty(&raw), || measure::pipeline(&script, &password()));
-    for (name, policy, archive, start) in ours {
-        let copy_start = move || {
-            let _ = fs::remove_dir_all(archive);
-            measure::pipeline(&format!("cp -a {} {}", start.display(), archive.display()), &[]);
-        };
-        contest.contender(name.clone(), copy_start, move || {
-            let mut command = tidemark_command(["stream", "-f"]);
-            command.arg(policy);
-            measure::run_until(command, "archiving every closed file", || count(archive, "index.json") >= closed)
-        });
+    for Start { name, policy, archive, start } in ours {
+        contest.contender(
+            name.clone(),
+            move || copy(start, archive),
+            move || {
+                let mut command = tidemark_command(["stream", "-f"]);
+                command.arg(policy);
+                measure::run_until(command, "archiving every closed file", || count(archive, "index.json") >= closed)
+            },
+        );
     }
     contest.bounded("tidemark", STREAM_RSS_BYTES);
+    let goal = |ours, ratio| Goal { ours, peer: "mysqlbinlog", ratio };
     contest.run(&[
-        Goal {
-            ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", uncompressed"),
-            peer: "mysqlbinlog",
-            ratio: 1.0,
-        },
-        Goal { ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd -1"), peer: "mysqlbinlog", ratio: 0.7 },
-        Goal { ours: concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd 1"), peer: "mysqlbinlog", ratio: 0.7 },
+        goal(concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", uncompressed"), 1.0),
+        goal(concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd -1"), 0.7),
+        goal(concat!("tidemark ", env!("CARGO_PKG_VERSION"), ", zstd 1"), 0.7),
     ])
 }
 
@@ -288,6 +309,19 @@ fn mydumper(server: &Server, folder: &Path, option: &str) -> String {
 
 fn policy(dir: &Path, server: &Server, archive: &Path, level: i8, binlog: bool) -> PathBuf {
     policy_with_storage(dir, server, &format!("{{fs: {{path: {}}}}}", archive.display()), level, binlog)
+}
+
+/// The storage of a policy in `s3`, with the document of its credentials.
+pub fn bucket(s3: &S3Server, prefix: &str) -> String {
+    format!(
+        "{{s3: {{endpoint: '{}', bucket: {}, prefix: {prefix}, region: {}, credentialsSecretRef: {{name: bucket}}}}}}\n---\n\
+         {{apiVersion: v1, kind: Secret, metadata: {{name: bucket}}, stringData: {{AWS_ACCESS_KEY_ID: {}, AWS_SECRET_ACCESS_KEY: {}}}}}",
+        s3.endpoint(),
+        s3.bucket(),
+        s3.region(),
+        s3.access_key(),
+        s3.secret_key()
+    )
 }
 
 /// `storage` may go on with documents of its own.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::contests::{empty, full, policy_with_storage, scratch, server};
+use crate::contests::{bucket, empty, full, policy_with_storage, scratch, server};
 use crate::data;
 use crate::measure;
 use crate::support::{Process, S3Server, Server, Signal, tidemark_command};
@@ -23,18 +23,9 @@ pub fn rpo() -> Vec<String> {
     let dir = scratch();
     let (archive, s3) = (dir.path().join("archive"), S3Server::start());
     empty(&archive);
-    let bucket = format!(
-        "{{s3: {{endpoint: '{}', bucket: {}, region: {}, credentialsSecretRef: {{name: bucket}}}}}}\n---\n\
-         {{apiVersion: v1, kind: Secret, metadata: {{name: bucket}}, stringData: {{AWS_ACCESS_KEY_ID: {}, AWS_SECRET_ACCESS_KEY: {}}}}}",
-        s3.endpoint(),
-        s3.bucket(),
-        s3.region(),
-        s3.access_key(),
-        s3.secret_key()
-    );
     println!("\nRPO: commit to durable, {SESSIONS} sessions for {} s, default settings", LOAD.as_secs());
     let folder = format!("{{fs: {{path: {}}}}}", archive.display());
-    [("fs", folder), ("s3 (versitygw)", bucket)]
+    [("fs", folder), ("s3 (versitygw)", bucket(&s3, "rpo"))]
         .iter()
         .flat_map(|(name, storage)| one(&server, dir.path(), name, storage))
         .collect()

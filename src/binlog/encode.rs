@@ -1,5 +1,8 @@
 //! Second stage: raw bytes become segment objects. Hashing and compressing block, so this runs on a thread of its own.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::mpsc;
 
 use super::cutter::{Closing, Cut, Seal};
@@ -26,12 +29,29 @@ const LONG_QUEUE: usize = 4;
 /// What a segment's object may have beyond the raw bytes, as a rule.
 const ROOM_BYTES: usize = 64 << 10;
 
+/// Whether the stream is far behind its source. Then segments are compressed fast rather than small: what is not durable yet is lost
+/// with the source.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hurry(Arc<AtomicBool>);
+
+impl Hurry {
+    /// The reading stage says so.
+    pub fn set(&self, hurry: bool) {
+        self.0.store(hurry, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Encodes until either neighbour is gone.
 pub(super) fn run(
     mut cuts: mpsc::Receiver<Cut>,
     objects: &mpsc::Sender<Object>,
     compression: Compression,
     segment_bytes: u64,
+    hurry: &Hurry,
 ) -> Result<(), SegmentError> {
     // For uncompressed segments with their meta; pages that are not used cost nothing.
     let room = usize::try_from(segment_bytes).unwrap_or_default().saturating_add(ROOM_BYTES);
@@ -47,11 +67,14 @@ pub(super) fn run(
                         Some(writer) => writer,
                         None => whole.insert(SegmentWriter::with_buffers(&buffers)?),
                     };
+                    writer.hurry(hurry.get());
                     writer.write(&bytes)?;
                     true
                 }
             },
             Cut::Long { file, start, end } => {
+                // It needs what the others leave.
+                buffers.rest();
                 let (sender, raw) = mpsc::channel(LONG_QUEUE);
                 long = Some(sender);
                 objects.blocking_send(Object::Long { file, start, end, raw }).is_ok()

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::cutter::{Cut, Cutter};
+use super::encode::Hurry;
 use super::error::SourceSnafu;
 use super::status::StreamStatus;
 use super::upload::Durable;
@@ -21,6 +22,8 @@ use crate::mysql::wire::{Acks, DumpItem, DumpStream};
 const IDLE: Duration = Duration::from_millis(200);
 /// Segments on their way before a waiting commit no longer ends one at once: those that come meanwhile share the next.
 const EAGER_SEGMENTS: u64 = 2;
+/// A stream whose newest commit is older than this, and that has more to read, is behind.
+const BEHIND_US: i64 = 5_000_000;
 /// Items taken, if they have arrived already, before looking around again.
 const BATCH: usize = 64;
 
@@ -31,12 +34,18 @@ pub(super) enum Ended {
     BySource,
 }
 
+/// What leads to the stages behind the reading one, and back.
+pub(super) struct Downstream {
+    pub cuts: mpsc::Sender<Cut>,
+    pub durable: watch::Receiver<Durable>,
+    pub hurry: Hurry,
+}
+
 pub(super) struct Pump {
     dump: DumpStream,
     acks: Option<Acks>,
     cutter: Cutter,
-    cuts: mpsc::Sender<Cut>,
-    durable: watch::Receiver<Durable>,
+    downstream: Downstream,
     flush_interval: Duration,
     status: StreamStatus,
     queue: Vec<Cut>,
@@ -54,8 +63,7 @@ impl Pump {
         dump: DumpStream,
         acks: Option<Acks>,
         cutter: Cutter,
-        cuts: mpsc::Sender<Cut>,
-        durable: watch::Receiver<Durable>,
+        downstream: Downstream,
         flush_interval: Duration,
         status: StreamStatus,
     ) -> Self {
@@ -63,8 +71,7 @@ impl Pump {
             dump,
             acks,
             cutter,
-            cuts,
-            durable,
+            downstream,
             flush_interval,
             status,
             queue: Vec::new(),
@@ -90,7 +97,7 @@ impl Pump {
             if cancel.is_cancelled() {
                 return Ok(Ended::Cancelled);
             }
-            if self.durable.has_changed().map_err(|_| Error::Stage { stage: "upload" })? {
+            if self.downstream.durable.has_changed().map_err(|_| Error::Stage { stage: "upload" })? {
                 self.settle().await?;
             }
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -100,7 +107,9 @@ impl Pump {
             let item = match self.dump.next_ready().context(SourceSnafu { doing })? {
                 Some(item) => Some(item),
                 None => {
-                    if !self.waiting.is_empty() && self.sealed - self.durable.borrow().segments < EAGER_SEGMENTS {
+                    if !self.waiting.is_empty()
+                        && self.sealed - self.downstream.durable.borrow().segments < EAGER_SEGMENTS
+                    {
                         self.seal().await?;
                     }
                     let deadline = self.deadline;
@@ -108,11 +117,12 @@ impl Pump {
                         biased;
                         item = self.dump.next() => item.context(SourceSnafu { doing })?,
                         () = cancel.cancelled() => return Ok(Ended::Cancelled),
-                        _ = self.durable.changed() => { self.durable.mark_changed(); continue }
+                        _ = self.downstream.durable.changed() => { self.downstream.durable.mark_changed(); continue }
                         () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => continue,
                         () = sleep(IDLE), if !caught_up => {
                             caught_up = true;
-                            let nothing_waits = !self.cutter.can_seal() && self.sealed == self.durable.borrow().segments;
+                            self.downstream.hurry.set(false);
+                            let nothing_waits = !self.cutter.can_seal() && self.sealed == self.downstream.durable.borrow().segments;
                             self.status.update(|s| {
                                 s.caught_up = true;
                                 s.store_failing &= !nothing_waits;
@@ -127,7 +137,11 @@ impl Pump {
                 caught_up = false;
                 self.status.update(|s| s.caught_up = false);
             }
-            self.cutter.set_clock(Timestamp::now().into());
+            let now = CommitTime::from(Timestamp::now());
+            self.cutter.set_clock(now);
+            self.downstream
+                .hurry
+                .set(self.cutter.newest_commit().is_some_and(|newest| newest.0.saturating_add(BEHIND_US) < now.0));
             self.take(item).await?;
             for _ in 1..BATCH {
                 let Some(item) = self.dump.next_ready().context(SourceSnafu { doing })? else { break };
@@ -145,7 +159,7 @@ impl Pump {
         {
             self.waiting.push_back((self.cutter.upto(), position));
             // Of the part that is read once more, everything is durable already.
-            self.durable.mark_changed();
+            self.downstream.durable.mark_changed();
         }
         if !self.queue.is_empty() {
             self.send().await?;
@@ -191,7 +205,7 @@ impl Pump {
                 }
                 Cut::Long { .. } | Cut::Close(_) => {}
             }
-            self.cuts.send(cut).await.map_err(|_| Error::Stage { stage: "encode" })?;
+            self.downstream.cuts.send(cut).await.map_err(|_| Error::Stage { stage: "encode" })?;
         }
         let read = self.cutter.position();
         let pending = self.pending.front().map(|(_, commit)| *commit).or(self.cutter.oldest_commit());
@@ -205,7 +219,7 @@ impl Pump {
 
     /// Takes note of what has become durable: commits that wait for it may return.
     async fn settle(&mut self) -> Result<(), Error> {
-        let upto = self.durable.borrow_and_update().upto;
+        let upto = self.downstream.durable.borrow_and_update().upto;
         while self.pending.front().is_some_and(|(end, _)| *end <= upto) {
             self.pending.pop_front();
         }

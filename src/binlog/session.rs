@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use super::checkpoint::{self, Archived, Head};
 use super::cutter::Cutter;
+use super::encode::Hurry;
 use super::error::{ArchiveSnafu, SourceSnafu};
 use super::files::{self, Survey};
 use super::locate::{FileHead, Inspect, Refusal, Start, fork, locate, settle};
-use super::pump::{Ended, Pump};
+use super::pump::{Downstream, Ended, Pump};
 use super::status::{Gap, StreamStatus};
 use super::upload::{self, Durable};
 use super::{Acknowledge, Error, StreamConfig, encode};
@@ -149,7 +150,10 @@ impl Stream {
         let (durable, progress) = watch::channel(Durable::default());
         let compression = self.config.compression;
         let segment_bytes = self.config.segment_bytes;
-        let encoder = tokio::task::spawn_blocking(move || encode::run(raw, &objects, compression, segment_bytes));
+        let hurry = Hurry::default();
+        let hurried = hurry.clone();
+        let encoder =
+            tokio::task::spawn_blocking(move || encode::run(raw, &objects, compression, segment_bytes, &hurried));
         let context = upload::Context {
             store: self.store.clone(),
             compression,
@@ -163,8 +167,7 @@ impl Stream {
             dump,
             (self.config.acknowledge == Acknowledge::ObjectStore).then_some(acks),
             cutter,
-            cuts,
-            progress,
+            Downstream { cuts, durable: progress, hurry },
             self.config.flush_interval,
             self.status.clone(),
         );

@@ -19,6 +19,8 @@ pub struct SegmentBuffers {
 struct Free {
     buffers: Vec<Vec<u8>>,
     encoders: Vec<Encoder>,
+    /// Whether what comes back is given up instead of kept.
+    resting: bool,
 }
 
 /// Comes back when the last reader is done with it.
@@ -37,6 +39,7 @@ impl SegmentBuffers {
     pub(super) fn encoder(&self) -> io::Result<Encoder> {
         let (buffer, encoder) = {
             let mut free = self.free();
+            free.resting = false;
             (free.buffers.pop(), free.encoders.pop())
         };
         let mut encoder = encoder.map_or_else(|| Encoder::new(self.compression), Ok)?;
@@ -44,9 +47,17 @@ impl SegmentBuffers {
         Ok(encoder)
     }
 
+    /// Gives up what is kept, and what comes back, until the next is asked for: something else needs the memory.
+    pub fn rest(&self) {
+        *self.free() = Free { resting: true, ..Free::default() };
+    }
+
     /// Takes an encoder back that has finished.
     pub(super) fn put_back(&self, encoder: Encoder) {
-        self.free().encoders.push(encoder);
+        let mut free = self.free();
+        if !free.resting {
+            free.encoders.push(encoder);
+        }
     }
 
     fn free(&self) -> MutexGuard<'_, Free> {
@@ -71,7 +82,10 @@ impl Drop for Lent {
         // What had to grow is not kept.
         if buffer.capacity() <= self.to.bytes {
             buffer.clear();
-            self.to.free().buffers.push(buffer);
+            let mut free = self.to.free();
+            if !free.resting {
+                free.buffers.push(buffer);
+            }
         }
     }
 }
@@ -95,5 +109,11 @@ mod tests {
         drop(reader);
         let again = fill();
         assert_eq!(again.as_ptr(), at);
+        let lent = buffers.clone().lend(again);
+        buffers.rest();
+        drop(lent);
+        assert!(buffers.free().buffers.is_empty());
+        drop(buffers.clone().lend(fill()));
+        assert_eq!(buffers.free().buffers.len(), 1);
     }
 }

@@ -63,6 +63,11 @@ impl SegmentWriter {
         self.encoder.write(raw).context(CompressSnafu)
     }
 
+    /// Whether what comes next is compressed fast rather than small.
+    pub fn hurry(&mut self, hurry: bool) {
+        self.encoder.hurry(hurry);
+    }
+
     /// Raw bytes written so far.
     pub fn raw_bytes(&self) -> u64 {
         self.raw_bytes

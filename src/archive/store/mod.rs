@@ -245,6 +245,7 @@ fn from_io(e: io::Error) -> opendal::Error {
 }
 
 /// What a failpoint's `return` makes a store call end in.
+#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "failpoints that are not there return nothing"))]
 fn injected() -> opendal::Error {
     opendal::Error::new(ErrorKind::Unexpected, "injected by a failpoint").set_temporary()
 }

@@ -124,6 +124,11 @@ impl Cutter {
         self.file.as_ref().and_then(|open| open.commits.0.first()).map(|(commit, _)| *commit)
     }
 
+    /// Commit time of the newest transaction of the file at hand.
+    pub(super) fn newest_commit(&self) -> Option<CommitTime> {
+        self.file.as_ref().and_then(|open| open.summary.last_commit)
+    }
+
     /// Ends the segment at hand if it holds whole events only.
     pub(super) fn seal(&mut self, cuts: &mut Vec<Cut>) {
         let upto = self.upto;
