@@ -212,7 +212,7 @@ impl Rig {
         let output = self.tidemark("backup", &["-o", "json"]).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.success() || error.contains("definitions kept changing during the backup"),
+            output.status.success() || error.contains("the source kept changing during the backup"),
             "tidemark backup (seed {}): {}\n{error}",
             self.seed,
             output.status

@@ -14,6 +14,7 @@ mod full;
 mod json;
 mod lab;
 mod memory;
+mod moments;
 mod privileges;
 mod processes;
 mod ranges;

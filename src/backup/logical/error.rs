@@ -63,7 +63,7 @@ pub enum LogicalError {
     Unaligned { source: Box<wire::Error> },
 
     #[snafu(display(
-        "definitions kept changing during the backup ({what}), {attempts} times in a row; {}",
+        "the source kept changing during the backup ({what}), {attempts} times in a row; {}",
         if *denied {
             "run GRANT BACKUP_ADMIN (MariaDB: RELOAD) ON *.* TO the account, so that it can make DDL wait, or take it when no DDL runs"
         } else {
@@ -74,6 +74,11 @@ pub enum LogicalError {
 
     #[snafu(display("{what} changed during the backup"))]
     Changed { what: String },
+
+    #[snafu(display(
+        "the connection that kept DDL waiting was lost during the backup ({source}), so that definitions may have changed"
+    ))]
+    ShieldLost { source: Box<wire::Error> },
 
     #[snafu(display(
         "tables of non-transactional engines hold {bytes} bytes, more than the {limit} that may be copied while writes wait ({tables}); \
@@ -104,15 +109,15 @@ impl LogicalError {
             Self::Connect { source } | Self::Sql { source, .. } => source.is_transient(),
             Self::Store { source } => source.is_transient(),
             Self::Archive { source } => source.is_transient(),
-            Self::LockWait { .. } | Self::Ddl { .. } | Self::Changed { .. } => true,
+            Self::LockWait { .. } | Self::Ddl { .. } | Self::Changed { .. } | Self::ShieldLost { .. } => true,
             _ => false,
         }
     }
 
-    /// Whether a new snapshot may succeed where this one did not: a definition changed under it.
+    /// Whether a new snapshot may succeed where this one did not: a definition changed under it, or may have.
     pub(super) fn is_definition_change(&self) -> bool {
         match self {
-            Self::Changed { .. } => true,
+            Self::Changed { .. } | Self::ShieldLost { .. } => true,
             // No such schema, table, column, routine, event, trigger or view any more; table definition changed; a lock of DDL, in whose
             // way only DDL can be: rows are read without locks.
             Self::Sql { source, .. } => source.server_error().is_some_and(|e| {

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::LogicalConfig;
 use super::copy::{Copier, TableJob};
-use super::definitions::{self, Definitions};
+use super::definitions::Definitions;
 use super::error::{DescribeSnafu, LogicalError, WorkerSnafu};
 use super::look::Look;
 use super::output::{Objects, Output};
@@ -45,7 +45,7 @@ pub async fn run(
         };
         match outcome {
             Err(e) if e.is_definition_change() => {
-                tracing::warn!(attempt, attempts, error = %e, "a definition changed during the backup; beginning again");
+                tracing::warn!(attempt, attempts, error = %e, "the source changed during the backup; beginning again");
                 what = e.to_string();
                 if attempt >= UNSHIELDED_ATTEMPTS && shield == Wanted::No {
                     shield = Wanted::Yes;
@@ -140,29 +140,24 @@ async fn once(
         None => None,
     };
     fail::fail_point!("backup::logical::aligned");
-    if control.flavor == Flavor::Mysql && shield.is_some() {
-        // Nothing but rows has changed since the snapshot, whatever changed before it.
-        let later = Look::read(&mut control).await?;
-        look.check_locked(&later)?;
-        look = later;
-    } else {
-        look.check_unchanged(&mut control).await?;
-    }
-    let mut free = jobs(&look, locked.len(), |kind| kind != TableKind::NonTransactional);
-
-    cut(config, &mut workers, &mut free).await?;
-    tables.extend(copy_all(workers, free, &copier).await?);
-    // A table that now has the id another one had was renamed; whether before or after it was read, nobody knows.
-    let later = definitions::table_ids(&mut control).await?;
-    let mut by_id: BTreeMap<u64, &String> = look.ids.iter().map(|(name, id)| (*id, name)).collect();
-    for (name, id) in &later {
-        if look.ids.contains_key(name) && by_id.remove(id).is_some_and(|old| old != name) {
-            return Err(LogicalError::Changed { what: format!("the name of {name}") });
+    let look_again = control.flavor == Flavor::Mysql && shield.is_some();
+    let rest = async {
+        if look_again {
+            // Nothing but rows has changed since the snapshot, whatever changed before it.
+            let later = Look::read(&mut control).await?;
+            look.check_locked(&later)?;
+            look = later;
+        } else {
+            look.check_unchanged(&mut control).await?;
         }
-    }
-
-    if let Some(shield) = shield {
-        shield.lower().await;
+        let mut free = jobs(&look, locked.len(), |kind| kind != TableKind::NonTransactional);
+        cut(config, &mut workers, &mut free).await?;
+        tables.extend(copy_all(workers, free, &copier).await?);
+        look.check_names(&mut control).await
+    };
+    match shield {
+        Some(shield) => shield.over(rest).await?,
+        None => rest.await?,
     }
     let Look { definitions, accounts, .. } = look;
     let mut warnings = warnings(&definitions);

@@ -1,0 +1,76 @@
+//! Fulls whose source is changed at the worst moment: nothing is claimed that was not so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tidemark::model::{Flavor, GtidSet};
+use tokio::runtime::Builder;
+use tokio::task::block_in_place;
+
+use crate::fidelity::{back_up, folder, restore};
+use crate::support::{Server, ServerOptions, wait_for};
+
+const BOTH: [Flavor; 2] = [Flavor::Mysql, Flavor::Mariadb];
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often the server was given such a statement.
+fn given(server: &Server, counter: &str) -> u64 {
+    server.rows(&format!("SHOW GLOBAL STATUS LIKE '{counter}'"))[0][1].parse().unwrap()
+}
+
+/// DDL without end, of a view that says how many there were. (A table's would wait for the copy of it, too.)
+const ROUNDS: &str = "CREATE DATABASE d; USE d; CREATE TABLE stop (id INT); CREATE VIEW v AS SELECT 0 AS n;
+  DELIMITER //
+  CREATE PROCEDURE rounds() BEGIN
+    DECLARE k INT DEFAULT 0;
+    REPEAT
+      SET k = k + 1;
+      SET @sql = CONCAT('CREATE OR REPLACE VIEW v AS SELECT ', k, ' AS n');
+      PREPARE said FROM @sql; EXECUTE said;
+    UNTIL EXISTS (SELECT 1 FROM stop) END REPEAT;
+  END//";
+
+#[test]
+fn a_full_that_loses_its_hold_on_ddl_is_begun_again_at_once() {
+    for flavor in BOTH {
+        let (source, target) = (Arc::new(ServerOptions::of(flavor).start()), ServerOptions::of(flavor).start());
+        source.sql(ROUNDS);
+        let before = GtidSet::parse(flavor, &source.gtids()).unwrap();
+        let mut ddl = source.client().args(["d", "-e", "CALL rounds()"]).spawn().unwrap();
+        let round = |server: &Server| server.sql("SELECT n FROM d.v").parse::<u64>().unwrap();
+        wait_for("DDL", PATIENCE, || (round(&source) > 10).then_some(()));
+        // The first attempt that copies anything is one that makes DDL wait. Failpoints are the whole process's: this is for one runtime.
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("loses").enable_all().build().unwrap();
+        let (server, lost) = (source.clone(), AtomicBool::new(false));
+        let lose = move || {
+            let connections = server.rows(
+                "SELECT id FROM information_schema.processlist WHERE user = 'root' AND db IS NULL AND id <> CONNECTION_ID() ORDER BY id",
+            );
+            let (held_at, attempts) = (round(&server), given(&server, "Com_show_grants"));
+            // On MySQL it is raised under the global lock, by the last connection; else by the one after the first.
+            let holds = if flavor == Flavor::Mysql { connections.last() } else { connections.get(1) };
+            server.sql(&format!("KILL {}", holds.unwrap()[0]));
+            wait_for("more DDL", PATIENCE, || (round(&server) > held_at + 5).then_some(()));
+            // While this worker is still at its range.
+            wait_for("a new attempt", PATIENCE, || (given(&server, "Com_show_grants") > attempts).then_some(()));
+        };
+        fail::cfg_callback("backup::logical::after_range", move || {
+            if thread::current().name() == Some("loses") && !lost.swap(true, Ordering::SeqCst) {
+                block_in_place(&lose);
+            }
+        })
+        .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = folder(dir.path());
+        let manifest = runtime.block_on(back_up(&source, &store));
+        fail::remove("backup::logical::after_range");
+        source.sql("INSERT INTO d.stop VALUES (1)");
+        assert!(ddl.wait().unwrap().success());
+        runtime.block_on(restore(&store, &manifest, &target));
+        let done = manifest.gtids.difference(&before).count();
+        assert!(done > 30, "{flavor}: {done} DDLs");
+        assert_eq!(round(&target), done, "{flavor}");
+    }
+}
