@@ -10,6 +10,8 @@ use tokio::runtime::Builder;
 use tokio::task::block_in_place;
 
 use crate::fidelity::{back_up, folder, restore};
+use crate::lab::executed;
+use crate::processes::{Site, ends_well};
 use crate::support::{Server, ServerOptions, wait_for};
 
 const BOTH: [Flavor; 2] = [Flavor::Mysql, Flavor::Mariadb];
@@ -72,5 +74,28 @@ fn a_full_that_loses_its_hold_on_ddl_is_begun_again_at_once() {
         let done = manifest.gtids.difference(&before).count();
         assert!(done > 30, "{flavor}: {done} DDLs");
         assert_eq!(round(&target), done, "{flavor}");
+    }
+}
+
+#[test]
+fn a_log_that_is_begun_anew_after_the_snapshot_is_not_taken_for_its_own() {
+    for flavor in BOTH {
+        let (site, target) = (Site::new(ServerOptions::of(flavor)), ServerOptions::of(flavor).start());
+        site.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
+        let backup = site.backup("1", "backup::logical::released=1*sleep(5000)");
+        let (counter, last, reset) = match flavor {
+            Flavor::Mysql => ("Com_unlock_tables", 1, "RESET BINARY LOGS AND GTIDS"),
+            Flavor::Mariadb => ("Com_backup", 5, "RESET MASTER"),
+        };
+        wait_for("the lock to be released", PATIENCE, || (given(&site.source, counter) >= last).then_some(()));
+        // As many transactions as before and more: neither GTIDs nor positions say that they are others.
+        let again: String = (2..9).map(|a| format!("INSERT INTO d.t VALUES ({a});")).collect();
+        site.source.sql(&format!("{reset}; {again}"));
+        let backup = ends_well(backup);
+        assert!(backup.stderr().contains("beginning again"), "{flavor}: {}", backup.output());
+        ends_well(site.restore(&target));
+        let rows = "SELECT GROUP_CONCAT(a ORDER BY a) FROM d.t";
+        assert_eq!(target.sql(rows), site.source.sql(rows), "{flavor}");
+        assert_eq!(executed(&target), site.source.gtids(), "{flavor}");
     }
 }

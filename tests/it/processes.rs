@@ -12,23 +12,28 @@ use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, tidemark_com
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A source, its policy file and its archive in a folder.
-struct Site {
-    source: Server,
+pub struct Site {
+    pub source: Server,
     dir: tempfile::TempDir,
 }
 
 impl Site {
-    fn new(options: ServerOptions) -> Site {
+    pub fn new(options: ServerOptions) -> Site {
         let site = Site { source: options.start(), dir: tempfile::tempdir().unwrap() };
+        site.log_in_as("root", ROOT_PASSWORD);
+        site
+    }
+
+    /// Makes the policy name that account of the source.
+    pub fn log_in_as(&self, user: &str, password: &str) {
         let policy = format!(
             "{{apiVersion: tidemark.dev/v1alpha1, kind: BackupPolicy, metadata: {{name: site}}, spec: {{\
              source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}, storage: {{fs: {{path: {}}}}}}}}}\n---\n\
-             {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n",
-            site.source.port(),
-            site.archive().display()
+             {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: {user}, password: {password}}}}}\n",
+            self.source.port(),
+            self.archive().display()
         );
-        std::fs::write(site.policy(), policy).unwrap();
-        site
+        std::fs::write(self.policy(), policy).unwrap();
     }
 
     fn policy(&self) -> std::path::PathBuf {
@@ -39,21 +44,24 @@ impl Site {
         self.dir.path().join("archive")
     }
 
-    fn backup(&self, threads: &str, failpoints: &str) -> Process {
+    pub fn backup(&self, threads: &str, failpoints: &str) -> Process {
         let mut command = tidemark_command(["backup", "-f"]);
         command.arg(self.policy()).args(["--threads", threads]).env("FAILPOINTS", failpoints);
         Process::spawn(command)
     }
 
-    fn restore(&self, target: &Server) -> Process {
+    pub fn restore(&self, target: &Server) -> Process {
         let into = format!("127.0.0.1:{}", target.port());
         let mut command = tidemark_command(["restore", "-f"]);
-        command.arg(self.policy()).args(["--latest", "--into", &into]).env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
+        command
+            .arg(self.policy())
+            .args(["--latest", "--into", &into, "--into-tls", "Disabled"])
+            .env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
         Process::spawn(command)
     }
 }
 
-fn ends_well(mut process: Process) -> Process {
+pub fn ends_well(mut process: Process) -> Process {
     let status = process.wait(PATIENCE);
     assert!(status.success(), "{}", process.output());
     process

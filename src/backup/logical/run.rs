@@ -96,6 +96,7 @@ async fn once(
     let mut control = Session::open(source, config.lock_wait).await?;
     accounts::check_privileges(&mut control).await?;
     let (server_version, server) = identity(&mut control).await?;
+    let resets = stamp::resets(&mut control).await?;
 
     let mut shield = match control.flavor {
         Flavor::Mariadb => shielded.raise(source, config).await?,
@@ -135,10 +136,14 @@ async fn once(
         shield = shielded.raise(source, config).await?;
     }
     let Snapshot { mut workers, at, gtids, position, prepared_xa } = held.release().await?;
+    fail::fail_point!("backup::logical::released");
     let position_created_unix = match &position {
         Some(position) => stamp::created_unix(source, position).await,
         None => None,
     };
+    if stamp::resets(&mut control).await? != resets {
+        return Err(LogicalError::Changed { what: "the binary log (a RESET was run on the source)".to_owned() });
+    }
     fail::fail_point!("backup::logical::aligned");
     let look_again = control.flavor == Flavor::Mysql && shield.is_some();
     let rest = async {
