@@ -1,5 +1,7 @@
 //! Fulls whose source is changed at the worst moment: nothing is claimed that was not so.
 
+use std::io::Write;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -98,4 +100,35 @@ fn a_log_that_is_begun_anew_after_the_snapshot_is_not_taken_for_its_own() {
         assert_eq!(target.sql(rows), site.source.sql(rows), "{flavor}");
         assert_eq!(executed(&target), site.source.gtids(), "{flavor}");
     }
+}
+
+#[test]
+fn an_xa_transaction_that_comes_and_goes_around_an_unlocked_snapshot_is_in_the_full() {
+    let flavor = Flavor::Mariadb;
+    let (site, target) = (Site::new(ServerOptions::of(flavor)), ServerOptions::of(flavor).start());
+    site.source.sql(
+        "CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); CREATE USER weak@'%' IDENTIFIED BY 'pw';
+         GRANT SELECT, PROCESS, BINLOG MONITOR, SHOW VIEW, EVENT, TRIGGER ON *.* TO weak",
+    );
+    site.log_in_as("weak", "pw");
+    let backup = site.backup("2", "backup::logical::xa_recovered=1*sleep(5000);backup::logical::begun=1*sleep(5000)");
+    wait_for("XA RECOVER", PATIENCE, || (given(&site.source, "Com_xa_recover") > 0).then_some(()));
+    site.source.sql("XA START 'x'; INSERT INTO d.t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+    // Its end has begun before the snapshots are taken, and comes after them.
+    let mut lock = site.source.client().arg("d").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    writeln!(lock.stdin.as_mut().unwrap(), "FLUSH TABLES WITH READ LOCK;").unwrap();
+    let process = |what: &str| {
+        let sql = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE db = 'd' AND {what}");
+        (site.source.sql(&sql) != "0").then_some(())
+    };
+    wait_for("the lock", PATIENCE, || process("command = 'Sleep'").filter(|()| given(&site.source, "Com_flush") > 0));
+    let mut commit = site.source.client().args(["d", "-e", "XA COMMIT 'x'"]).spawn().unwrap();
+    wait_for("XA COMMIT", PATIENCE, || process("info LIKE 'XA COMMIT%' AND state LIKE 'Waiting%'"));
+    wait_for("the snapshots", PATIENCE, || (given(&site.source, "Com_begin") >= 2).then_some(()));
+    drop(lock.stdin.take());
+    assert!(lock.wait().unwrap().success() && commit.wait().unwrap().success());
+    ends_well(backup);
+    ends_well(site.restore(&target));
+    assert_eq!(target.sql("SELECT COUNT(*) FROM d.t"), "1");
+    assert_eq!(executed(&target), site.source.gtids());
 }

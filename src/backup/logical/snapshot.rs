@@ -155,17 +155,20 @@ type Moment = (Timestamp, GtidSet, Option<BinlogPosition>, Vec<String>);
 /// Starts every transaction; none if writes slipped in between.
 async fn begin(holder: &mut Session, workers: &mut [Session], lock: Lock) -> Result<Option<Moment>, LogicalError> {
     let before = place(holder).await?;
-    let prepared = prepared(holder, lock).await?;
+    // Outside of all the rest: whatever is begun after the first look and ends before the last one is counted by that.
+    let begun = xa_begun(holder, lock).await?;
+    let prepared = prepared(holder).await?;
     futures::future::try_join_all(
         workers.iter_mut().map(|worker| worker.exec("START TRANSACTION WITH CONSISTENT SNAPSHOT")),
     )
     .await?;
+    fail::fail_point!("backup::logical::begun");
     let mut after = place(holder).await?;
     // Under a lock of every kind nothing may have moved; without the global one, system tables still may.
     if before != after && lock != Lock::None {
         return Ok(None);
     }
-    if lock == Lock::None && self::prepared(holder, lock).await? != prepared {
+    if lock == Lock::None && (self::prepared(holder).await? != prepared || xa_begun(holder, lock).await? != begun) {
         return Ok(None);
     }
     if holder.flavor == Flavor::Mariadb && after.position.is_some() {
@@ -191,18 +194,29 @@ async fn begin(holder: &mut Session, workers: &mut [Session], lock: Lock) -> Res
     let at = at.ok_or(LogicalError::Answer { doing: "the time" })?;
     let gtids =
         GtidSet::parse(holder.flavor, &executed).map_err(|_| LogicalError::Answer { doing: "its executed GTIDs" })?;
-    Ok(Some((at, gtids, after.position, prepared.0)))
+    Ok(Some((at, gtids, after.position, prepared)))
 }
 
-/// The XA transactions that are prepared. Every lock keeps them from changing; without one, as many XA statements were begun by then as is
-/// said in the second part: where that is the same later, and they are, none came and went in between.
-async fn prepared(session: &mut Session, lock: Lock) -> Result<(Vec<String>, Vec<String>), LogicalError> {
+/// How many XA statements were begun by now, where no lock keeps what is prepared as it is. (LOCK TABLES is not given while a transaction that
+/// wrote to one of them is open, and what is logged moves the server's place.) Where that is the same later, and so is what is prepared,
+/// nothing came and went in between.
+async fn xa_begun(session: &mut Session, lock: Lock) -> Result<Vec<String>, LogicalError> {
+    if lock != Lock::None {
+        return Ok(Vec::new());
+    }
+    let counters = session.query("SHOW GLOBAL STATUS LIKE 'Com\\_xa\\_%'").await?;
+    Ok(counters.iter().filter(|row| text(row, 0) != "Com_xa_recover").map(|row| text(row, 1)).collect())
+}
+
+/// The XA transactions that are prepared.
+async fn prepared(session: &mut Session) -> Result<Vec<String>, LogicalError> {
     let rows = session.query("XA RECOVER").await.map_err(|e| match e {
         LogicalError::Sql { source, .. } if source.server_error().is_some_and(|e| matches!(e.code, 1227 | 1401)) => {
             LogicalError::XaPrivilege { source }
         }
         other => other,
     })?;
+    fail::fail_point!("backup::logical::xa_recovered");
     let mut ids = Vec::new();
     for row in &rows {
         let data = bytes(row, 3).ok_or(LogicalError::Answer { doing: "XA RECOVER" })?;
@@ -211,12 +225,7 @@ async fn prepared(session: &mut Session, lock: Lock) -> Result<(Vec<String>, Vec
         ids.push(format!("X'{}',X'{}',{}", hex::encode(global), hex::encode(branch), text(row, 0)));
     }
     ids.sort();
-    let mut begun = Vec::new();
-    if lock == Lock::None {
-        let counters = session.query("SHOW GLOBAL STATUS LIKE 'Com\\_xa\\_%'").await?;
-        begun = counters.iter().filter(|row| text(row, 0) != "Com_xa_recover").map(|row| text(row, 1)).collect();
-    }
-    Ok((ids, begun))
+    Ok(ids)
 }
 
 /// Where a server is.
