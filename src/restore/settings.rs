@@ -9,14 +9,16 @@ use crate::mysql::sql::Session;
 /// restore. It is several times as fast.
 const FLUSHING: [(&str, &str); 2] = [("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2")];
 
+/// What keeps users out. read_only before super_read_only: giving back super_read_only=ON first would switch read_only on, too.
+const SHUTTING: [&str; 2] = ["read_only", "super_read_only"];
+
 /// Variables that a restore changes, as they are now, in the order they are to be given back.
 pub(super) async fn save(session: &mut Session) -> Result<Vec<(String, String)>, RestoreError> {
     let dialect = session.dialect();
     let mut names = vec![dialect.applier_workers(), dialect.replica_max_packet(), "max_allowed_packet"];
     names.extend(FLUSHING.map(|(name, _)| name));
     match session.info().flavor() {
-        // read_only before super_read_only: giving back super_read_only=ON first would switch read_only on, too.
-        Flavor::Mysql => names.extend(["read_only", "super_read_only"]),
+        Flavor::Mysql => names.extend(SHUTTING),
         Flavor::Mariadb => names.extend(["slave_parallel_mode", "read_only"]),
     }
     let mut saved = Vec::new();
@@ -57,14 +59,19 @@ pub(super) async fn ready_applier(session: &mut Session, workers: u32) -> Result
     Ok(())
 }
 
-/// Gives `saved` back; everything restored is on disk then.
+/// Gives `saved` back. Before the server opens to its users everything restored is on disk.
 pub(super) async fn give_back(session: &mut Session, saved: &[(String, String)]) -> Result<(), RestoreError> {
-    for (name, value) in saved {
+    let opens = |name: &str| SHUTTING.contains(&name);
+    for (name, value) in saved.iter().filter(|(name, _)| !opens(name)) {
         set(session, name, value).await?;
     }
     // A server closes a binlog only when it is on disk.
     for logs in ["BINARY LOGS", "ENGINE LOGS"] {
         session.exec(&format!("FLUSH NO_WRITE_TO_BINLOG {logs}")).await?;
+    }
+    fail::fail_point!("restore::cleanup::flushed");
+    for (name, value) in saved.iter().filter(|(name, _)| opens(name)) {
+        set(session, name, value).await?;
     }
     Ok(())
 }

@@ -152,6 +152,8 @@ fn equals_the_source(target: &Server, source: &Server) {
     assert!(!fingerprint(target).is_empty());
     assert_eq!(phase(target), None, "nothing of the restore is left");
     assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "0");
+    let settings = "SELECT @@GLOBAL.sync_binlog, @@GLOBAL.innodb_flush_log_at_trx_commit, @@GLOBAL.max_allowed_packet";
+    assert_eq!(target.sql(settings), source.sql(settings), "{}: it is set as it was", source.flavor());
 }
 
 #[test]

@@ -284,6 +284,24 @@ fn a_restore_that_dies_in_any_phase_goes_on_when_it_is_run_again() {
 }
 
 #[test]
+fn a_target_opens_only_when_everything_is_on_disk_and_it_flushes_again() {
+    for flavor in BOTH {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        load(&lab, 10);
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        let target = ServerOptions::of(flavor).start();
+        lab.run_dying_at(&plan, &target, "restore::replay::done");
+        let settings = "SELECT @@GLOBAL.read_only, @@GLOBAL.sync_binlog, @@GLOBAL.innodb_flush_log_at_trx_commit";
+        assert_eq!(target.sql(settings), "1\t0\t2", "{flavor}");
+        lab.run_dying_at(&plan, &target, "restore::cleanup::flushed");
+        assert_eq!(target.sql(settings), "1\t1\t1", "{flavor}");
+        lab.run(&plan, &target).unwrap();
+        assert_eq!(target.sql(settings), "0\t1\t1", "{flavor}");
+    }
+}
+
+#[test]
 fn a_half_restored_target_refuses_another_plan() {
     let lab = Lab::new(ServerOptions::mysql());
     load(&lab, 10);
