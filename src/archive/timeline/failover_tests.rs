@@ -129,6 +129,53 @@ fn two_dead_primaries_whose_numbers_overlap_and_a_log_that_does_not_say_whose_it
     assert_eq!(t.chains[3].end, ChainEnd::Newest);
 }
 
+/// Server 2's log after `log_slave_updates` was switched off there: its head goes on naming what it logged before, 100 of server 1.
+fn switched_off() -> [ArchivedFile; 3] {
+    let state = |gtids: &[&str]| {
+        let gtids: Vec<MariadbGtid> = gtids.iter().map(|gtid| gtid.parse().unwrap()).collect();
+        GtidSet::Mariadb(MariadbGtidSet::of_state(&gtids))
+    };
+    [
+        file("mariadb-1", 1, 10, maria(""), maria("0-1-1..150")),
+        file("mariadb-2", 7, 20, state(&["0-1-100"]), maria("0-2-151..160")),
+        file("mariadb-2", 8, 30, state(&["0-1-100", "0-2-160"]), maria("0-2-161..170")),
+    ]
+}
+
+#[test]
+fn numbers_that_another_server_wrote_are_not_passed_over_because_a_head_names_an_earlier_one_of_it() {
+    // 101 to 150 came before 151 on server 2, or it would have gone on with 101; its head does not say so.
+    let files = switched_off();
+    let t = timeline(&[full("mariadb-1", 11, maria("0-1-50"))], &files);
+    assert!(
+        matches!(&t.chains[0].end, ChainEnd::Gap(gap) if gap.missing == maria("0-?-101..150")),
+        "{:?}",
+        t.chains[0]
+    );
+    assert_eq!(takes(&t.chains[0]), ["mariadb-1 0-1-51..100"]);
+}
+
+#[test]
+fn where_the_archive_does_not_tell_whose_a_heads_numbers_are_there_is_a_gap() {
+    // Two histories, one archive, in which server 2's log begins with file 8. In the one, server 2 replicated 101 to 150 after log_slave_updates
+    // was switched off. In the other it always logged what it replicated, server 1 died at 103, which is a fork from 101 on, and server 2 wrote
+    // 101 to 160 into files that were never archived. Its head says the same, so what it does not have of server 2 is missing in both.
+    let [first, _, last] = switched_off();
+    let files = [first, last];
+    let t = timeline(&[full("mariadb-1", 11, maria("0-1-50")), full("mariadb-2", 29, maria("0-2-160"))], &files);
+    assert!(
+        matches!(&t.chains[0].end, ChainEnd::Gap(gap) if gap.missing == maria("0-2-101..160")),
+        "{:?}",
+        t.chains[0]
+    );
+    assert_eq!(takes(&t.chains[0]), ["mariadb-1 0-1-51..100"]);
+    assert_eq!(
+        (t.chains[1].end.clone(), takes(&t.chains[1])),
+        (ChainEnd::Newest, vec!["mariadb-2 0-2-161..170".to_owned()])
+    );
+    assert_eq!(t.forks[0].gtids, maria("0-1-101..150"), "said, not lost sight of");
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Commit(u8),

@@ -65,7 +65,9 @@ struct Domain {
 
 impl MariadbGtidSet {
     /// What a server's state (`@@gtid_binlog_state`, GTID_LIST) says: everything up to the highest of each domain. It lists every server that
-    /// transactions were logged of, so the highest one's server wrote everything after the second highest.
+    /// transactions were logged of, so the highest one's server wrote everything after the second highest. (Unless `log_slave_updates` was
+    /// switched off in between: then another server may have written some of it. The state does not tell; whoever takes this for true may
+    /// miss what is there, but never takes a dead primary's transactions for these.)
     pub fn of_state(state: &[MariadbGtid]) -> Self {
         let mut set = Self::default();
         let mut sorted = state.to_vec();
