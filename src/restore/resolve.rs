@@ -16,6 +16,7 @@ pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result
     if facts.fulls.is_empty() {
         return Err(PlanError::NoFull.into());
     }
+    facts.begun = begun(store, &facts, request).await?;
     let mut refused: Option<PlanError> = None;
     // Chains are in the fulls' order, oldest first.
     for chain in facts.timeline.chains.clone().iter().rev() {
@@ -49,6 +50,27 @@ pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result
     }
     let too_early = || PlanError::TooEarly { target: request.to_string(), reachable: facts.reachable() };
     Err(refused.unwrap_or_else(too_early).into())
+}
+
+/// Which contested forks have something by the time that is asked for.
+async fn begun(store: &Store, facts: &Facts, request: &Request) -> Result<Vec<usize>, RestoreError> {
+    let mut begun = Vec::new();
+    for (fork, file, question) in plan::unsure(facts, request) {
+        let gtids = facts.timeline.forks.get(fork).map(|fork| &fork.gtids);
+        let found = match find(store, file, &question, &GtidSet::empty(facts.flavor)).await {
+            // A file that cannot be read may hold it.
+            Err(e) if !e.is_transient() => {
+                tracing::warn!(file = file.id.name, error = %e, "where two lineages part cannot be read");
+                None
+            }
+            found => found?,
+        };
+        // Nothing found: all of the file is no later.
+        if found.zip(gtids).is_none_or(|(found, gtids)| !found.gtids.intersection(gtids).is_empty()) {
+            begun.push(fork);
+        }
+    }
+    Ok(begun)
 }
 
 async fn on_chain(

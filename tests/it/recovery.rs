@@ -13,6 +13,7 @@ use tidemark::restore::plan::{Request, Target};
 
 use crate::lab::{Lab, executed, request};
 use crate::restore::load;
+use crate::serve::{caught_up, follow};
 use crate::store::s3_config;
 use crate::support::history::fingerprint;
 use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
@@ -461,5 +462,100 @@ fn events_end_as_the_log_left_them_on_the_source() {
         assert_eq!(target.rows(all), lab.source.rows(all), "{flavor}");
         assert!(!report.warnings.iter().any(|w| w.contains("event")), "{flavor}: {:?}", report.warnings);
         assert_eq!(report.executed, lab.source.gtids());
+    }
+}
+
+#[test]
+fn after_a_promotion_was_taken_back_a_restore_asks_which_server_is_meant() {
+    for options in
+        [ServerOptions::mysql(), ServerOptions::mariadb(), ServerOptions::mariadb().arg("--log-slave-updates=ON")]
+    {
+        let flavor = options.flavor();
+        let mut lab = Lab::without_full(options.clone());
+        let second = options.clone().start();
+        follow(&second, lab.source.port(), "root", ROOT_PASSWORD);
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
+        lab.full();
+        lab.source.sql("INSERT INTO d.t VALUES (2)");
+        caught_up(&second, &lab.source);
+        second.sql(if flavor == Flavor::Mysql {
+            "STOP REPLICA; RESET REPLICA ALL"
+        } else {
+            "STOP SLAVE; RESET SLAVE ALL"
+        });
+        lab.archive();
+        // MariaDB's times are whole seconds.
+        let pause = || std::thread::sleep(Duration::from_millis(1100));
+        pause();
+        let split = jiff::Timestamp::now();
+        pause();
+        lab.source.sql("INSERT INTO d.t VALUES (3)");
+        pause();
+        let only_first = jiff::Timestamp::now();
+        pause();
+        let first = std::mem::replace(&mut lab.source, second);
+        lab.source.sql("INSERT INTO d.t VALUES (100)");
+        lab.archive();
+        let interim = lab.source.gtids();
+        pause();
+        let second = std::mem::replace(&mut lab.source, first);
+        lab.source.sql("FLUSH BINARY LOGS; INSERT INTO d.t VALUES (4)");
+        lab.archive();
+        let wanted = lab.source.gtids();
+
+        let rig = Rig::new(lab);
+        let at = jiff::Timestamp::now().to_string();
+        // By the second of these times only the first server had gone on.
+        for target in [&["--latest"][..], &["--to-time", &at], &["--to-time", &only_first.to_string()]] {
+            let output = rig.tidemark("restore", &[target, &["--dry-run"]].concat()).output().unwrap();
+            let told = text(&output);
+            assert_eq!(output.status.code(), Some(3), "{flavor}: {told}");
+            assert!(told.contains("two lineages") && told.contains("take one of that server"), "{flavor}: {told}");
+        }
+        let status = must(rig.tidemark("status", &[]));
+        assert!(status.contains("TWO LINEAGES"), "{flavor}: {status}");
+        let status: serde_json::Value = serde_json::from_str(&must(rig.tidemark("status", &["-o", "json"]))).unwrap();
+        let fork = &status["policies"][0]["forks"][0];
+        assert_eq!(fork["contested"], true, "{flavor}: {status}");
+        for field in ["gtids", "latest", "liveServer", "liveLatest", "liveOnly"] {
+            assert!(fork[field].as_str().is_some_and(|text| !text.is_empty()), "{flavor}: {field}: {fork}");
+        }
+        let holds = |server: &Server| server.sql("SELECT GROUP_CONCAT(a ORDER BY a) FROM d.t");
+        // Before the split there is nothing to ask.
+        let target = options.clone().start();
+        must(rig.restore(&target, &["--to-time", &split.to_string()]));
+        assert_eq!(holds(&target), "1,2", "{flavor}");
+        // Each lineage by name: what counts as live, and the other one from a full of it.
+        let last = |gtids: &str| match flavor {
+            Flavor::Mysql => gtids.rsplit('-').next().map(|n| format!("{}:{n}", &gtids[..36])).unwrap(),
+            Flavor::Mariadb => gtids.to_owned(),
+        };
+        let own = |gtids: &str, server: &Server| match flavor {
+            Flavor::Mysql => {
+                let uuid = server.sql("SELECT @@server_uuid");
+                let part = gtids.split(',').map(str::trim).find(|part| part.starts_with(&uuid)).unwrap().to_owned();
+                if part.contains('-') && part[36..].contains('-') { last(&part) } else { part }
+            }
+            Flavor::Mariadb => last(gtids),
+        };
+        let target = options.clone().start();
+        must(rig.restore(&target, &["--to-gtid", &own(&interim, &second)]));
+        assert_eq!(holds(&target), "1,2,100", "{flavor}");
+        rig.lab.full();
+        let all = rig.lab.source.gtids();
+        let refused = text(&rig.tidemark("restore", &["--latest", "--dry-run"]).output().unwrap());
+        assert!(refused.contains(&format!("--to-gtid {all}, which full")), "{flavor}: {refused}");
+        let plan = must(rig.tidemark("restore", &["--to-gtid", &all, "--dry-run"]));
+        assert!(plan.contains("nothing to replay: the full is the target"), "{flavor}: {plan}");
+        rig.lab.source.sql("INSERT INTO d.t VALUES (5)");
+        rig.lab.archive();
+        assert_ne!(rig.lab.source.gtids(), wanted);
+        let way_out = own(&rig.lab.source.gtids(), &rig.lab.source);
+        let refused = text(&rig.tidemark("restore", &["--latest", "--dry-run"]).output().unwrap());
+        assert!(refused.contains(&format!("--to-gtid {way_out}")), "{flavor}: {refused}");
+        let target = options.clone().start();
+        must(rig.restore(&target, &["--to-gtid", &way_out]));
+        assert_eq!(holds(&target), "1,2,3,4,5", "{flavor}");
+        drop(second);
     }
 }

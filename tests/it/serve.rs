@@ -47,7 +47,7 @@ impl Serving {
 }
 
 /// Makes a stock replica of whatever listens on `port`.
-fn follow(replica: &support::Server, port: u16, user: &str, password: &str) {
+pub fn follow(replica: &support::Server, port: u16, user: &str, password: &str) {
     replica.sql(&match replica.flavor() {
         Flavor::Mysql => format!(
             "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='{user}', SOURCE_PASSWORD='{password}', \
@@ -67,7 +67,7 @@ fn replication(replica: &support::Server) -> String {
     })
 }
 
-fn caught_up(replica: &support::Server, source: &support::Server) {
+pub fn caught_up(replica: &support::Server, source: &support::Server) {
     let all = source.gtids();
     wait_for("the replica to catch up", Duration::from_secs(30), || {
         let errors = replication(replica);

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::logs::{is_reset, logs};
-use super::{Fork, OffLineage, writers};
+use super::{OffLineage, writers};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{CommitTime, Flavor, GtidSet};
@@ -98,7 +98,7 @@ impl<'a> History<'a> {
     }
 
     /// What its own server wrote.
-    fn written(&self, flavor: Flavor) -> GtidSet {
+    pub(super) fn written(&self, flavor: Flavor) -> GtidSet {
         let mut all = GtidSet::empty(flavor);
         for file in &self.files {
             add(&mut all, &by_server(&file.summary.gtids, self.server()));
@@ -349,7 +349,7 @@ pub(super) fn known(set: &GtidSet) -> GtidSet {
 }
 
 /// What of `set` the server that is archived as `server` wrote.
-fn by_server(set: &GtidSet, server: &str) -> GtidSet {
+pub(super) fn by_server(set: &GtidSet, server: &str) -> GtidSet {
     match set {
         GtidSet::Mysql(set) => GtidSet::Mysql(set.of_sources(|uuid| uuid.to_string() == server)),
         GtidSet::Mariadb(set) => {
@@ -360,33 +360,4 @@ fn by_server(set: &GtidSet, server: &str) -> GtidSet {
             GtidSet::Mariadb(own)
         }
     }
-}
-
-/// Transactions that the live lineage does not have.
-pub(super) fn forks(histories: &Histories<'_>) -> Vec<Fork> {
-    let Some(live) = histories.live() else { return Vec::new() };
-    let (executed, written) = (live.executed(histories.flavor), live.written(histories.flavor));
-    let mut forks: Vec<Fork> = Vec::new();
-    for history in std::iter::once(live).chain(histories.lenders(live)) {
-        let mut fork =
-            Fork { server: history.server().to_owned(), files: Vec::new(), gtids: GtidSet::empty(histories.flavor) };
-        for (i, file) in history.files.iter().enumerate() {
-            let mut lost = file.summary.gtids.difference(&history.acknowledged(i));
-            if !std::ptr::eq(history, live) {
-                add(&mut lost, &file.summary.gtids.difference(&executed));
-                // A server that was put back to an earlier state gives the same GTIDs out again.
-                if history.server() == live.server() {
-                    add(&mut lost, &written.intersection(&by_server(&file.summary.gtids, live.server())));
-                }
-            }
-            if !lost.is_empty() {
-                fork.files.push(file.id.clone());
-                add(&mut fork.gtids, &lost);
-            }
-        }
-        if !fork.files.is_empty() {
-            forks.push(fork);
-        }
-    }
-    forks
 }

@@ -8,6 +8,7 @@
 
 mod chain;
 pub mod ends;
+mod forks;
 mod history;
 mod logs;
 mod writers;
@@ -21,7 +22,8 @@ use super::binlog_index::FileId;
 use super::catalog::{ArchivedFile, ArchivedRange, FullHead};
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{CommitTime, Flavor, GtidSet};
-use history::{Histories, forks};
+use forks::forks;
+use history::Histories;
 
 /// Everything that can be restored, and what cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Timeline {
     pub forks: Vec<Fork>,
     /// The server that went on from all others, by GTIDs; where they do not tell, the one that committed last.
     pub live_server: Option<String>,
+    /// The newest commit of the live lineage.
+    pub live_commit: Option<CommitTime>,
 }
 
 /// What one full can be taken forward to.
@@ -144,13 +148,20 @@ pub struct Fork {
     pub files: Vec<FileId>,
     /// The transactions.
     pub gtids: GtidSet,
+    /// What the live lineage has and that server had not, as far as those files go.
+    pub lacks: GtidSet,
+    /// Newest commit in those files.
+    pub last_commit: Option<CommitTime>,
+    /// Whether it committed no earlier than the live lineage did last: then nothing tells that this server is not the one that is in use, as
+    /// after a failover that was taken back.
+    pub contested: bool,
 }
 
 impl Timeline {
     /// Computes it. Fulls and files of another flavor are left out: an archive has one.
     pub fn new(flavor: Flavor, fulls: &[FullHead], files: &[ArchivedFile]) -> Self {
         let histories = Histories::new(flavor, files);
-        let forks = forks(&histories);
+        let (forks, live_commit) = forks(&histories);
         let fulls = fulls.iter().filter(|full| full.flavor == flavor && full.gtids.flavor() == flavor);
         let chains: Vec<Chain> = fulls.map(|full| chain::build(full, &histories, &forks)).collect();
         let mut windows: Vec<Window> = Vec::new();
@@ -173,14 +184,15 @@ impl Timeline {
                 }),
             }
         }
-        Self { chains, windows, forks, live_server: histories.live().map(|h| h.server().to_owned()) }
+        let live_server = histories.live().map(|h| h.server().to_owned());
+        Self { chains, windows, forks, live_server, live_commit }
     }
 
     /// What takes a server that has executed `have` forward along the live lineage of `files`, as a chain without a full.
     /// [`ChainEnd::OffLineage`]: it has transactions of a fork, and nothing can take it there.
     pub fn onward(flavor: Flavor, files: &[ArchivedFile], have: &GtidSet) -> Chain {
         let histories = Histories::new(flavor, files);
-        chain::onward(have, &histories, &forks(&histories))
+        chain::onward(have, &histories, &forks(&histories).0)
     }
 
     /// The live server's files as far back as each is whole and followed by the next: its log by file and offset.

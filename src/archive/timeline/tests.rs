@@ -269,6 +269,90 @@ fn the_order_of_files_is_that_of_numbers_and_gtids_whatever_their_stamps_say() {
 }
 
 #[test]
+fn a_lineage_that_committed_last_is_contested_and_a_dead_primarys_last_transactions_are_not() {
+    let m = |head: &str| maria(head);
+    let (shared, none) = (set("A:1-100"), set(""));
+    // Server 1 wrote on for days after server 2's promotion was taken back; on MariaDB also where nothing replicated is logged.
+    let cases = [
+        (
+            [
+                file("A", 1, 10, none.clone(), shared.clone()),
+                file("B", 1, 20, shared.clone(), set("B:1-5")),
+                file("A", 2, 30, shared.clone(), set("A:101-900")),
+            ],
+            set("B:1-5"),
+        ),
+        (
+            [
+                file("mariadb-1", 1, 10, m(""), m("0-1-1..100")),
+                file("mariadb-2", 1, 20, m("0-1-100"), m("0-2-101..105")),
+                file("mariadb-1", 2, 30, m("0-1-100"), m("0-1-101..900")),
+            ],
+            m("0-2-101..105"),
+        ),
+        (
+            [
+                file("mariadb-1", 1, 10, m(""), m("0-1-1..100")),
+                file("mariadb-2", 1, 20, m(""), m("0-2-101..105")),
+                file("mariadb-1", 2, 30, m("0-1-100"), m("0-1-101..900")),
+            ],
+            m("0-2-101..105"),
+        ),
+    ];
+    for (files, interim) in cases {
+        let later = files[2].summary.gtids.clone();
+        let forks = |files: &[ArchivedFile]| {
+            let t = Timeline::new(interim.flavor(), &[], files);
+            assert_eq!(t.live_server.as_ref(), Some(&files[1].id.server));
+            assert_eq!(t.live_commit, files[1].summary.last_commit);
+            t.forks
+        };
+        let found = forks(&files);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((&found[0].gtids, &found[0].lacks, found[0].contested), (&later, &interim, true));
+        assert_eq!(found[0].last_commit, Some(CommitTime(30_500_000)));
+        // The same, but server 1 died before the other one wrote last; or in that very moment, which tells nothing.
+        for (died, contested) in [(20_499_999, false), (20_500_000, true)] {
+            let mut files = files.clone();
+            files[2].summary.last_commit = Some(CommitTime(died));
+            let found = forks(&files);
+            assert_eq!((found.len(), found[0].contested), (1, contested), "{died}");
+        }
+        // A clock that is behind: until the new primary's passes what the dead one's said.
+        let mut behind = files.clone();
+        behind[2].summary.last_commit = Some(CommitTime(20_600_000));
+        assert!(forks(&behind)[0].contested);
+        behind[1].summary.last_commit = Some(CommitTime(20_700_000));
+        assert!(!forks(&behind)[0].contested);
+    }
+}
+
+#[test]
+fn what_a_crash_took_is_contested_until_the_server_has_committed_again() {
+    let mut files = [file("A", 1, 10, set(""), set("A:1-7")), file("A", 2, 20, set("A:1-5"), set(""))];
+    let t = timeline(&[full("A", 9, set(""))], &files);
+    assert_eq!((t.forks[0].gtids.clone(), t.forks[0].contested), (set("A:6-7"), true));
+    files[1] = file("A", 2, 20, set("A:1-5"), set("A:6-9"));
+    let t = timeline(&[full("A", 9, set(""))], &files);
+    assert_eq!((&t.forks[0].gtids, &t.forks[0].lacks), (&set("A:6-7"), &set("A:6-9")));
+    assert!(!t.forks[0].contested);
+}
+
+#[test]
+fn a_server_that_is_told_it_has_the_interim_servers_transactions_is_live_again() {
+    // The old primary was given the interim one's GTIDs as empty transactions.
+    let files = [
+        file("A", 1, 10, set(""), set("A:1-100")),
+        file("B", 1, 20, set("A:1-100"), set("B:1-5")),
+        file("A", 2, 30, set("A:1-100"), set("A:101-900,B:1-5")),
+    ];
+    let t = timeline(&[full("A", 9, set(""))], &files);
+    assert_eq!((t.live_server, t.forks), (Some(server_name("A")), vec![]));
+    assert_eq!(t.chains[0].gtids, set("A:1-900,B:1-5"));
+    assert!(t.chains[0].links.iter().all(|link| link.file.server == server_name("A")));
+}
+
+#[test]
 fn a_full_ahead_of_the_stream_is_on_the_lineage_of_its_own_server_only() {
     let files = [file("A", 1, 10, set(""), set("A:1-5"))];
     let t = timeline(&[full("A", 20, set("A:1-8")), full("B", 20, set("A:1-8"))], &files);

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::archive::ArchiveError;
 use crate::archive::catalog::{Catalog, FullHead};
-use crate::archive::timeline::{ChainEnd, Timeline, Window};
+use crate::archive::timeline::{ChainEnd, Fork, Timeline, Window};
 use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
 use crate::cli::progress::{bytes, duration};
@@ -76,6 +76,17 @@ struct FullReport {
 struct ForkReport {
     server: String,
     gtids: String,
+    /// Commit time of the newest of them.
+    latest: Option<String>,
+    /// Whether they were committed no earlier than anything of the live lineage: then nothing tells which of the two is wanted, and a restore
+    /// to the latest or to a time behind the split is refused.
+    contested: bool,
+    /// The server that counts as live.
+    live_server: Option<String>,
+    /// Commit time of the newest transaction of the live lineage.
+    live_latest: Option<String>,
+    /// What only the live lineage has.
+    live_only: String,
 }
 
 /// What the source itself says, when it answers.
@@ -121,8 +132,7 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
     report.latest_restorable_time = timeline.windows.iter().map(|w| w.latest).max().map(text);
     report.windows = timeline.windows.iter().map(window).collect();
     report.fulls = catalog.fulls.iter().map(full).collect();
-    report.forks =
-        timeline.forks.iter().map(|f| ForkReport { server: f.server.clone(), gtids: f.gtids.to_string() }).collect();
+    report.forks = timeline.forks.iter().map(|f| fork(f, &timeline)).collect();
     report.source = source(archive, &timeline).await;
     report.binlog_files = catalog.files.len();
     report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
@@ -164,6 +174,18 @@ fn window(window: &Window) -> WindowReport {
         gtids: gtids(&window.gtids),
         ends_because,
         missing,
+    }
+}
+
+fn fork(fork: &Fork, timeline: &Timeline) -> ForkReport {
+    ForkReport {
+        server: fork.server.clone(),
+        gtids: fork.gtids.to_string(),
+        latest: fork.last_commit.map(text),
+        contested: fork.contested,
+        live_server: timeline.live_server.clone(),
+        live_latest: timeline.live_commit.map(text),
+        live_only: fork.lacks.to_string(),
     }
 }
 
@@ -289,6 +311,24 @@ fn show(report: &PolicyReport) {
     }
     if report.windows.is_empty() {
         println!("  recoverable  NOTHING: there is no complete full; run `tidemark backup`");
+    }
+    for fork in report.forks.iter().filter(|fork| fork.contested) {
+        let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "an unknown time".to_owned());
+        println!(
+            "  TWO LINEAGES server {} counts as live ({} only there, the newest of {}),",
+            fork.live_server.as_deref().unwrap_or_default(),
+            fork.live_only,
+            time(&fork.live_latest)
+        );
+        println!(
+            "               but server {} committed no earlier ({} only there, the newest of {}):",
+            fork.server,
+            fork.gtids,
+            time(&fork.latest)
+        );
+        println!(
+            "               which one is wanted cannot be told, and `restore` to the latest or to a time behind the split is refused"
+        );
     }
     for window in &report.windows {
         println!("  recoverable  {} to {}", window.first, window.latest);

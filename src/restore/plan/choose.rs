@@ -5,7 +5,7 @@
 
 use super::error::{self, PlanError};
 use super::explain::{explain, left_out};
-use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, prepared, shown};
+use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, contested, prepared, shown};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage};
 use crate::model::gtid::MariadbGtidSet;
@@ -57,13 +57,13 @@ pub enum Question {
 pub enum Step {
     /// The end is known; none: nothing of the chain's log is needed.
     Cut(Option<Cut>),
-    /// Somebody must look into the file of this link; transactions of `known` count for nothing (an earlier file has them).
+    /// Somebody must look into the file of this link; transactions of `known` count for nothing: an earlier file has them, or they are a fork.
     Look {
         /// Index into [`Chain::links`].
         link: usize,
         /// What to find.
         question: Question,
-        /// GTIDs of earlier links.
+        /// GTIDs of earlier links, and what of the file the chain does not take.
         known: GtidSet,
     },
 }
@@ -82,6 +82,7 @@ pub enum Reject {
 /// Says where to cut `chain`, or which file (of the links from `from` on) to look into. Ask again with the next link when
 /// the answer is not in that file (all that matched were copies of earlier transactions).
 pub fn ask(facts: &Facts, request: &Request, chain: &Chain, from: usize) -> Result<Step, Reject> {
+    contested::check(facts, request, None)?;
     match &request.target {
         Target::Latest | Target::Time(_) if is_elsewhere(request, chain) => Err(off_lineage(facts, request, chain)),
         Target::Latest if matches!(chain.end, ChainEnd::Gap(_)) && !request.allow_nearest => {
@@ -120,8 +121,7 @@ fn ask_time(facts: &Facts, request: &Request, chain: &Chain, wanted: CommitTime,
     let beyond = |commit: CommitTime| if request.exclusive { commit >= wanted } else { commit > wanted };
     let holds = |link: &Link| link.last_commit.is_some_and(beyond);
     if let Some(link) = chain.links.iter().skip(from).position(holds).map(|i| i + from) {
-        let question = if request.exclusive { Question::BeforeTime(wanted) } else { Question::UpToTime(wanted) };
-        return Ok(look(facts, chain, link, question));
+        return Ok(look(facts, chain, link, request.by_time(wanted)));
     }
     // Nothing archived is later than the target: that it is complete up to there is known only if it is no later than
     // the newest thing the archive has seen.
@@ -129,12 +129,14 @@ fn ask_time(facts: &Facts, request: &Request, chain: &Chain, wanted: CommitTime,
     if proved || request.allow_nearest {
         return Ok(Step::Cut(end_of(facts, chain)));
     }
+    // "Too late" would name a way that is none.
+    contested::check(facts, request, Some(&chain.gtids))?;
     Err(unreachable(facts, request, chain))
 }
 
 fn ask_gtids(facts: &Facts, request: &Request, chain: &Chain, set: &GtidSet, from: usize) -> Result<Step, Reject> {
     let wanted = exact(set);
-    if !request.exclusive && !set.is_empty() && *set == chain.base_gtids {
+    if !request.exclusive && !set.is_empty() && closure(&wanted) == closure(&chain.base_gtids) {
         return Ok(Step::Cut(None));
     }
     let after_base: Vec<GtidSet> = chain.links.iter().map(|l| l.take.intersection(&wanted)).collect();
@@ -189,7 +191,10 @@ fn ask_position(facts: &Facts, request: &Request, chain: &Chain, at: &BinlogPosi
 }
 
 fn look(facts: &Facts, chain: &Chain, link: usize, question: Question) -> Step {
-    Step::Look { link, question, known: taken_before(facts, chain, link) }
+    let file = chain.links.get(link).and_then(|l| facts.file(&l.file));
+    let fork = file.map(|file| file.summary.gtids.difference(&chain.gtids));
+    let before = taken_before(facts, chain, link);
+    Step::Look { link, question, known: fork.map_or_else(|| before.clone(), |fork| joined(&before, &fork)) }
 }
 
 /// What the links before `link` take.
@@ -321,6 +326,7 @@ pub fn make(
             files.push(FilePart { file: link.file.clone(), start: link.from.max(4), end, take });
         }
     }
+    contested::check(facts, request, Some(&joined(&full.gtids, &replay)))?;
     let (prepared, lacks) = prepared::prepend(facts, request, full, coordinates, &mut files)?;
     replay = joined(&replay, &prepared);
     let skipped = request.skip_gtids.as_ref().map_or_else(|| GtidSet::empty(facts.flavor), exact);

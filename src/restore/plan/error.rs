@@ -76,6 +76,33 @@ pub enum PlanError {
         reachable: String,
     },
 
+    /// The archive holds two lineages, and the one that does not count as live committed last.
+    #[snafu(display(
+        "cannot restore to {target}: the archive holds two lineages and cannot tell which one is wanted. Server {live} counts as live: it went on \
+         from the other one and alone has {lacks}, committed last {live_commit}. But server {server} alone has {gtids}, and committed no earlier, \
+         last {last_commit}, as after a failover that was taken back. Say which: for the live lineage {to_live}; for the other one {to_fork}"
+    ))]
+    Contested {
+        /// The target in words.
+        target: String,
+        /// The server that counts as live.
+        live: String,
+        /// What only its lineage has.
+        lacks: String,
+        /// When that committed last.
+        live_commit: String,
+        /// How to restore it.
+        to_live: String,
+        /// The other server.
+        server: String,
+        /// What only that one has.
+        gtids: String,
+        /// When it committed last.
+        last_commit: String,
+        /// How to restore that.
+        to_fork: String,
+    },
+
     /// A position that is not the end of a transaction.
     #[snafu(display(
         "{file}:{offset} is inside the transaction that begins at {before}: restore to {file}:{before} or to its end, or pass --allow-nearest"

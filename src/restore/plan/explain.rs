@@ -46,7 +46,12 @@ pub(super) fn left_out(facts: &Facts, plan: &Plan) -> Vec<String> {
     });
     forks
         .map(|fork| {
-            format!("{} of server {} are not restored: the live lineage went on without them", fork.gtids, fork.server)
+            let warning =
+                if fork.contested { ", though nothing tells that they are not the ones that are wanted" } else { "" };
+            format!(
+                "{} of server {} are not restored: the live lineage went on without them{warning}",
+                fork.gtids, fork.server
+            )
         })
         .collect()
 }

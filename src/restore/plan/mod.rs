@@ -4,6 +4,7 @@
 //! a file does somebody have to look at bytes; [`Cut`] says which file, [`super::resolve`] looks.
 
 mod choose;
+mod contested;
 mod error;
 mod explain;
 mod prepared;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use choose::{Cut, Found, Question, Reject, Step, ask, make};
 pub(super) use choose::{closure, joined};
+pub use contested::unsure;
 pub(super) use error::SplitXaSnafu;
 
 pub use error::PlanError;
@@ -58,6 +60,13 @@ pub struct Request {
     pub allow_nearest: bool,
 }
 
+impl Request {
+    /// What ends a log at `time`.
+    fn by_time(&self, time: CommitTime) -> Question {
+        if self.exclusive { Question::BeforeTime(time) } else { Question::UpToTime(time) }
+    }
+}
+
 /// What the archive holds.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -71,6 +80,9 @@ pub struct Facts {
     pub timeline: Timeline,
     /// By full: what the log before it says of its [`FullHead::prepared_xa`]. Whoever asks for a plan from a full that has some looks first.
     pub prepared: BTreeMap<String, PreparedXa>,
+    /// The contested forks, by their place in the timeline, of which something had committed by the time that is asked for. Whoever asks for a
+    /// plan to a time looks first, into what [`unsure`] names.
+    pub begun: Vec<usize>,
 }
 
 impl Facts {
@@ -78,7 +90,7 @@ impl Facts {
     pub fn of(catalog: Catalog) -> Self {
         let Catalog { info, fulls, files, .. } = catalog;
         let timeline = Timeline::new(info.flavor, &fulls, &files);
-        Self { flavor: info.flavor, fulls, files, timeline, prepared: BTreeMap::new() }
+        Self { flavor: info.flavor, fulls, files, timeline, prepared: BTreeMap::new(), begun: Vec::new() }
     }
 
     /// One file.
