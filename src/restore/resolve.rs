@@ -20,26 +20,14 @@ pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result
     let mut refused: Option<PlanError> = None;
     // Chains are in the fulls' order, oldest first.
     for chain in facts.timeline.chains.clone().iter().rev() {
-        let full = facts.fulls.iter().find(|full| full.id == chain.full);
-        if let Some(full) = full.filter(|full| full.prepared_xa.as_ref().is_some_and(|ids| !ids.is_empty())) {
-            let found = match xa::prepared_at(store, &facts, full).await {
-                // Another full may do, or the target may need none of it.
-                Err(e) if !e.is_transient() => {
-                    tracing::warn!(full = full.id, error = %e, "what prepared its XA transactions cannot be read");
-                    PreparedXa { unknown: full.prepared_xa.clone().unwrap_or_default(), ..PreparedXa::default() }
-                }
-                found => found?,
-            };
-            facts.prepared.insert(chain.full.clone(), found);
-        }
-        match on_chain(store, &facts, request, chain, speed).await? {
+        match on_chain(store, &mut facts, request, chain, speed).await? {
             Ok(plan) => {
                 if !plan.skipped.is_empty() {
                     xa::check(store, &facts, &plan).await?;
                 }
                 return Ok(plan);
             }
-            Err(Reject::TooNew) => {}
+            Err(Reject::TooNew | Reject::NotLooked) => {}
             // What an older full says of it is nearer to the cause than that a newer one holds the target.
             Err(Reject::Unreachable(e)) => match refused {
                 None | Some(PlanError::InsideFull { .. }) => refused = Some(e),
@@ -75,7 +63,7 @@ async fn begun(store: &Store, facts: &Facts, request: &Request) -> Result<Vec<us
 
 async fn on_chain(
     store: &Store,
-    facts: &Facts,
+    facts: &mut Facts,
     request: &Request,
     chain: &Chain,
     speed: Throughput,
@@ -98,7 +86,26 @@ async fn on_chain(
             }
             Err(reject) => return Ok(Err(reject)),
         };
+        let made = plan::make(facts, request, chain, cut.as_ref(), speed);
+        if !matches!(made, Err(Reject::NotLooked)) {
+            return Ok(made);
+        }
+        let prepared = prepared_at(store, facts, &chain.full).await?;
+        facts.prepared.insert(chain.full.clone(), prepared);
         return Ok(plan::make(facts, request, chain, cut.as_ref(), speed));
+    }
+}
+
+/// What the log says of the XA transactions that were prepared when a full was taken.
+async fn prepared_at(store: &Store, facts: &Facts, full: &str) -> Result<PreparedXa, RestoreError> {
+    let Some(full) = facts.fulls.iter().find(|head| head.id == full) else { return Ok(PreparedXa::default()) };
+    match xa::prepared_at(store, facts, full).await {
+        // Another full may do.
+        Err(e) if !e.is_transient() => {
+            tracing::warn!(full = full.id, error = %e, "what prepared its XA transactions cannot be read");
+            Ok(PreparedXa { unknown: full.prepared_xa.clone().unwrap_or_default(), ..PreparedXa::default() })
+        }
+        found => found,
     }
 }
 

@@ -75,6 +75,9 @@ pub enum Reject {
     TooNew,
     /// Its log does not reach the target.
     Unreachable(PlanError),
+    /// It does, but XA transactions were prepared when its full was taken: look what the log says of them ([`Facts::prepared`]), and make the
+    /// plan again.
+    NotLooked,
     /// The request is wrong, whatever the chain.
     Request(PlanError),
 }

@@ -78,7 +78,7 @@ pub struct Facts {
     pub files: Vec<ArchivedFile>,
     /// What follows from them.
     pub timeline: Timeline,
-    /// By full: what the log before it says of its [`FullHead::prepared_xa`]. Whoever asks for a plan from a full that has some looks first.
+    /// By full: what the log before it says of its [`FullHead::prepared_xa`]; looked up where a plan needs it ([`Reject::NotLooked`]).
     pub prepared: BTreeMap<String, PreparedXa>,
     /// The contested forks, by their place in the timeline, of which something had committed by the time that is asked for. Whoever asks for a
     /// plan to a time looks first, into what [`unsure`] names.

@@ -29,7 +29,11 @@ pub(super) fn prepend(
     if ids.is_empty() {
         return Ok((gtids, None));
     }
-    let found = facts.prepared.get(&full.id).filter(|_| coordinates == Coordinates::Gtid);
+    let found = facts.prepared.get(&full.id);
+    if found.is_none() && coordinates == Coordinates::Gtid {
+        return Err(Reject::NotLooked);
+    }
+    let found = found.filter(|_| coordinates == Coordinates::Gtid);
     let unknown = found.map_or(ids, |found| &found.unknown).join("; ");
     if !unknown.is_empty() && !request.allow_nearest {
         let (target, full, reachable) = (request.to_string(), full.id.clone(), facts.reachable());

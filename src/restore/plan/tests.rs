@@ -503,3 +503,46 @@ fn what_a_given_up_server_wrote_on_is_no_boundary_of_a_time() {
         }
     }
 }
+
+#[test]
+fn what_prepared_xa_transactions_is_looked_for_only_where_a_plan_needs_that_full() {
+    let names: Vec<Name> = (1..=6).map(|n| ('A', n)).collect();
+    let world = World {
+        lineage: names.clone(),
+        files: vec![('A', vec![], names.clone())],
+        fulls: vec![('A', 0, vec![]), ('A', 4, names[..4].to_vec())],
+        begun: vec![1],
+        commits: names.iter().copied().zip(1..).map(|(name, at)| (name, at * 1_000_000)).collect(),
+    };
+    let mut facts = world.facts(&BTreeSet::new());
+    facts.fulls.iter_mut().for_each(|full| full.prepared_xa = Some(vec!["X'78',X'',1".to_owned()]));
+    facts.fulls[0].prepared_xa = Some(vec![]);
+    let newest = &facts.timeline.chains[1];
+    let tried = |request: &Request| {
+        let cut = match ask(&facts, request, newest, 0)? {
+            Step::Cut(cut) => cut,
+            Step::Look { link, question, known } => {
+                let found = world.find(&newest.links[link].file, &question, &known);
+                found.map(|found| Cut { link, found })
+            }
+        };
+        make(&facts, request, newest, cut.as_ref(), Throughput::default())
+    };
+    let before = |target| Request { exclusive: true, ..to(target) };
+    for (request, looks) in [
+        (to(Target::Latest), true),
+        (to(Target::Gtid(set(&names[5..]))), true),
+        (to(at(5.0)), true),
+        (to(Target::Position(world.position(&names[4]))), true),
+        (to(at(3.0)), false),
+        (before(at(4.0)), false),
+        (to(Target::Gtid(set(&names[1..2]))), false),
+        (before(Target::Gtid(set(&names[2..3]))), false),
+        (to(Target::Position(world.position(&names[2]))), false),
+        (before(Target::Position(world.position(&names[3]))), false),
+    ] {
+        let tried = tried(&request);
+        assert_eq!(matches!(tried, Err(Reject::NotLooked)), looks, "{request}: {tried:?}");
+        assert!(looks || world.plan(&facts, &request).is_ok_and(|plan| plan.base.id == "0000"), "{request}");
+    }
+}
