@@ -35,6 +35,9 @@ pub struct FullManifest {
     /// the servers log them: `X'global',X'branch',format`. None: not looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared_xa: Option<Vec<String>>,
+    /// MariaDB: the server's `log_slave_updates`: whether its binary log, and so the archive, holds what it replicated. None: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_slave_updates: Option<bool>,
     /// Trace id of the run that wrote this.
     pub trace_id: String,
     /// The `tidemark` version that wrote this.

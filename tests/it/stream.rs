@@ -20,11 +20,13 @@ use tidemark::binlog::{Acknowledge, Error, StreamConfig, StreamReading, StreamSt
 use tidemark::model::{CommitTime, Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::{Endpoint, Tls, TlsMode};
 use tidemark::mysql::event::EventType;
+use tidemark::restore;
+use tidemark::restore::plan::{Request, Target, Throughput};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, wait_for};
+use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
 
 const LONG: Duration = Duration::from_secs(120);
 const FLAVORS: [Flavor; 2] = [Flavor::Mysql, Flavor::Mariadb];
@@ -251,7 +253,9 @@ fn a_mariadb_replica_that_does_not_log_what_it_replicates_is_told_by_stream_and_
         let (config, progress) = (LogicalConfig::default(), Progress::default());
         let source = endpoint(&replica);
         let full = logical::run(&config, &source, &store, progress, CancellationToken::new());
-        let Content::Logical(content) = wait_on(full).unwrap().content;
+        let manifest = wait_on(full).unwrap();
+        assert_eq!(manifest.log_slave_updates, Some(false));
+        let Content::Logical(content) = manifest.content;
         warnings.extend(content.warnings);
         warnings.iter().filter(|warning| warning.contains("`log_slave_updates = ON`")).cloned().collect::<Vec<_>>()
     };
@@ -264,8 +268,33 @@ fn a_mariadb_replica_that_does_not_log_what_it_replicates_is_told_by_stream_and_
     let at = source.gtids();
     wait_for("the replica", LONG, || (replica.sql("SELECT @@GLOBAL.gtid_slave_pos") == at).then_some(()));
     replica.sql("STOP SLAVE");
+    // Fulls of one second are in no order.
+    std::thread::sleep(Duration::from_millis(1100));
     let said = told();
     assert!(said.len() == 2 && said.iter().all(|text| text.contains(&format!("up to {at}"))), "{said:?}");
+
+    // Whoever restores is told, and whoever asks what can be restored.
+    let latest = Request { target: Target::Latest, exclusive: false, skip_gtids: None, allow_nearest: false };
+    let plan = wait_on(restore::plan(&store, &latest, Throughput::default())).unwrap().to_string();
+    let replicated = format!("had replicated up to {at} and logs nothing of that (log_slave_updates = OFF)");
+    assert!(plan.contains(&replicated), "{plan}");
+    let policy = folder.path().join("policy.yaml");
+    let source = format!(
+        "host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: s}}, tls: {{mode: Disabled}}",
+        replica.port()
+    );
+    let documents = format!(
+        "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: lab}}\nspec:\n  source: {{{source}}}\n  \
+         storage: {{fs: {{path: {}}}}}\n---\n\
+         {{apiVersion: v1, kind: Secret, metadata: {{name: s}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n",
+        folder.path().display()
+    );
+    std::fs::write(&policy, documents).unwrap();
+    let mut status = tidemark_command(["status", "-f"]);
+    let status = String::from_utf8(status.arg(&policy).output().unwrap().stdout).unwrap();
+    for told in [replicated, "WARNING      the source: ".to_owned()] {
+        assert!(status.contains(&told), "{told}: {status}");
+    }
 }
 
 #[test]

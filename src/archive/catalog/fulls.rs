@@ -42,6 +42,8 @@ pub struct FullHead {
     pub position_created_unix: Option<u32>,
     /// [`FullManifest::prepared_xa`].
     pub prepared_xa: Option<Vec<String>>,
+    /// [`FullManifest::log_slave_updates`].
+    pub log_slave_updates: Option<bool>,
     /// How it was taken: the tag of [`crate::archive::manifest::Content`], for example `logical`.
     pub method: String,
     /// Objects it lists.
@@ -79,6 +81,7 @@ impl From<Head> for FullHead {
             position: head.position,
             position_created_unix: head.position_created_unix,
             prepared_xa: head.prepared_xa,
+            log_slave_updates: head.log_slave_updates,
             method: head.content.method,
             objects: head.objects.count,
             bytes: head.objects.bytes,
@@ -102,6 +105,8 @@ struct Head {
     position_created_unix: Option<u32>,
     #[serde(default)]
     prepared_xa: Option<Vec<String>>,
+    #[serde(default)]
+    log_slave_updates: Option<bool>,
     trace_id: String,
     objects: ObjectSums,
     content: ContentHead,

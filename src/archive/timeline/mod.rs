@@ -11,6 +11,7 @@ pub mod ends;
 mod forks;
 mod history;
 mod logs;
+mod unlogged;
 mod writers;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::model::gtid::MariadbGtidSet;
 use crate::model::{CommitTime, Flavor, GtidSet};
 use forks::forks;
 use history::Histories;
+pub use unlogged::unlogged;
 
 /// Everything that can be restored, and what cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -73,6 +73,7 @@ pub(super) fn full(server: &str, at: i64, gtids: GtidSet) -> FullHead {
         position: None,
         position_created_unix: None,
         prepared_xa: None,
+        log_slave_updates: None,
         method: "logical".into(),
         objects: 1,
         bytes: 1,

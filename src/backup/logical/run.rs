@@ -24,7 +24,7 @@ use crate::archive::store::{Condition, Store};
 use crate::archive::{FORMAT, identity, keys};
 use crate::model::{Flavor, Progress};
 use crate::mysql::endpoint::Endpoint;
-use crate::mysql::flavor::preflight::{REPLICATION, unlogged_replication};
+use crate::mysql::flavor::preflight::{REPLICATION, logs_replicated, unlogged_replication};
 use crate::mysql::quote;
 
 /// Takes a full and writes its manifest last. An error leaves objects that nothing refers to, and no full.
@@ -166,8 +166,10 @@ async fn once(
     }
     let Look { definitions, accounts, .. } = look;
     let mut warnings = warnings(&definitions);
+    let mut log_slave_updates = None;
     if control.flavor == Flavor::Mariadb {
         let replication = control.row(REPLICATION, "how it replicates").await?;
+        log_slave_updates = Some(logs_replicated(&replication));
         warnings.extend(unlogged_replication(&replication).map(|finding| finding.to_string()));
     }
     if !prepared_xa.is_empty() {
@@ -197,6 +199,7 @@ async fn once(
         position,
         position_created_unix,
         prepared_xa: Some(prepared_xa),
+        log_slave_updates,
         trace_id: config.trace_id.clone(),
         tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),
         objects: objects.take(),

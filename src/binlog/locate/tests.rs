@@ -240,6 +240,7 @@ fn full(server: &str, gtids: &str, position: Option<(u32, u32)>) -> FullHead {
         position: position.map(|(number, _)| BinlogPosition { file: name(number), offset: 500 }),
         position_created_unix: position.map(|(_, created)| created),
         prepared_xa: None,
+        log_slave_updates: None,
         method: "logical".to_owned(),
         objects: 1,
         bytes: 1,

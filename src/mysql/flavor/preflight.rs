@@ -64,6 +64,11 @@ pub const VARIABLES: [&str; 9] = [
 pub const REPLICATION: &str = "SELECT @@GLOBAL.log_slave_updates, @@GLOBAL.gtid_slave_pos, @@GLOBAL.read_only, \
      (SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'SLAVES_RUNNING')";
 
+/// MariaDB: whether a server logs what it replicates, by its row of [`REPLICATION`].
+pub fn logs_replicated(row: &[Option<Bytes>]) -> bool {
+    matches!(row.first(), Some(Some(value)) if **value == *b"1" || value.eq_ignore_ascii_case(b"on"))
+}
+
 /// MariaDB: a server that is a replica, or has been one or is kept read-only to become one, and does not log what it replicates. A server
 /// that shows no sign of replication passes, for OFF is the default.
 pub fn unlogged_replication(row: &[Option<Bytes>]) -> Option<Finding> {
@@ -72,8 +77,8 @@ pub fn unlogged_replication(row: &[Option<Bytes>]) -> Option<Finding> {
         _ => String::new(),
     };
     let off = |value: &str| value.is_empty() || value == "0" || value.eq_ignore_ascii_case("off");
-    let (logs, position, read_only, running) = (field(0), field(1), field(2), field(3));
-    if !off(&logs) {
+    let (position, read_only, running) = (field(1), field(2), field(3));
+    if logs_replicated(row) {
         return None;
     }
     let problem = match (off(&running), position.as_str()) {

@@ -7,7 +7,7 @@ use super::error::{self, PlanError};
 use super::explain::{explain, left_out};
 use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, contested, prepared, shown};
 use crate::archive::catalog::{ArchivedFile, FullHead};
-use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage};
+use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage, unlogged};
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet, total};
 
@@ -361,7 +361,9 @@ pub fn make(
     let load = plan.base.raw_bytes / speed.load_bytes_per_s.max(1);
     plan.eta_s = total([load, plan.replay_bytes / speed.replay_bytes_per_s.max(1), 1]);
     plan.explanation = explain(facts, request, full, &plan);
-    plan.forks = left_out(facts, &plan).into_iter().chain(lacks).collect();
+    let taken: Vec<(&str, &GtidSet)> = plan.files.iter().map(|p| (p.file.server.as_str(), &p.take)).collect();
+    let unlogged = unlogged(&facts.fulls, full, &taken);
+    plan.forks = left_out(facts, &plan).into_iter().chain(lacks).chain(unlogged).collect();
     Ok(plan)
 }
 

@@ -220,7 +220,7 @@ pub struct Plan {
     pub eta_s: u64,
     /// Why this base and this end, in words.
     pub explanation: Vec<String>,
-    /// Archived transactions that the result leaves out because the live lineage lacks them, in words.
+    /// What the result leaves out, in words: archived transactions that the live lineage lacks, and what may never have been archived.
     pub forks: Vec<String>,
 }
 

@@ -147,6 +147,7 @@ impl World {
                     position: None,
                     position_created_unix: None,
                     prepared_xa: None,
+                    log_slave_updates: None,
                     method: "logical".into(),
                     objects: 1,
                     bytes: 1,

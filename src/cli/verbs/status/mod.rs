@@ -1,22 +1,18 @@
+mod source;
+
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Serialize;
-use tokio::time::timeout;
 
 use crate::archive::ArchiveError;
 use crate::archive::catalog::{Catalog, FullHead};
-use crate::archive::timeline::{ChainEnd, Fork, Timeline, Window};
+use crate::archive::timeline::{ChainEnd, Fork, Timeline, Window, unlogged};
 use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
 use crate::cli::progress::{bytes, duration};
 use crate::cli::{engine, output};
-use crate::model::gtid::{MariadbGtid, MariadbGtidSet};
 use crate::model::{CommitTime, Flavor, GtidSet, total};
-use crate::mysql::sql::Session;
-
-/// The source may be gone: it is not waited for.
-const SOURCE_PATIENCE: Duration = Duration::from_secs(3);
+use source::SourceReport;
 
 /// What `-o json` prints.
 #[derive(Debug, Serialize)]
@@ -36,6 +32,8 @@ struct PolicyReport {
     fulls: Vec<FullReport>,
     forks: Vec<ForkReport>,
     source: SourceReport,
+    /// What may be missing from the archive without a trace.
+    warnings: Vec<String>,
     binlog_files: usize,
     binlog_bytes: u64,
     stored_bytes: u64,
@@ -89,19 +87,6 @@ struct ForkReport {
     live_only: String,
 }
 
-/// What the source itself says, when it answers.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SourceReport {
-    reachable: bool,
-    error: Option<String>,
-    /// Transactions in its binlog that the archive does not hold yet; none where GTIDs are off. On MariaDB `0-1-4..5` are server 1's,
-    /// and `0-?-4..5` numbers of which the server does not say who wrote them.
-    not_archived: Option<String>,
-    /// Seconds since the newest archived commit, when something newer is not archived; 0 when nothing is.
-    lag_seconds: Option<f64>,
-}
-
 /// Shows what can be restored.
 pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     let mut report = Report { policies: Vec::new() };
@@ -133,7 +118,8 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
     report.windows = timeline.windows.iter().map(window).collect();
     report.fulls = catalog.fulls.iter().map(full).collect();
     report.forks = timeline.forks.iter().map(|f| fork(f, &timeline)).collect();
-    report.source = source(archive, &timeline).await;
+    report.source = source::ask(archive, &timeline).await;
+    report.warnings = report.source.warning.iter().cloned().chain(unlogged_by(&catalog.fulls, &timeline)).collect();
     report.binlog_files = catalog.files.len();
     report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
     report.stored_bytes =
@@ -189,6 +175,18 @@ fn fork(fork: &Fork, timeline: &Timeline) -> ForkReport {
     }
 }
 
+/// What may be missing behind each full, once.
+fn unlogged_by(fulls: &[FullHead], timeline: &Timeline) -> Vec<String> {
+    let mut notes = Vec::new();
+    for full in fulls {
+        let links = timeline.chain(&full.id).map(|chain| chain.links.as_slice()).unwrap_or_default();
+        let taken: Vec<(&str, &GtidSet)> = links.iter().map(|link| (link.file.server.as_str(), &link.take)).collect();
+        let more = unlogged(fulls, full, &taken);
+        notes.extend(more.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
+    }
+    notes
+}
+
 fn full(full: &FullHead) -> FullReport {
     FullReport {
         id: full.id.clone(),
@@ -201,80 +199,6 @@ fn full(full: &FullHead) -> FullReport {
         objects: full.objects,
         bytes: full.bytes,
         raw_bytes: full.raw_bytes,
-    }
-}
-
-/// Compares the archive with what its source has executed by now.
-async fn source(archive: &Archive, timeline: &Timeline) -> SourceReport {
-    let mut report = SourceReport::default();
-    let executed = match timeout(SOURCE_PATIENCE, executed(archive)).await {
-        Ok(Ok(executed)) => executed,
-        Ok(Err(error)) => {
-            report.error = Some(error.to_string());
-            return report;
-        }
-        Err(_) => {
-            report.error = Some(format!("no answer within {} s", SOURCE_PATIENCE.as_secs()));
-            return report;
-        }
-    };
-    report.reachable = true;
-    let newest = timeline.windows.iter().max_by_key(|window| window.latest);
-    if let (Some(newest), Some(executed)) = (newest, executed) {
-        let pending = executed.beyond(&newest.gtids);
-        let behind = Timestamp::now().as_microsecond().saturating_sub(newest.latest.0).max(0);
-        report.lag_seconds = Some(if pending.is_empty() { 0.0 } else { behind as f64 / 1e6 });
-        report.not_archived = Some(pending.to_string());
-    }
-    report
-}
-
-/// What a source says it has executed.
-enum Executed {
-    Mysql(GtidSet),
-    /// `@@gtid_binlog_state`: the last transaction of each domain and server in its binlog.
-    Mariadb(Vec<MariadbGtid>),
-}
-
-/// None where GTIDs are off, or nothing was executed.
-async fn executed(archive: &Archive) -> anyhow::Result<Option<Executed>> {
-    let Some(endpoint) = archive.sources.first() else { anyhow::bail!("the manifest names no source") };
-    let mut session = Session::connect(endpoint).await?;
-    let flavor = session.info().flavor();
-    let text = session.variable(if flavor == Flavor::Mysql { "gtid_executed" } else { "gtid_binlog_state" }).await?;
-    session.close().await;
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    Ok(Some(match flavor {
-        Flavor::Mysql => Executed::Mysql(GtidSet::parse(flavor, &text)?),
-        Flavor::Mariadb => {
-            Executed::Mariadb(text.split(',').map(|gtid| gtid.trim().parse()).collect::<Result<_, _>>()?)
-        }
-    }))
-}
-
-impl Executed {
-    /// What `archived` lacks of it.
-    fn beyond(&self, archived: &GtidSet) -> GtidSet {
-        let state = match self {
-            Self::Mysql(executed) => return executed.difference(archived),
-            Self::Mariadb(state) => state,
-        };
-        let set = GtidSet::Mariadb(MariadbGtidSet::of_state(state)).difference(archived);
-        let (GtidSet::Mariadb(mut pending), GtidSet::Mariadb(archived)) = (set.clone(), archived) else { return set };
-        // A number that only the server which wrote the last archived one can have reached is that server's.
-        for domain in pending.domains().collect::<Vec<_>>() {
-            let ranges: Vec<(u64, u64)> = pending.unknown(domain).ranges().collect();
-            for (first, last) in ranges {
-                let mut able = state.iter().filter(|gtid| gtid.domain == domain && gtid.seq >= first);
-                let wrote_before = archived.last(domain).map(|gtid| gtid.server);
-                if let (Some(only), None) = (able.next(), able.next())
-                    && wrote_before.map_or(first == 1, |server| server == only.server)
-                {
-                    pending.insert_range(domain, only.server, first, last);
-                }
-            }
-        }
-        GtidSet::Mariadb(pending)
     }
 }
 
@@ -354,35 +278,13 @@ fn show(report: &PolicyReport) {
     for fork in &report.forks {
         println!("  fork         only {} had {}: kept, but on no window's way", fork.server, fork.gtids);
     }
+    for warning in &report.warnings {
+        println!("  WARNING      {warning}");
+    }
     for problem in &report.problems {
         println!("  DAMAGE       {problem}");
     }
     for key in &report.unknown_objects {
         println!("  unknown      {key}: not of this format; left alone");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_archived_yet_is_said_by_server_wherever_that_is_sure() {
-        for (state, archived, expected) in [
-            ("0-1-5", "0-1-3", "0-1-4..5"),
-            ("0-1-5", "0-1-5", ""),
-            ("0-1-5", "", "0-1-1..5"),
-            ("0-1-5,7-1-2", "0-1-5", "7-1-1..2"),
-            // 2 took over somewhere behind 100, and nobody says that it did not write 91 to 99.
-            ("0-1-100,0-2-150", "0-1-90", "0-?-91..99,0-1-100..100,0-2-101..150"),
-            ("0-1-100,0-2-150", "0-1-100", "0-2-101..150"),
-            ("0-1-100,0-2-150", "0-2-120", "0-2-121..150"),
-            // 2 logs nothing of what it replicated, so what it began with is unknown.
-            ("0-2-150", "0-1-90", "0-?-91..149,0-2-150..150"),
-        ] {
-            let executed = Executed::Mariadb(state.split(',').map(|gtid| gtid.parse().unwrap()).collect());
-            let archived = GtidSet::parse(Flavor::Mariadb, archived).unwrap();
-            assert_eq!(executed.beyond(&archived).to_string(), expected, "{state} beyond {archived}");
-        }
     }
 }
