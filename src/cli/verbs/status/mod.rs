@@ -238,14 +238,15 @@ fn show(report: &PolicyReport) {
     }
     for fork in report.forks.iter().filter(|fork| fork.contested) {
         let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "an unknown time".to_owned());
+        let live = fork.live_server.as_deref().unwrap_or_default();
+        let before = if fork.server == live { ", before a crash or before its data was put back," } else { "" };
         println!(
-            "  TWO LINEAGES server {} counts as live ({} only there, the newest of {}),",
-            fork.live_server.as_deref().unwrap_or_default(),
-            fork.live_only,
+            "  TWO LINEAGES server {live} counts as live ({} only there, the newest of {}),",
+            if fork.live_only.is_empty() { "nothing" } else { &fork.live_only },
             time(&fork.live_latest)
         );
         println!(
-            "               but server {} committed no earlier ({} only there, the newest of {}):",
+            "               but server {}{before} committed no earlier ({} only there, the newest of {}):",
             fork.server,
             fork.gtids,
             time(&fork.latest)
