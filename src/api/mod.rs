@@ -9,6 +9,7 @@
 
 mod backup_policy;
 mod full_backup;
+pub mod report;
 mod restore_request;
 mod source;
 mod status;

@@ -216,13 +216,28 @@ pub struct RestoreRequestStatus {
 pub struct RestorePlanStatus {
     /// The full backup it starts from.
     pub base: String,
-    /// The binlog files it replays, in order.
-    pub binlogs: Vec<String>,
+    /// Flavor of the server it needs: mysql or mariadb.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flavor: Option<String>,
+    /// Version of the source when the full was taken: the server to restore into may not be older.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_version: Option<String>,
+    /// How many binlog files it replays.
+    pub binlogs: u64,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_binlog: Option<String>,
+    /// The last of them, with the offset where it stops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_binlog: Option<String>,
     /// Bytes to read.
     pub bytes: u64,
     /// How long it will take, for example `5m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta: Option<String>,
+    /// What the plan leaves out, and what else somebody should know before it runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 fn default_port() -> u16 {
