@@ -94,6 +94,10 @@ pub struct FsSpec {
     /// The folder; relative paths start at the working directory. One archive per folder; one source per archive.
     #[schemars(length(min = 1))]
     pub path: String,
+    /// In a cluster: the PersistentVolumeClaim that is mounted there in every pod that reads or writes the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub claim_name: Option<String>,
 }
 
 fn default_region() -> String {

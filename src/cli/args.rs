@@ -100,6 +100,15 @@ then, on a MySQL replica:
 Examples:
   tidemark crd | kubectl apply --server-side -f -")]
     Crd,
+    /// Run the operator: make a cluster do what BackupPolicy, FullBackup and RestoreRequest objects say.
+    #[command(after_help = "\
+Examples:
+  tidemark operator --image registry.example/tidemark:1.0 --lease-namespace tidemark-system
+  tidemark operator --image tidemark:dev --namespace team-a --lease-namespace team-a --identity laptop
+
+The cluster comes from KUBECONFIG, or from the pod's own account. The chart in charts/tidemark runs it with exactly the
+permissions it needs. It holds no credential of a store or a database: the pods it makes do.")]
+    Operator(OperatorArgs),
 }
 
 /// Where manifests come from.
@@ -237,6 +246,29 @@ pub struct ServeArgs {
     /// User that replicas log in as; the password comes from TIDEMARK_SERVE_PASSWORD.
     #[arg(long, value_name = "NAME", default_value = "tidemark")]
     pub user: String,
+}
+
+/// Arguments of `operator`.
+#[derive(Debug, Args)]
+pub struct OperatorArgs {
+    /// Image of the pods it makes: its own.
+    #[arg(long, value_name = "IMAGE", env = "TIDEMARK_IMAGE")]
+    pub image: String,
+    /// Look after this namespace only, instead of all of them.
+    #[arg(long, value_name = "NAMESPACE", env = "TIDEMARK_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Where liveness, readiness and metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Namespace of the Lease by which one operator leads: its own.
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    pub lease_namespace: String,
+    /// Name of this operator as a holder of the Lease; the host's name when absent.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// Objects of a kind that are looked at at a time.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub concurrency: u16,
 }
 
 /// Format of a result.

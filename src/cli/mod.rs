@@ -64,6 +64,7 @@ async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
         Verb::Backup(args) => verbs::backup::run(args, trace_id, shutdown).await,
         Verb::Stream(args) => verbs::stream::run(args, trace_id, shutdown).await,
         Verb::Serve(args) => verbs::serve::run(args, shutdown).await,
+        Verb::Operator(args) => verbs::operator::run(args, shutdown).await,
         Verb::Crd => verbs::crd::run(),
         Verb::Status(args) => verbs::status::run(args).await,
         Verb::Restore(args) => verbs::restore::run(args, trace_id, shutdown).await,

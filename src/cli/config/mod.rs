@@ -2,14 +2,12 @@
 
 mod reference;
 mod restore;
-mod schedule;
 mod storage;
 
 use std::time::Duration;
 
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
-pub use schedule::Schedule;
 
 use super::args::PolicyArgs;
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
@@ -17,6 +15,7 @@ use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, Method, PurgeProtectio
 use crate::archive::store::StoreConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
+use crate::schedule::Schedule;
 
 /// Bound on reaching a server and logging in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod crd;
+pub mod operator;
 pub mod restore;
 pub mod run;
 pub mod serve;

@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::due::{Due, due};
 use crate::api::ConcurrencyPolicy;
 use crate::archive::ArchiveError;
 use crate::archive::catalog::Catalog;
@@ -18,6 +17,7 @@ use crate::cli::config::Policy;
 use crate::cli::verbs::backup;
 use crate::cli::{engine, exit};
 use crate::model::Progress;
+use crate::schedule::{Due, due};
 
 /// The clock is looked at this often at least: it may be set while a long sleep lasts.
 const LOOK: Duration = Duration::from_secs(30);

@@ -1,6 +1,5 @@
 //! Schedule + stream, for every policy.
 
-mod due;
 mod fulls;
 
 use std::sync::Arc;

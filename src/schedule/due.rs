@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 
-use crate::cli::config::Schedule;
+use super::Schedule;
 
 /// What a schedule asks for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,114 @@
+//! Server-side apply, without a request where nothing changed: an operator at rest asks the API server for nothing.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+
+use kube::api::{Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use snafu::ResultExt;
+
+use super::Error;
+use super::error::{ApiSnafu, DescribeSnafu};
+
+/// Field manager of everything the operator applies.
+pub const MANAGER: &str = "tidemark";
+
+/// Applies objects, and remembers what it applied.
+pub struct Applier {
+    client: Client,
+    applied: Mutex<HashMap<String, Applied>>,
+}
+
+/// What was applied, and what the API server made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Applied {
+    hash: u64,
+    version: Version,
+}
+
+/// Tells whether somebody changed an object since: the generation where it has one (a status does not raise it), else the resource version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Version {
+    Generation(i64),
+    Resource(String),
+}
+
+fn version<K: Resource>(object: &K) -> Option<Version> {
+    let meta = object.meta();
+    match meta.generation {
+        Some(generation) => Some(Version::Generation(generation)),
+        None => meta.resource_version.clone().map(Version::Resource),
+    }
+}
+
+impl Applier {
+    /// Applies through `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client, applied: Mutex::default() }
+    }
+
+    /// Makes `object` what it says, unless that is what `seen` (the object as the watch shows it) is already. Fails with a conflict where
+    /// another manager owns a field: two operators must not fight.
+    pub async fn apply<K>(&self, object: &K, seen: Option<&K>) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + Debug,
+    {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let what = format!("{} {namespace}/{name}", K::kind(&()));
+        let text = serde_json::to_string(object).context(DescribeSnafu { what: &what })?;
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let hash = hasher.finish();
+        let known = self.applied().get(&what).cloned();
+        if let (Some(known), Some(seen)) = (known, seen)
+            && known.hash == hash
+            && version(seen).is_some_and(|version| version == known.version)
+        {
+            return Ok(());
+        }
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let parameters = PatchParams::apply(MANAGER).force();
+        let made = api.patch(&name, &parameters, &Patch::Apply(object)).await;
+        let made = made.context(ApiSnafu { doing: format!("apply {what}") })?;
+        if let Some(version) = version(&made) {
+            self.applied().insert(what, Applied { hash, version });
+        }
+        Ok(())
+    }
+
+    /// Writes an object's status (its whole `status` field).
+    pub async fn status<K, S>(&self, object: &K, status: &S) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+        S: Serialize,
+    {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let patch = serde_json::json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": name, "namespace": namespace},
+            "status": status,
+        });
+        let parameters = PatchParams::apply(MANAGER).force();
+        let doing = || format!("write the status of {} {namespace}/{name}", K::kind(&()));
+        api.patch_status(&name, &parameters, &Patch::Apply(&patch))
+            .await
+            .map(drop)
+            .with_context(|_| ApiSnafu { doing: doing() })
+    }
+
+    /// Forgets what was applied for an object that is gone.
+    pub fn forget(&self, kind: &str, namespace: &str, name: &str) {
+        self.applied().remove(&format!("{kind} {namespace}/{name}"));
+    }
+
+    fn applied(&self) -> std::sync::MutexGuard<'_, HashMap<String, Applied>> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

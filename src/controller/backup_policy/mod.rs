@@ -1,0 +1,7 @@
+use super::{Context, Error};
+use crate::api::BackupPolicy;
+use kube::runtime::controller::Action;
+use std::sync::Arc;
+pub async fn reconcile(_: Arc<BackupPolicy>, _: Arc<Context>) -> Result<Action, Error> {
+    Ok(Action::await_change())
+}

@@ -1,0 +1,102 @@
+//! What every reconciliation uses: the client's ends, and what the watches show.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource, ResourceExt};
+
+use super::apply::Applier;
+use super::error::text;
+use super::reports::Reports;
+use crate::api::{BackupPolicy, FullBackup, RestoreRequest};
+
+/// How the operator itself was told to work.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The image of the pods it makes: its own.
+    pub image: String,
+    /// The one namespace it looks after; none: all.
+    pub namespace: Option<String>,
+    /// Objects of a kind that are reconciled at a time.
+    pub concurrency: u16,
+}
+
+/// Shared by all controllers.
+pub struct Context {
+    /// For what `applier` does not do: creating, deleting, reading.
+    pub client: Client,
+    /// Writes.
+    pub applier: Applier,
+    /// Asks pods.
+    pub reports: Reports,
+    /// Tells people.
+    pub recorder: Recorder,
+    /// What the watches show.
+    pub seen: Seen,
+    /// How it was told to work.
+    pub settings: Settings,
+}
+
+/// Objects as the watches show them: reading them costs no request. Of the kinds that others make too, only ours
+/// ([`super::names::MANAGED_BY`]).
+#[expect(missing_docs, reason = "each is what its name says")]
+pub struct Seen {
+    pub policies: Store<BackupPolicy>,
+    pub full_backups: Store<FullBackup>,
+    pub restore_requests: Store<RestoreRequest>,
+    pub stateful_sets: Store<StatefulSet>,
+    pub jobs: Store<Job>,
+    pub config_maps: Store<ConfigMap>,
+    pub services: Store<Service>,
+    pub pods: Store<Pod>,
+}
+
+impl Context {
+    /// Publishes an event about `object`; one that cannot be published is logged.
+    pub async fn event<K>(&self, object: &K, type_: EventType, reason: &str, note: impl Into<String>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        // The API server takes 1024 bytes.
+        let note: String = note.into().chars().take(250).collect();
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(object = object.name_any(), reason, error = text(&error), "cannot publish an event");
+        }
+    }
+}
+
+/// The object of that name, as a watch shows it.
+pub fn seen<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<std::sync::Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + 'static,
+{
+    store.get(&ObjectRef::new(name).within(namespace))
+}
+
+impl Seen {
+    /// Pods of that namespace with all these labels, newest first.
+    pub fn pods_with(&self, namespace: &str, labels: &[(&str, &str)]) -> Vec<std::sync::Arc<Pod>> {
+        let has = |pod: &Pod| {
+            labels.iter().all(|(key, value)| pod.labels().get(*key).is_some_and(|found| found == value))
+                && pod.namespace().as_deref() == Some(namespace)
+        };
+        let mut pods: Vec<_> = self.pods.state().into_iter().filter(|pod| has(pod)).collect();
+        pods.sort_by_key(|pod| std::cmp::Reverse(pod.creation_timestamp()));
+        pods
+    }
+}
+
+/// How soon something that failed is tried again.
+pub const RETRY: Duration = Duration::from_secs(15);
