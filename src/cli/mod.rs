@@ -8,6 +8,7 @@ pub mod args;
 mod config;
 mod engine;
 mod exit;
+mod inspect;
 mod logging;
 pub mod manifests;
 mod output;

@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use crate::archive::ArchiveError;
 use crate::archive::catalog::{Catalog, FullHead};
-use crate::archive::timeline::{ChainEnd, Fork, Timeline, Window, unlogged};
+use crate::archive::timeline::{Fork, Timeline, Window, unlogged};
 use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
+use crate::cli::inspect::{self, End};
 use crate::cli::progress::{bytes, duration};
 use crate::cli::{engine, output};
 use crate::model::{CommitTime, Flavor, GtidSet, total};
@@ -122,8 +123,7 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
     report.warnings = report.source.warning.iter().cloned().chain(unlogged_by(&catalog.fulls, &timeline)).collect();
     report.binlog_files = catalog.files.len();
     report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
-    report.stored_bytes =
-        total(catalog.files.iter().map(|file| file.object_bytes).chain(catalog.fulls.iter().map(|full| full.bytes)));
+    report.stored_bytes = inspect::stored_bytes(&catalog);
     report.problems = catalog.problems;
     report.unknown_objects = catalog.unknown;
     Ok(report)
@@ -141,17 +141,9 @@ fn gtids(set: &GtidSet) -> String {
 }
 
 fn window(window: &Window) -> WindowReport {
-    let (ends_because, missing) = match &window.end {
-        ChainEnd::Newest => (None, None),
-        ChainEnd::Gap(gap) => (Some(gap.reason.clone()), Some(gap.missing.to_string())),
-        ChainEnd::OffLineage { beyond, .. } => {
-            let reason = if beyond.is_empty() {
-                "the full is older than the log that is archived: only the full itself can be restored".to_owned()
-            } else {
-                format!("the full holds transactions that the archived log does not have (yet): {beyond}")
-            };
-            (Some(reason), None)
-        }
+    let (ends_because, missing) = match inspect::end_of(&window.end) {
+        Some(End { reason, missing }) => (Some(reason), missing),
+        None => (None, None),
     };
     WindowReport {
         first: text(window.first),
