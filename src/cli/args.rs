@@ -17,7 +17,8 @@ Exit codes:
   5  a server or a store cannot be reached or refuses the login
 
 Manifests: FILE holds BackupPolicy, RestoreRequest (tidemark.dev/v1alpha1) and Secret (v1) documents, as one would
-`kubectl apply` them. `-f` may be given several times; `-f -` reads standard input.";
+`kubectl apply` them. `-f` may be given several times; `-f -` reads standard input. `--secrets DIR` adds Secrets from a folder:
+DIR/orders-login/username and DIR/orders-login/password are the Secret orders-login.";
 
 /// Backups, binlog streaming and point-in-time restores with proof, for MySQL and MariaDB.
 #[derive(Debug, Parser)]
@@ -117,6 +118,10 @@ pub struct ManifestArgs {
     /// Manifests; `-` is standard input.
     #[arg(short, long = "file", required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Folder of Secrets as Kubernetes mounts them: DIR/<name of the Secret>/<key>. They count like Secret documents; the same name
+    /// in FILE and in DIR is refused, as it is twice in FILE.
+    #[arg(long, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
 }
 
 /// Manifests and one policy of them.

@@ -77,7 +77,7 @@ pub fn policies(documents: &Documents) -> Result<Vec<Policy>, ManifestError> {
 
 /// The one policy that `args` mean.
 pub fn one_policy(args: &PolicyArgs) -> Result<Policy, ManifestError> {
-    let documents = load(&args.manifests.files)?;
+    let documents = load(&args.manifests)?;
     let document = choose(&documents, args.policy.as_deref())?;
     let mut problems = Vec::new();
     let policy = policy(document, &documents, &mut problems);
@@ -86,7 +86,7 @@ pub fn one_policy(args: &PolicyArgs) -> Result<Policy, ManifestError> {
 
 /// The policies that `args` mean, for verbs that only read the archive: sources need not be reachable or even complete.
 pub fn archives(args: &PolicyArgs) -> Result<Vec<Archive>, ManifestError> {
-    let documents = load(&args.manifests.files)?;
+    let documents = load(&args.manifests)?;
     let chosen: Vec<_> = match &args.policy {
         Some(_) => vec![choose(&documents, args.policy.as_deref())?],
         None if documents.policies.is_empty() => return Err(no_policy()),
@@ -99,7 +99,7 @@ pub fn archives(args: &PolicyArgs) -> Result<Vec<Archive>, ManifestError> {
 
 /// The one policy's archive that `args` mean.
 pub fn one_archive(args: &PolicyArgs) -> Result<Archive, ManifestError> {
-    let documents = load(&args.manifests.files)?;
+    let documents = load(&args.manifests)?;
     let document = choose(&documents, args.policy.as_deref())?;
     let mut problems = Vec::new();
     let archive = archive_of(document, &documents, &mut problems);

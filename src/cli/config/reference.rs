@@ -30,7 +30,7 @@ impl<'a, T> Resolver<'a, T> {
             let there: Vec<&str> = self.documents.secrets.keys().map(String::as_str).collect();
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             let message = format!(
-                "there is no Secret {name:?} in the files given (there: {there}): add it, or give its file by another -f"
+                "there is no Secret {name:?} in what was given (there: {there}): add it, give its file by another -f, or its folder by --secrets"
             );
             self.refuse(field, &message);
         }

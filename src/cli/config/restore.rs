@@ -67,7 +67,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 impl Restore {
     /// Reads manifests and arguments.
     pub fn new(args: &RestoreArgs, environment: Environment<'_>) -> Result<Self, ManifestError> {
-        let documents = load(&args.policy.manifests.files)?;
+        let documents = load(&args.policy.manifests)?;
         let restore = if args.to_time.is_some() || args.to_gtid.is_some() || args.to_position.is_some() || args.latest {
             from_arguments(args, &documents, environment)
         } else {

@@ -1,9 +1,11 @@
 //! Manifest files → typed documents. Everything that is wrong is reported at once, each with document, line and field.
 
+mod secrets;
 mod strict;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,8 @@ use serde_yaml::Value;
 use snafu::{ResultExt, Snafu};
 
 use crate::api::{self, BackupPolicy, FullBackup, RestoreRequest};
+use crate::cli::args::ManifestArgs;
+use secrets::Mounted;
 
 /// All documents of the files given.
 #[derive(Debug, Default)]
@@ -133,19 +137,50 @@ impl<T> Document<T> {
     }
 }
 
-/// Reads and parses files; `-` is standard input.
-pub fn load(paths: &[PathBuf]) -> Result<Documents, ManifestError> {
+/// Reads and parses files and the folder of Secrets; `-` is standard input.
+pub fn load(args: &ManifestArgs) -> Result<Documents, ManifestError> {
+    let Sources { texts, secrets } = gather(args)?;
     let mut reader = Reader::default();
-    for path in paths {
+    for (path, text) in texts {
+        reader.read(path, &text);
+    }
+    for Mounted { origin, name, data } in secrets {
+        reader.insert(origin, name, data);
+    }
+    reader.finish()
+}
+
+/// A number that changes with anything [`load`] would read; none where it cannot be read.
+pub fn fingerprint(args: &ManifestArgs) -> Option<u64> {
+    let Sources { texts, secrets } = gather(args).ok()?;
+    let mut hasher = DefaultHasher::new();
+    texts.hash(&mut hasher);
+    for Mounted { name, data, .. } in &secrets {
+        name.hash(&mut hasher);
+        data.iter().for_each(|(key, value)| (key, value.expose_secret()).hash(&mut hasher));
+    }
+    Some(hasher.finish())
+}
+
+/// What was given, before it is parsed.
+struct Sources<'a> {
+    texts: Vec<(&'a Path, String)>,
+    secrets: Vec<Mounted>,
+}
+
+fn gather(args: &ManifestArgs) -> Result<Sources<'_>, ManifestError> {
+    let mut texts = Vec::new();
+    for path in &args.files {
         let mut text = String::new();
         if path == Path::new("-") {
             std::io::stdin().read_to_string(&mut text).context(ReadFileSnafu { path })?;
         } else {
             text = std::fs::read_to_string(path).context(ReadFileSnafu { path })?;
         }
-        reader.read(path, &text);
+        texts.push((path.as_path(), text));
     }
-    reader.finish()
+    let secrets = args.secrets.as_deref().map_or(Ok(Vec::new()), secrets::read)?;
+    Ok(Sources { texts, secrets })
 }
 
 /// Parses the text of one file.
@@ -306,12 +341,15 @@ impl Reader {
         }
         // As in Kubernetes, stringData wins over data.
         data.extend(secret.string_data.into_iter().flatten().map(|(key, value)| (key, SecretString::from(value))));
+        self.insert(origin, secret.metadata.name.unwrap_or_default(), data);
+    }
+
+    fn insert(&mut self, origin: Origin, name: String, data: BTreeMap<String, SecretString>) {
         for (key, value) in &data {
             if matches!(key.as_str(), "username" | "password") && value.expose_secret().ends_with('\n') {
                 tracing::warn!(document = %origin, key, "the value ends with a line break; it is taken as part of it");
             }
         }
-        let name = secret.metadata.name.unwrap_or_default();
         if self.documents.secrets.insert(name, SecretData(data)).is_some() {
             self.twice(origin);
         }

@@ -103,3 +103,27 @@ fn documents_of_other_programs_are_let_pass() {
     let other = format!("---\n# a comment\napiVersion: v1\nkind: Namespace\nmetadata: {{name: x}}\n---\n{POLICY}---\n");
     assert_eq!(parse(Path::new("all.yaml"), &other).unwrap().policies.len(), 1);
 }
+
+#[test]
+fn mounted_secrets_count_like_documents_and_one_of_the_same_name_in_a_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policy.yaml");
+    let (policy, _) = POLICY.split_once("---").unwrap();
+    std::fs::write(&file, policy).unwrap();
+    let secrets = dir.path().join("secrets");
+    std::fs::create_dir_all(secrets.join("login")).unwrap();
+    std::fs::write(secrets.join("login/password"), "hunter2").unwrap();
+    let args = ManifestArgs { files: vec![file.clone()], secrets: Some(secrets.clone()) };
+    let documents = load(&args).unwrap();
+    assert_eq!(documents.secrets["login"].get("password").unwrap().expose_secret(), "hunter2");
+
+    let before = fingerprint(&args).unwrap();
+    assert_eq!(fingerprint(&args), Some(before));
+    std::fs::write(secrets.join("login/password"), "hunter3").unwrap();
+    assert_ne!(fingerprint(&args), Some(before), "a rotated password is not noticed");
+
+    std::fs::write(&file, POLICY).unwrap();
+    let error = load(&args).unwrap_err().to_string();
+    assert!(error.contains("Secret/login: metadata.name: there are two documents"), "{error}");
+    assert!(!error.contains("hunter"), "{error}");
+}

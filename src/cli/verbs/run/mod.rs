@@ -24,7 +24,7 @@ const HEALTHY: Duration = Duration::from_secs(120);
 
 /// Runs every policy of the manifests until `shutdown`.
 pub async fn run(args: RunArgs, trace_id: &str, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let documents = manifests::load(&args.manifests.files)?;
+    let documents = manifests::load(&args.manifests)?;
     let policies = config::policies(&documents)?;
     let mut tasks = JoinSet::new();
     for policy in policies {
