@@ -14,6 +14,13 @@ pub fn resolve<T>(resolver: &mut Resolver<'_, T>, field: &str, spec: &StorageSpe
                 resolver.refuse(&format!("{field}.fs.path"), "name a folder");
                 return None;
             }
+            if let Some(claim) = &fs.claim_name {
+                tracing::debug!(
+                    field,
+                    claim,
+                    "fs.claimName has a meaning in a cluster only: the folder is used as it is"
+                );
+            }
             Some(StoreConfig::Fs { root: PathBuf::from(&fs.path) })
         }
         StorageSpec { s3: Some(s3), fs: None, gcs: None, azblob: None } => resolve_s3(resolver, field, s3),
