@@ -123,10 +123,10 @@ impl Pump {
                             caught_up = true;
                             self.downstream.hurry.set(false);
                             let nothing_waits = !self.cutter.can_seal() && self.sealed == self.downstream.durable.borrow().segments;
-                            self.status.update(|s| {
-                                s.caught_up = true;
-                                s.store_failing &= !nothing_waits;
-                            });
+                            if nothing_waits {
+                                self.status.store_works();
+                            }
+                            self.status.update(|s| s.caught_up = true);
                             continue;
                         }
                     }

@@ -1,5 +1,6 @@
 //! Sessions: connect, find the place, read until the connection or the store gives out, begin again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -57,6 +58,14 @@ pub(super) async fn run(
         cancel,
         status,
     };
+    stream.status.update(|s| s.stopped = None);
+    let done = sessions(&stream).await;
+    // What ended it is returned; what was survived has passed.
+    stream.status.update(|s| s.last_error = None);
+    done
+}
+
+async fn sessions(stream: &Stream) -> Result<(), Error> {
     let mut wait = RETRY_FIRST;
     let mut damage = Damage::default();
     let mut worked = false;
@@ -75,13 +84,14 @@ pub(super) async fn run(
                 let refused = worked && error.is_store_refusal();
                 let goes_on = error.is_transient() || read_again || refused;
                 stream.status.update(|s| {
-                    s.last_error = Some(error.to_string());
                     s.store_failing |= error.code() == "store";
                     s.stopped = (!goes_on).then(|| error.code());
                 });
                 if !goes_on {
                     return Err(error);
                 }
+                let error = Arc::new(error);
+                stream.status.update(|s| s.last_error = Some(Arc::clone(&error)));
                 match (read_again, refused) {
                     (true, _) => tracing::error!(%error, "damaged data came from the source; reading it again"),
                     (_, true) => {
@@ -143,7 +153,11 @@ impl Stream {
             return Ok(Ended::Cancelled);
         };
         tracing::info!(position = %start, "streaming");
-        self.status.update(|s| s.connected = true);
+        self.status.update(|s| {
+            s.connected = true;
+            // A store's error stays until the store takes something.
+            s.last_error = s.last_error.take().filter(|_| s.store_failing);
+        });
 
         let (cuts, raw) = mpsc::channel(RAW_QUEUE);
         let (objects, encoded) = mpsc::channel(1);

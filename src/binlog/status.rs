@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
+use super::Error;
 use crate::model::{BinlogPosition, CommitTime, GtidSet};
 
 /// What a running stream says of itself. The engine writes it, `status` and the pod's HTTP endpoint read it.
@@ -47,12 +48,17 @@ pub struct StreamReading {
     pub store_failing: bool,
     /// Why the stream ended, by [`super::Error::code`], where waiting does not mend it.
     pub stopped: Option<&'static str>,
-    /// The last error, in words.
-    pub last_error: Option<String>,
+    /// The last error; none once the stream works again.
+    #[serde(serialize_with = "in_words")]
+    pub last_error: Option<Arc<Error>>,
     /// Errors met and survived since the start, by [`super::Error::code`].
     pub errors: BTreeMap<&'static str, u64>,
     /// Time from commit to durable, of the transactions committed since the stream started.
     pub rpo: RpoHistogram,
+}
+
+fn in_words<S: Serializer>(error: &Option<Arc<Error>>, serializer: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
 impl StreamReading {
@@ -112,6 +118,14 @@ impl StreamStatus {
         self.0.send_modify(change);
     }
 
+    /// Notes that the store takes writes (again), or that nothing waits for it.
+    pub(super) fn store_works(&self) {
+        self.update(|s| {
+            s.store_failing = false;
+            s.last_error = None;
+        });
+    }
+
     pub(super) fn count_error(&self, code: &'static str) {
         self.update(|s| *s.errors.entry(code).or_default() += 1);
     }
@@ -124,11 +138,12 @@ const BUCKETS: usize = 120;
 pub struct RpoHistogram {
     counts: Box<[u64; BUCKETS]>,
     max_us: u64,
+    sum_us: u64,
 }
 
 impl Default for RpoHistogram {
     fn default() -> Self {
-        Self { counts: Box::new([0; BUCKETS]), max_us: 0 }
+        Self { counts: Box::new([0; BUCKETS]), max_us: 0, sum_us: 0 }
     }
 }
 
@@ -136,6 +151,7 @@ impl RpoHistogram {
     /// Adds `count` transactions that became durable `micros` after their commit.
     pub fn record(&mut self, micros: u64, count: u64) {
         self.max_us = self.max_us.max(micros);
+        self.sum_us = self.sum_us.saturating_add(micros.saturating_mul(count));
         let index = (0..BUCKETS).find(|&i| Self::upper_us(i) >= micros).unwrap_or(BUCKETS - 1);
         if let Some(bucket) = self.counts.get_mut(index) {
             *bucket = bucket.saturating_add(count);
@@ -165,6 +181,18 @@ impl RpoHistogram {
     /// The longest time seen, in microseconds.
     pub fn max_us(&self) -> u64 {
         self.max_us
+    }
+
+    /// All times together, in microseconds.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
+    }
+
+    /// Transactions that surely took no longer than this; such as took up to an eighth less may be left out. What took 20 minutes or more
+    /// is never in it.
+    pub fn within_us(&self, micros: u64) -> u64 {
+        let longest = BUCKETS - 1;
+        (0..longest).zip(self.counts.iter()).filter(|(i, _)| Self::upper_us(*i) <= micros).map(|(_, count)| count).sum()
     }
 
     fn upper_us(index: usize) -> u64 {
@@ -199,7 +227,13 @@ mod tests {
             let got = histogram.quantile_us(q).unwrap() as f64;
             assert!((truth..=truth * 1.13).contains(&got), "{q}: {got} is not {truth}");
         }
-        assert_eq!(histogram.max_us(), 1_000_000);
+        assert_eq!((histogram.max_us(), histogram.sum_us()), (1_000_000, 500_500_000));
+        for limit in [10_000, 100_000, 500_000, 2_000_000] {
+            let (within, truth) = (histogram.within_us(limit) as f64, (limit / 1000).min(1000) as f64);
+            assert!((truth * 0.87..=truth).contains(&within), "{limit}: {within} is not {truth}");
+        }
+        histogram.record(u64::MAX, 1);
+        assert_eq!(histogram.within_us(u64::MAX), 1000);
     }
 
     #[test]

@@ -191,7 +191,7 @@ where
                 if wait > RETRY_FIRST {
                     tracing::info!("the store takes writes again");
                 }
-                context.status.update(|s| s.store_failing = false);
+                context.status.store_works();
                 return Ok(value);
             }
             Err(source) => Error::Archive { doing, source: Box::new(source) },
@@ -200,9 +200,10 @@ where
         if !error.is_transient() || context.cancel.is_cancelled() {
             return Err(error);
         }
+        let error = Arc::new(error);
         context.status.update(|s| {
             s.store_failing = true;
-            s.last_error = Some(error.to_string());
+            s.last_error = Some(Arc::clone(&error));
         });
         tracing::warn!(%error, retry_in_ms = wait.as_millis() as u64, "the store failed; the source keeps its files meanwhile");
         tokio::select! {

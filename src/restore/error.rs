@@ -60,6 +60,8 @@ pub enum RestoreError {
         address: String,
         /// What stands in the way, with the way out.
         problems: Vec<String>,
+        /// Whether one of them is that it holds schemas already.
+        occupied: bool,
     },
     /// Another restore was begun on the target.
     #[snafu(display(

@@ -111,9 +111,12 @@ async fn begin(
     address: &str,
     options: &RestoreOptions,
 ) -> Result<State, RestoreError> {
-    let problems = TargetFacts::read(session).await?.problems(plan, options.allow_non_empty);
+    let facts = TargetFacts::read(session).await?;
+    let problems = facts.problems(plan, options.allow_non_empty);
     if !problems.is_empty() {
-        return Err(RestoreError::Preflight { address: address.to_owned(), problems });
+        let same_flavor = facts.version.is_none_or(|version| version.flavor == plan.flavor);
+        let occupied = same_flavor && !options.allow_non_empty && !facts.schemas.is_empty();
+        return Err(RestoreError::Preflight { address: address.to_owned(), problems, occupied });
     }
     let saved = settings::save(session).await?;
     let state = State {

@@ -78,7 +78,50 @@ pub enum StoreError {
     },
 }
 
+/// What keeps a store from working, in one word: for those who tell people and alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It did not answer, or failed on its side.
+    Unreachable,
+    /// It refused the credentials, or they may not do this.
+    Denied,
+    /// The bucket, container or folder is not there.
+    NoBucket,
+    /// It has no room.
+    Full,
+    /// It is mounted read-only.
+    ReadOnly,
+    /// The object is not there.
+    NoObject,
+    /// It cannot be used as it is configured.
+    Unfit,
+}
+
 impl StoreError {
+    /// What is wrong.
+    pub fn trouble(&self) -> Trouble {
+        let Some(e) = self.cause() else { return Trouble::Unfit };
+        let absent = if matches!(self, StoreError::Read { .. }) { Trouble::NoObject } else { Trouble::NoBucket };
+        if let Some(io) = io_cause(e) {
+            return match io.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::Full,
+                io::ErrorKind::PermissionDenied => Trouble::Denied,
+                io::ErrorKind::ReadOnlyFilesystem => Trouble::ReadOnly,
+                io::ErrorKind::NotFound => absent,
+                _ if self.is_transient() => Trouble::Unreachable,
+                _ => Trouble::Unfit,
+            };
+        }
+        match e.kind() {
+            _ if no_bucket(e) => Trouble::NoBucket,
+            _ if bad_credentials(e) => Trouble::Denied,
+            ErrorKind::PermissionDenied => Trouble::Denied,
+            ErrorKind::NotFound => absent,
+            ErrorKind::ConfigInvalid | ErrorKind::Unsupported => Trouble::Unfit,
+            _ => Trouble::Unreachable,
+        }
+    }
+
     /// Whether the same call may succeed later without anybody changing the configuration.
     pub fn is_transient(&self) -> bool {
         self.cause().is_some_and(|e| match io_cause(e) {

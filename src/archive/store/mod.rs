@@ -19,8 +19,8 @@ use snafu::ResultExt;
 use tokio::task::{JoinError, spawn_blocking};
 
 pub use config::{AzblobConfig, GcsConfig, S3Config, StoreConfig};
-pub use error::StoreError;
 use error::{DeleteSnafu, ListSnafu, ReadSnafu, WriteSnafu};
+pub use error::{StoreError, Trouble};
 use fs::Folder;
 pub use writer::StoreWriter;
 

@@ -44,7 +44,7 @@ pub async fn verify(
     let mut tables = description::read(store, manifest).await?.tables;
     tables.retain(|table| table.kind.has_rows());
     tables.sort_by_key(|table| std::cmp::Reverse(raw_bytes(table)));
-    progress.begin("proof", total(tables.iter().map(raw_bytes)));
+    progress.begin("checksums", total(tables.iter().map(raw_bytes)));
     let verified = Verified { tables: tables.len() as u64, rows: total(tables.iter().map(|table| table.rows)) };
     let mut queue = VecDeque::new();
     for table in tables.into_iter().map(Arc::new) {

@@ -312,7 +312,7 @@ fn a_store_that_turns_a_running_stream_away_is_named_and_the_stream_goes_on_once
         server.sql("INSERT INTO d.t (b) VALUES ('while the store refuses us'); FLUSH BINARY LOGS");
         server.sql("INSERT INTO d.t (b) VALUES ('and in the next file')");
         streaming.wait("the refusal to be told", |s| {
-            s.store_failing && s.last_error.as_ref().is_some_and(|error| error.contains(names))
+            s.store_failing && s.last_error.as_ref().is_some_and(|error| error.to_string().contains(names))
         });
     };
     let goes_on = || {
@@ -360,7 +360,7 @@ fn a_full_store_is_told_and_the_stream_goes_on_once_there_is_room() {
         server.sql("INSERT INTO d.t (b) VALUES (REPEAT('x', 900000))");
     }
     let reading = streaming.wait("the full store to be told", |s| s.store_failing);
-    assert!(reading.last_error.as_ref().unwrap().contains("No space left"), "{reading:?}");
+    assert!(reading.last_error.as_ref().unwrap().to_string().contains("No space left"), "{reading:?}");
     mount(&["mount", "-o", "remount,size=40m"]);
     streaming.caught_up(&server);
     assert!(!streaming.wait("recovery", |s| !s.store_failing).store_failing);
