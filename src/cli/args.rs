@@ -51,15 +51,21 @@ startingDeadlineSeconds; restarts a stream that fails, with growing pauses. SIGT
     #[command(after_help = "\
 Examples:
   tidemark backup -f policy.yaml
-  tidemark backup -f policies.yaml --policy orders -o json")]
+  tidemark backup -f policies.yaml --policy orders -o json
+  tidemark backup -f policy.yaml --secrets secrets/ --report-listen 0.0.0.0:8080 --outcome /dev/termination-log")]
     Backup(BackupArgs),
     /// Archive the binary log until stopped.
     #[command(after_help = "\
 Examples:
   tidemark stream -f policy.yaml
+  tidemark stream -f policy.yaml --secrets secrets/ --report-listen 0.0.0.0:8080
 
 Resumes where the archive ends; SIGTERM and SIGINT store what was read and end it. One source may be streamed by
-two processes: they can only agree.")]
+two processes: they can only agree.
+
+With --report-listen it does not end when something fails, as in a pod that should say what is wrong: it reports the
+error (/status, /metrics; /readyz turns 503), tries again with growing pauses, and at once when FILE or DIR change, so
+that rotated credentials need no restart.")]
     Stream(StreamArgs),
     /// Show what can be restored: windows, fulls, gaps, lag.
     #[command(after_help = "\
@@ -86,7 +92,7 @@ password) or from TIDEMARK_TARGET_USERNAME (root when unset) and TIDEMARK_TARGET
 
 The base is sent to the server; the log it fetches itself, as a replica, from this process: on loopback unless --serve-listen
 says where. A restore that was interrupted goes on where it stopped when it is started again.")]
-    Restore(RestoreArgs),
+    Restore(Box<RestoreArgs>),
     /// Offer the archive as a replication source: any replica can follow it.
     #[command(after_help = "\
 Examples:
@@ -135,6 +141,23 @@ pub struct PolicyArgs {
     pub policy: Option<String>,
 }
 
+/// What a verb says of itself while it runs.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Report over HTTP: /healthz (the process lives), /readyz (it works), /status (JSON), /metrics (OpenMetrics). Not encrypted, no
+    /// login: for a cluster's network. No credential and no row is in it.
+    #[arg(long = "report-listen", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// How a verb says how it ended.
+#[derive(Debug, Args)]
+pub struct OutcomeArgs {
+    /// Write how it ended, well or badly, as JSON of at most 4096 bytes: for /dev/termination-log.
+    #[arg(long = "outcome", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
 /// `tidemark run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -155,6 +178,12 @@ pub struct BackupArgs {
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,
+    /// What it says of itself.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How it says how it ended.
+    #[command(flatten)]
+    pub outcome: OutcomeArgs,
 }
 
 /// `tidemark stream`.
@@ -163,6 +192,9 @@ pub struct StreamArgs {
     /// Manifests and policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// What it says of itself.
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
 /// `tidemark status`.
@@ -234,6 +266,12 @@ pub struct RestoreArgs {
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,
+    /// What it says of itself.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How it says how it ended.
+    #[command(flatten)]
+    pub outcome: OutcomeArgs,
 }
 
 /// `tidemark serve`.

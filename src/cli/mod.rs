@@ -13,8 +13,11 @@ mod logging;
 pub mod manifests;
 mod output;
 mod progress;
+mod reason;
+mod report;
 mod shutdown;
 mod source;
+mod supervise;
 mod verbs;
 
 use std::process::ExitCode;
@@ -68,6 +71,6 @@ async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
         Verb::Operator(args) => verbs::operator::run(args, shutdown).await,
         Verb::Crd => verbs::crd::run(),
         Verb::Status(args) => verbs::status::run(args).await,
-        Verb::Restore(args) => verbs::restore::run(args, trace_id, shutdown).await,
+        Verb::Restore(args) => verbs::restore::run(*args, trace_id, shutdown).await,
     }
 }

@@ -3,12 +3,14 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::report::{FullOutcome, Outcome};
 use crate::archive::manifest::{Content, FullManifest};
 use crate::archive::{ArchiveError, identity};
 use crate::backup::logical::{self, LogicalConfig};
 use crate::cli::args::{BackupArgs, Output};
 use crate::cli::config::{self, Policy};
 use crate::cli::progress::{Display, bytes, duration};
+use crate::cli::report::{self, WorkSubject, outcome};
 use crate::cli::{engine, output, source};
 use crate::model::{Progress, total};
 
@@ -34,14 +36,37 @@ pub struct Report {
     warnings: Vec<String>,
 }
 
-/// Takes one full backup and prints what it is.
+/// Takes one full backup, prints what it is, and says how that ended.
 pub async fn run(args: BackupArgs, trace_id: &str, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut outcome = Outcome::default();
+    let done = one(&args, trace_id, shutdown, &mut outcome).await;
+    if let Some(file) = &args.outcome.file {
+        outcome::write(file, outcome, done.as_ref().err());
+    }
+    done
+}
+
+async fn one(
+    args: &BackupArgs,
+    trace_id: &str,
+    shutdown: CancellationToken,
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
     let policy = config::one_policy(&args.policy)?;
     let progress = Progress::default();
+    progress.begin("connecting", 0);
+    let _server = match args.report.listen {
+        Some(listen) => {
+            let subject = WorkSubject::new("backup", &policy.name, progress.clone());
+            Some(report::serve(listen, subject, &shutdown).await?)
+        }
+        None => None,
+    };
     let display = Display::start(progress.clone(), args.output == Output::Human);
     let report = take(&policy, args.threads, trace_id, shutdown, progress).await;
     drop(display);
     let report = report?;
+    outcome.full = Some(report.outcome());
     match args.output {
         Output::Json => output::json(&report),
         Output::Human => {
@@ -90,7 +115,7 @@ pub async fn take(
         ..defaults
     };
     let full = logical::run(&config, &endpoint, &store, progress, cancel).await?;
-    let report = report(policy, &full, begun.elapsed().as_secs_f64());
+    let report = describe(policy, &full, begun.elapsed().as_secs_f64());
     tracing::info!(
         policy = policy.name,
         full = report.id,
@@ -106,7 +131,22 @@ pub async fn take(
     Ok(report)
 }
 
-fn report(policy: &Policy, full: &FullManifest, seconds: f64) -> Report {
+impl Report {
+    fn outcome(&self) -> FullOutcome {
+        FullOutcome {
+            id: self.id.clone(),
+            consistent_at: self.consistent_at.to_string(),
+            bytes: self.bytes,
+            raw_bytes: self.raw_bytes,
+            seconds: self.seconds,
+            gtid_set: self.gtids.clone(),
+            binlog_position: self.position.clone(),
+            warnings: self.warnings.clone(),
+        }
+    }
+}
+
+fn describe(policy: &Policy, full: &FullManifest, seconds: f64) -> Report {
     let Content::Logical(content) = &full.content;
     Report {
         policy: policy.name.clone(),

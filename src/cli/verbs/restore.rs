@@ -1,6 +1,7 @@
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::report::{Outcome, RestoreOutcome};
 use crate::archive::ArchiveError;
 use crate::archive::identity;
 use crate::archive::store::Store;
@@ -8,6 +9,7 @@ use crate::cli::args::{Output, RestoreArgs};
 use crate::cli::config::{self, Restore};
 use crate::cli::manifests::ManifestError;
 use crate::cli::progress::{Display, duration};
+use crate::cli::report::{self, WorkSubject, outcome, plan_status};
 use crate::cli::{engine, output};
 use crate::model::{Flavor, GtidSet, Progress};
 use crate::mysql::endpoint::Endpoint;
@@ -25,9 +27,30 @@ struct Report<'a> {
     trace_id: &'a str,
 }
 
-/// Plans a restore, shows the plan, and carries it out unless it is a dry run.
+/// Plans a restore, shows the plan, carries it out unless it is a dry run, and says how that ended.
 pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let wanted = Restore::new(&args, &|name| std::env::var(name).ok())?;
+    let mut outcome = Outcome::default();
+    let done = one(&args, trace_id, shutdown, &mut outcome).await;
+    if let Some(file) = &args.outcome.file {
+        outcome::write(file, outcome, done.as_ref().err());
+    }
+    done
+}
+
+async fn one(
+    args: &RestoreArgs,
+    trace_id: &str,
+    shutdown: CancellationToken,
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
+    let wanted = Restore::new(args, &|name| std::env::var(name).ok())?;
+    let progress = Progress::default();
+    progress.begin("planning", 0);
+    let subject = WorkSubject::new("restore", &wanted.archive.name, progress.clone());
+    let _server = match args.report.listen {
+        Some(listen) => Some(report::serve(listen, subject.clone(), &shutdown).await?),
+        None => None,
+    };
     let store = engine::store(&wanted.archive.store)?;
     let request = request(&wanted, &store).await?;
     let unfinished = match (&wanted.into, wanted.flags.dry_run) {
@@ -39,6 +62,8 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
         Some(plan) => plan,
         None => restore::plan(&store, &request, Throughput::default()).await?,
     };
+    outcome.plan = Some(plan_status(&plan));
+    subject.planned(plan_status(&plan));
     let report =
         |result| Report { policy: &wanted.archive.name, dry_run: wanted.flags.dry_run, plan: &plan, result, trace_id };
     let human = args.output == Output::Human;
@@ -59,7 +84,6 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
         options.base.connections = usize::from(threads);
         options.workers = threads.into();
     }
-    let progress = Progress::default();
     let display = Display::start(progress.clone(), human);
     tracing::info!(
         policy = wanted.archive.name,
@@ -71,6 +95,12 @@ pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken)
     let done = restore::run(&plan, &store, target, &options, &progress, &shutdown).await;
     drop(display);
     let done = done.map_err(|error| explain(error, &wanted, target))?;
+    outcome.restore = Some(RestoreOutcome {
+        restored_to: done.restored_to.map(|time| time.timestamp().to_string()),
+        executed: done.executed.clone(),
+        rto_seconds: done.rto_seconds,
+        warnings: done.warnings.clone(),
+    });
     for warning in &done.warnings {
         tracing::warn!("{warning}");
     }

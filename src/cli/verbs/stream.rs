@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -5,10 +7,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::binlog::{self, Acknowledge, StreamConfig, StreamReading, StreamStatus};
+use crate::binlog::{self, Acknowledge, StreamConfig, StreamReading};
 use crate::cli::args::StreamArgs;
 use crate::cli::config::{self, Policy};
 use crate::cli::manifests::ManifestError;
+use crate::cli::report::{self, StreamSubject};
+use crate::cli::supervise::{StreamWatch, Supply, supervise};
 use crate::cli::{engine, exit, source};
 use crate::model::CommitTime;
 use crate::mysql::sql;
@@ -18,17 +22,47 @@ const FIRST_CONTACT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Archives one policy's binary log until `shutdown`.
+/// Archives one policy's binary log until `shutdown`. One that reports does so whatever fails, and tries again; others end.
 pub async fn run(args: StreamArgs, trace_id: &str, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let policy = config::one_policy(&args.policy)?;
-    if policy.binlog.is_none() {
-        let message = format!("policy {}: spec.binlog.enabled is false: there is nothing to stream", policy.name);
-        return Err(ManifestError::Choice { message }.into());
+    let watch = StreamWatch::default();
+    if let Some(listen) = args.report.listen {
+        return reporting(args, listen, trace_id, shutdown, watch).await;
     }
+    let policy = config::one_policy(&args.policy)?;
+    check_enabled(&policy)?;
     if !first_contact(&policy, &shutdown).await? {
         return Ok(());
     }
-    stream(&policy, trace_id, shutdown, StreamStatus::default()).await
+    stream(&policy, trace_id, shutdown, &watch).await
+}
+
+async fn reporting(
+    args: StreamArgs,
+    listen: SocketAddr,
+    trace_id: &str,
+    shutdown: CancellationToken,
+    watch: StreamWatch,
+) -> anyhow::Result<()> {
+    if args.policy.manifests.files.iter().any(|file| file == Path::new("-")) {
+        let message = "-f -: with --report-listen manifests are read again while the stream runs, and standard input can be read once: \
+                       name a file"
+            .to_owned();
+        return Err(ManifestError::Choice { message }.into());
+    }
+    let subject = StreamSubject::new(watch.clone(), args.policy.policy.clone());
+    let _archive = subject.read_archive(shutdown.clone());
+    let _server = report::serve(listen, subject, &shutdown).await?;
+    supervise(Supply::Files(args.policy), trace_id, shutdown, watch).await;
+    Ok(())
+}
+
+/// Refuses a policy that wants no stream.
+pub fn check_enabled(policy: &Policy) -> Result<(), ManifestError> {
+    if policy.binlog.is_some() {
+        return Ok(());
+    }
+    let message = format!("policy {}: spec.binlog.enabled is false: there is nothing to stream", policy.name);
+    Err(ManifestError::Choice { message })
 }
 
 /// Waits for a source that is only just starting, but not for one that is not where the policy says. False once shut down.
@@ -55,11 +89,12 @@ pub async fn stream(
     policy: &Policy,
     trace_id: &str,
     cancel: CancellationToken,
-    status: StreamStatus,
+    watch: &StreamWatch,
 ) -> anyhow::Result<()> {
     let Some(wanted) = policy.binlog else { return Ok(()) };
     let (mut endpoint, info) = source::choose(policy).await?;
     let store = engine::store(&policy.store)?;
+    let status = &watch.status;
     tracing::info!(
         policy = policy.name,
         source = endpoint.address(),
@@ -76,15 +111,16 @@ pub async fn stream(
         trace_id: trace_id.to_owned(),
         ..StreamConfig::default()
     };
-    let reporter = tokio::spawn(report(policy.name.clone(), status.clone()).in_current_span());
+    let reporter = tokio::spawn(tell(policy.name.clone(), watch.clone()).in_current_span());
     let done = loop {
+        watch.reads(endpoint.address());
         let attempt = cancel.child_token();
         let streaming =
             binlog::stream(config.clone(), endpoint.clone(), store.clone(), attempt.clone(), status.clone());
         tokio::pin!(streaming);
         let next = tokio::select! {
             done = &mut streaming => break done,
-            next = source::successor(policy, &endpoint, &status) => next,
+            next = source::successor(policy, &endpoint, status) => next,
         };
         tracing::warn!(
             policy = policy.name,
@@ -104,7 +140,8 @@ pub async fn stream(
 }
 
 /// Logs changes at once and figures every few seconds.
-async fn report(policy: String, status: StreamStatus) {
+async fn tell(policy: String, watch: StreamWatch) {
+    let status = &watch.status;
     let mut changes = status.subscribe();
     let mut ticks = tokio::time::interval(LINE_INTERVAL);
     ticks.tick().await;
@@ -117,6 +154,9 @@ async fn report(policy: String, status: StreamStatus) {
                     return;
                 }
                 let now = changes.borrow_and_update().clone();
+                if now.connected {
+                    watch.works();
+                }
                 differences(&policy, &known, &now);
                 known = now;
                 // The engine changes its figures with every event; people need to know within a blink only.
