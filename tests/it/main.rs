@@ -15,6 +15,7 @@ mod json;
 mod lab;
 mod memory;
 mod moments;
+mod pods;
 mod privileges;
 mod processes;
 mod ranges;
