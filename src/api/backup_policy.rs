@@ -18,11 +18,22 @@ use super::{BackupPolicyStatus, Size, SourceSpec, Span, StorageSpec};
     status = "BackupPolicyStatus",
     derive = "PartialEq",
     doc = "Protects one MySQL or MariaDB server: full backups by schedule, every binary-log byte archived within about a second.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Recoverable to", type_ = "date", json_path = ".status.latestRestorableTime"),
-    printcolumn(name = "Lag", type_ = "string", json_path = ".status.lag"),
+    validation = Rule::new("self.metadata.name.size() <= 44 && !self.metadata.name.contains('.')").message(
+        "the name is part of the names of its pods and backups: write at most 44 letters, digits and hyphens"
+    ),
     printcolumn(name = "Last full", type_ = "date", json_path = ".status.lastFullTime"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Recoverable from", type_ = "date", json_path = ".status.firstRecoverabilityPoint"),
+    printcolumn(name = "Until", type_ = "date", json_path = ".status.latestRestorableTime"),
+    printcolumn(name = "Lag", type_ = "string", json_path = ".status.lag"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1
+    ),
+    printcolumn(name = "Next full", type_ = "string", json_path = ".status.nextScheduleTime", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupPolicySpec {
@@ -41,6 +52,7 @@ pub struct BackupPolicySpec {
     pub storage: StorageSpec,
     /// Further stores that receive everything the first one holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     pub copies: Vec<CopySpec>,
     /// How long fulls and binlogs are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,11 +77,12 @@ pub struct BackupPolicySpec {
 }
 
 /// When full backups are taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.cron.matches(r'^\\s*(@[a-z]+|\\S+(\\s+\\S+){4})\\s*$')", "write five fields: minute, hour, day of month, month, day of week, for example 30 2 * * *"))]
 pub struct ScheduleSpec {
     /// Five fields as in crontab (minute, hour, day of month, month, day of week with 0 or 7 = Sunday), or `@daily` and its kin.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 200))]
     pub cron: String,
     /// Name of the IANA time zone the fields are read in, for example `Europe/Berlin`.
     #[serde(default = "default_time_zone")]

@@ -17,10 +17,14 @@ use super::{Method, ObjectRef, Phase, ProgressStatus};
     status = "FullBackupStatus",
     derive = "PartialEq",
     doc = "One full backup. The archive is the truth; this object is its projection.",
+    validation = Rule::new("self.metadata.name.size() <= 63").message(
+        "the name is also that of its Job: write at most 63 characters"
+    ),
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policyRef.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Complete\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = ("self == oldSelf", "a FullBackup is one piece of work: make another one instead of changing it"))]

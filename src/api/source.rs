@@ -19,17 +19,19 @@ pub enum FlavorChoice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("[has(self.host), has(self.hosts), has(self.serviceRef)].filter(x, x).size() == 1", "name the server by exactly one of host, hosts and serviceRef"))]
+#[x_kube(validation = ("!has(self.host) || (self.host.matches(r'^[^/@\\s]+$') && self.host.split(':').size() != 2)", "host is a name or an address, without scheme; the port is written as port"))]
+#[x_kube(validation = ("!has(self.hosts) || self.hosts.all(host, host.matches(r'^[^/@\\s]+$') && host.split(':').size() != 2)", "hosts are names or addresses, without scheme; the port is written as port"))]
 pub struct SourceSpec {
     /// `mysql`, `mariadb`, or `auto` to ask the server. A server of another flavor than stated is refused.
     #[serde(default)]
     pub flavor: FlavorChoice,
     /// The server's name or address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
     /// The servers of one replication group, best first; the first that can be reached is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 253)))]
     pub hosts: Option<Vec<String>>,
     /// A Service in the cluster in front of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,7 +26,7 @@ pub struct BackupPolicyStatus {
     /// How far the archive is behind the source, for example `0.4s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<String>,
-    /// When the last full backup ended (RFC 3339).
+    /// The moment that the newest full backup shows (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_full_time: Option<String>,
     /// When a full was last due by schedule (RFC 3339).
@@ -78,6 +78,16 @@ pub enum Phase {
     Succeeded,
     /// Ended badly; the conditions say why.
     Failed,
+}
+
+impl Phase {
+    /// Whether it has ended: nothing changes it any more.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Phase::Succeeded | Phase::Failed => true,
+            Phase::Pending | Phase::Running => false,
+        }
+    }
 }
 
 /// Figures of a piece of work under way.

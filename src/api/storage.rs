@@ -1,5 +1,4 @@
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ObjectRef;
@@ -24,8 +23,9 @@ pub struct StorageSpec {
 }
 
 /// A bucket of an S3 store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.endpoint) || self.endpoint.startsWith('https://') || self.endpoint.startsWith('http://')", "an endpoint is an address: write https://HOST[:PORT]"))]
 pub struct S3Spec {
     /// The bucket; it must exist.
     #[schemars(length(min = 3))]
@@ -38,6 +38,7 @@ pub struct S3Spec {
     pub region: String,
     /// Address of a store other than Amazon's, for example `https://minio.example:9000`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
     pub endpoint: Option<String>,
     /// Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (and `AWS_SESSION_TOKEN`). Without it the
     /// process's own identity is used: environment, web identity token or instance metadata.
@@ -49,8 +50,9 @@ pub struct S3Spec {
 }
 
 /// A bucket of Google Cloud Storage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.endpoint) || self.endpoint.startsWith('https://') || self.endpoint.startsWith('http://')", "an endpoint is an address: write https://HOST[:PORT]"))]
 pub struct GcsSpec {
     /// The bucket; it must exist.
     #[schemars(length(min = 3))]
@@ -60,6 +62,7 @@ pub struct GcsSpec {
     pub prefix: String,
     /// Address of a store other than Google's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
     pub endpoint: Option<String>,
     /// Secret with the key `credentials.json` (a service account's key). Without it the process's own identity is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,8 +70,9 @@ pub struct GcsSpec {
 }
 
 /// A container of Azure Blob Storage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.endpoint) || self.endpoint.startsWith('https://') || self.endpoint.startsWith('http://')", "an endpoint is an address: write https://HOST[:PORT]"))]
 pub struct AzblobSpec {
     /// The container; it must exist.
     #[schemars(length(min = 3))]
@@ -81,6 +85,7 @@ pub struct AzblobSpec {
     pub account: String,
     /// Address of the store; `https://<account>.blob.core.windows.net` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
     pub endpoint: Option<String>,
     /// Secret with the key `AZURE_STORAGE_ACCOUNT_KEY`. Without it the process's own identity is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,8 +93,9 @@ pub struct AzblobSpec {
 }
 
 /// A folder on a disk or a mounted volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.claimName) || self.path.startsWith('/')", "a claim is mounted at an absolute path: write for example /archive"))]
 pub struct FsSpec {
     /// The folder; relative paths start at the working directory. One archive per folder; one source per archive.
     #[schemars(length(min = 1))]
