@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
+use jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -22,6 +24,8 @@ pub const MANAGER: &str = "tidemark";
 pub struct Applier {
     client: Client,
     applied: Mutex<HashMap<String, Applied>>,
+    /// When each status was last written: figures that never rest are written now and then.
+    statuses: Mutex<HashMap<String, Timestamp>>,
 }
 
 /// What was applied, and what the API server made of it.
@@ -49,7 +53,7 @@ fn version<K: Resource>(object: &K) -> Option<Version> {
 impl Applier {
     /// Applies through `client`.
     pub fn new(client: Client) -> Self {
-        Self { client, applied: Mutex::default() }
+        Self { client, applied: Mutex::default(), statuses: Mutex::default() }
     }
 
     /// Makes `object` what it says, unless that is what `seen` (the object as the watch shows it) is already. Fails with a conflict where
@@ -96,16 +100,62 @@ impl Applier {
             "status": status,
         });
         let parameters = PatchParams::apply(MANAGER).force();
-        let doing = || format!("write the status of {} {namespace}/{name}", K::kind(&()));
-        api.patch_status(&name, &parameters, &Patch::Apply(&patch))
-            .await
-            .map(drop)
-            .with_context(|_| ApiSnafu { doing: doing() })
+        let what = format!("{} {namespace}/{name}", K::kind(&()));
+        let written = api.patch_status(&name, &parameters, &Patch::Apply(&patch)).await;
+        written.with_context(|_| ApiSnafu { doing: format!("write the status of {what}") })?;
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).insert(what, Timestamp::now());
+        Ok(())
+    }
+
+    /// How long ago this process last wrote the object's status; none: never, or the clock was set back since.
+    pub fn status_age<K>(&self, object: &K, now: Timestamp) -> Option<Duration>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let what = format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+        let written = self.statuses.lock().unwrap_or_else(PoisonError::into_inner).get(&what).copied()?;
+        Duration::try_from(now.duration_since(written)).ok()
+    }
+
+    /// Deletes an object that is no longer wanted; one that is gone already is fine. What it owns goes after it.
+    pub async fn delete<K>(&self, object: &K) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        // Not another one that has the name by now.
+        let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let deleted = api.delete(&name, &parameters).await;
+        self.forget(&K::kind(&()), &namespace, &name);
+        match deleted {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(error).context(ApiSnafu { doing: format!("delete {} {namespace}/{name}", K::kind(&())) }),
+        }
+    }
+
+    /// Creates an object unless one of that name is there. Whether it was created.
+    pub async fn create<K>(&self, object: &K) -> Result<bool, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + Debug,
+    {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&parameters, object).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+            Err(error) => Err(error).context(ApiSnafu { doing: format!("create {} {namespace}/{name}", K::kind(&())) }),
+        }
     }
 
     /// Forgets what was applied for an object that is gone.
     pub fn forget(&self, kind: &str, namespace: &str, name: &str) {
-        self.applied().remove(&format!("{kind} {namespace}/{name}"));
+        let what = format!("{kind} {namespace}/{name}");
+        self.applied().remove(&what);
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(&what);
     }
 
     fn applied(&self) -> std::sync::MutexGuard<'_, HashMap<String, Applied>> {

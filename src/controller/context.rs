@@ -10,6 +10,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 
+use super::Error;
 use super::apply::Applier;
 use super::error::text;
 use super::reports::Reports;
@@ -20,8 +21,6 @@ use crate::api::{BackupPolicy, FullBackup, RestoreRequest};
 pub struct Settings {
     /// The image of the pods it makes: its own.
     pub image: String,
-    /// The one namespace it looks after; none: all.
-    pub namespace: Option<String>,
     /// Objects of a kind that are reconciled at a time.
     pub concurrency: u16,
 }
@@ -44,7 +43,6 @@ pub struct Context {
 
 /// Objects as the watches show them: reading them costs no request. Of the kinds that others make too, only ours
 /// ([`super::names::MANAGED_BY`]).
-#[expect(missing_docs, reason = "each is what its name says")]
 pub struct Seen {
     pub policies: Store<BackupPolicy>,
     pub full_backups: Store<FullBackup>,
@@ -86,6 +84,32 @@ where
 }
 
 impl Seen {
+    /// Waits until every watch has shown all there is once.
+    pub async fn complete(&self) -> Result<(), Error> {
+        let Self { policies, full_backups, restore_requests, stateful_sets, jobs, config_maps, services, pods } = self;
+        let (listed, others) = tokio::join!(
+            async {
+                tokio::join!(
+                    policies.wait_until_ready(),
+                    full_backups.wait_until_ready(),
+                    restore_requests.wait_until_ready()
+                )
+            },
+            async {
+                tokio::join!(
+                    stateful_sets.wait_until_ready(),
+                    jobs.wait_until_ready(),
+                    config_maps.wait_until_ready(),
+                    services.wait_until_ready(),
+                    pods.wait_until_ready(),
+                )
+            },
+        );
+        let listed = listed.0.and(listed.1).and(listed.2);
+        let others = others.0.and(others.1).and(others.2).and(others.3).and(others.4);
+        listed.and(others).map_err(|_| Error::WatchEnded)
+    }
+
     /// Pods of that namespace with all these labels, newest first.
     pub fn pods_with(&self, namespace: &str, labels: &[(&str, &str)]) -> Vec<std::sync::Arc<Pod>> {
         let has = |pod: &Pod| {

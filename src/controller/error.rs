@@ -20,6 +20,14 @@ pub enum Error {
         /// Cause.
         source: serde_json::Error,
     },
+    /// A policy could not be written as its pods read it.
+    #[snafu(display("cannot write the manifest of policy {policy}"))]
+    Manifest {
+        /// Its name.
+        policy: String,
+        /// Cause.
+        source: serde_yaml::Error,
+    },
     /// The HTTP server could not begin.
     #[snafu(display("cannot listen on {address}: is the port taken?"))]
     Listen {
@@ -49,6 +57,11 @@ impl Error {
     /// Whether the object changed under our hands: the next look will see the newer one.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Error::Api { source: kube::Error::Api(status), .. } if status.code == 409)
+    }
+
+    /// Whether the API server refused the object itself: it stays refused until somebody changes something.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::Api { source: kube::Error::Api(status), .. } if matches!(status.code, 400 | 403 | 422))
     }
 
     /// Whether our account lacks a permission: the message names it.

@@ -15,12 +15,14 @@ mod conditions;
 mod context;
 mod engine_pod;
 mod error;
+mod figures;
 mod full_backup;
 mod leader;
 mod metrics;
 mod names;
 mod reports;
 mod restore_request;
+mod secrets;
 mod server;
 mod watches;
 
@@ -113,7 +115,9 @@ async fn control(
     metrics: Metrics,
     work: &CancellationToken,
 ) -> Result<(), Error> {
-    let watch = Watch::new(client.clone(), config.namespace.as_deref());
+    let reporter = Reporter { controller: "tidemark".to_owned(), instance: Some(config.identity.clone()) };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let watch = Watch::new(client.clone(), config.namespace.as_deref(), recorder.clone());
     let policies: Watched<BackupPolicy> = watch.all();
     let full_backups: Watched<FullBackup> = watch.all();
     let restore_requests: Watched<RestoreRequest> = watch.all();
@@ -129,13 +133,11 @@ async fn control(
         services: services.store(),
         pods: pods.store(),
     };
-    let reporter = Reporter { controller: "tidemark".to_owned(), instance: Some(config.identity.clone()) };
-    let settings =
-        Settings { image: config.image.clone(), namespace: config.namespace.clone(), concurrency: config.concurrency };
+    let settings = Settings { image: config.image.clone(), concurrency: config.concurrency };
     let context = Arc::new(Context {
         applier: Applier::new(client.clone()),
         reports: reports::Reports::new().map_err(|e| Error::Report { source: e })?,
-        recorder: Recorder::new(client.clone(), reporter),
+        recorder,
         seen,
         settings,
         client,
@@ -143,7 +145,7 @@ async fn control(
     let policy_controller = Controller::for_shared_stream(policies.events(), policies.store())
         .owns_shared_stream(stateful_sets.events())
         .owns_shared_stream(config_maps.events())
-        .owns_shared_stream(full_backups.events())
+        .watches_shared_stream(full_backups.events(), |full| full_backup::policy_of(&full))
         .watches_shared_stream(pods.events(), |pod| watches::by_label(&*pod, names::POLICY));
     let full_controller = Controller::for_shared_stream(full_backups.events(), full_backups.store())
         .owns_shared_stream(jobs.events())
@@ -201,6 +203,8 @@ async fn reconcile<K, F, R>(
     let once = move |object: Arc<K>, context: Arc<Context>| {
         let (look, metrics) = (Arc::clone(&look), metrics.clone());
         async move {
+            // What is not listed yet must not look as if it were not there.
+            context.seen.complete().await?;
             let begun = Instant::now();
             let done = look(object, context).await;
             metrics.looked(&K::kind(&()), begun.elapsed(), done.is_err());

@@ -19,18 +19,32 @@ pub const RESTORE_REQUEST: &str = "tidemark.dev/restore-request";
 /// Hash of the manifests a pod was started with: another one starts it anew.
 pub const MANIFEST_HASH: &str = "tidemark.dev/manifest-hash";
 
+/// On a FullBackup that a policy made: the moment it was due (RFC 3339).
+pub const DUE: &str = "tidemark.dev/due";
+/// On a FullBackup that a policy made: why.
+pub const REASON: &str = "tidemark.dev/reason";
+
 /// Longest name of an object whose pods carry it in a label or a host name.
 const NAME_MAX: usize = 63;
 
 /// `name-suffix`, shortened with a hash of `name` where it would be too long: two long names stay two.
 pub fn suffixed(name: &str, suffix: &str) -> String {
     // A StatefulSet adds `-0` and a hash to pods' names and labels.
-    let room = NAME_MAX - 12 - suffix.len() - 1;
+    joined(name, suffix, NAME_MAX - 12)
+}
+
+/// The same for an object whose name is a label of its pods as it is: a Job, or a FullBackup that has one.
+pub fn suffixed_job(name: &str, suffix: &str) -> String {
+    joined(name, suffix, NAME_MAX)
+}
+
+fn joined(name: &str, suffix: &str, chars_max: usize) -> String {
+    let room = chars_max.saturating_sub(suffix.len() + 1);
     if name.len() <= room {
         return format!("{name}-{suffix}");
     }
     let hash = format!("{:08x}", crc32fast::hash(name.as_bytes()));
-    let kept: String = name.chars().take(room - 9).collect();
+    let kept: String = name.chars().take(room.saturating_sub(9)).collect();
     format!("{}-{hash}-{suffix}", kept.trim_end_matches(['-', '.']))
 }
 
@@ -84,5 +98,8 @@ mod tests {
         assert_ne!(suffixed(&a, "stream"), suffixed(&b, "stream"));
         assert_ne!(label_value(&a), label_value(&b));
         assert_eq!(suffixed("orders", "stream"), "orders-stream");
+        assert_eq!(suffixed_job(&a[..47], "20261125-023000").len(), NAME_MAX);
+        assert!(suffixed_job(&a[..48], "20261125-023000").len() <= NAME_MAX);
+        assert_ne!(suffixed_job(&a, "1"), suffixed_job(&b, "1"));
     }
 }

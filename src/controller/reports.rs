@@ -68,6 +68,28 @@ pub fn outcome(pod: &Pod, name: &str) -> Option<(i32, Outcome)> {
     Some((ended.exit_code, outcome))
 }
 
+/// What ended the container `name` of `pod` (or the pod) from outside, before it could say anything itself.
+pub fn killed(pod: &Pod, name: &str) -> Option<(String, String)> {
+    let status = pod.status.as_ref()?;
+    if let Some(reason) = &status.reason {
+        return Some((reason.clone(), format!("its pod was ended: {}", status.message.as_deref().unwrap_or(reason))));
+    }
+    let container = status.container_statuses.as_ref()?.iter().find(|container| container.name == name)?;
+    let ended = container.state.as_ref()?.terminated.as_ref()?;
+    match ended.reason.as_deref() {
+        Some("OOMKilled") => {
+            let message = "its container was killed for want of memory: raise resources.limits.memory of the container `tidemark` in \
+                           spec.jobTemplate of the policy";
+            Some(("OOMKilled".to_owned(), message.to_owned()))
+        }
+        Some(reason) if reason != "Error" && reason != "Completed" => {
+            let message = ended.message.clone().unwrap_or_default();
+            Some((reason.to_owned(), format!("its container ended: {reason} {message}")))
+        }
+        _ => None,
+    }
+}
+
 /// Why a pod does not run, in the kubelet's or the scheduler's words; none while it does or nobody says.
 pub fn waits_for(pod: &Pod) -> Option<(String, String)> {
     let status = pod.status.as_ref()?;
