@@ -5,7 +5,7 @@
 //! ```
 
 pub mod args;
-mod config;
+pub(crate) mod config;
 mod engine;
 mod exit;
 mod inspect;

@@ -1,7 +1,71 @@
+//! BackupPolicy → a pod that streams, FullBackups when they are due, and a status that says what can be restored.
+
+mod apply;
+mod build;
+mod dereference;
+mod fulls;
+mod news;
+mod status;
+mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+
+pub use build::manifests;
+pub use validate::{Refusal, Validated, validate};
+
 use super::{Context, Error};
 use crate::api::BackupPolicy;
-use kube::runtime::controller::Action;
-use std::sync::Arc;
-pub async fn reconcile(_: Arc<BackupPolicy>, _: Arc<Context>) -> Result<Action, Error> {
-    Ok(Action::await_change())
+
+/// Looks at one policy.
+pub async fn reconcile(policy: Arc<BackupPolicy>, context: Arc<Context>) -> Result<Action, Error> {
+    let now = Timestamp::now();
+    if policy.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let validated = match validate(&policy) {
+        Ok(validated) => validated,
+        Err(refusal) => {
+            let status = status::refused(&policy, refusal, now);
+            status::write(&context, &policy, status, now).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    let seen = dereference::dereference(&policy, &context).await;
+    let resources = build::build(&policy, &validated, &context.settings.image)?;
+    let applied = apply::apply(&context, resources, &seen).await;
+    let facts = fulls::Facts::new(&policy, &validated, &seen);
+    let decision = fulls::decide(&facts, now);
+    let taken = apply::carry_out(&context, &policy, &decision, &seen).await;
+    let failed = applied.and(taken);
+    // Anything else passes by itself.
+    let refused = failed.as_ref().err().filter(|error| error.is_refusal());
+    let status = status::compute(&policy, &validated, &seen, &facts, &decision, refused, now);
+    let look = next_look(&status, &seen, &decision, now);
+    status::write(&context, &policy, status, now).await?;
+    failed?;
+    Ok(Action::requeue(look))
+}
+
+/// While a pod runs it is asked how it is, sooner when something is not as wanted; else nothing happens before the next full is due.
+fn next_look(
+    status: &crate::api::BackupPolicyStatus,
+    seen: &dereference::Facts,
+    decision: &fulls::Decision,
+    now: Timestamp,
+) -> Duration {
+    // The clock may be set while a long sleep lasts.
+    const LONGEST: Duration = Duration::from_secs(300);
+    let poll = match (seen.stream.is_running(), status::is_ready(status)) {
+        (false, _) => LONGEST,
+        (true, true) => Duration::from_secs(10),
+        (true, false) => Duration::from_secs(5),
+    };
+    let due = decision.look_at.map(|moment| Duration::try_from(moment.duration_since(now)).unwrap_or_default());
+    // A little later than due, rather than a little sooner.
+    let due = due.map_or(LONGEST, |wait| wait + Duration::from_millis(100));
+    poll.min(due).max(Duration::from_secs(1))
 }

@@ -11,3 +11,6 @@ pub fn policy_of(full: &FullBackup) -> Option<kube::runtime::reflector::ObjectRe
     let name = &full.spec.policy_ref.name;
     Some(kube::runtime::reflector::ObjectRef::new(name).within(full.metadata.namespace.as_deref()?))
 }
+
+/// It is in the archive.
+pub const COMPLETE: &str = "Complete";

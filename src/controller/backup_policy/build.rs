@@ -1,0 +1,105 @@
+//! What a policy wants to be there. Pure.
+
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
+use snafu::ResultExt;
+
+use super::Validated;
+use crate::api::{BackupPolicy, BackupPolicySpec, Method};
+use crate::controller::Error;
+use crate::controller::engine_pod::{EnginePod, MANIFEST};
+use crate::controller::error::ManifestSnafu;
+use crate::controller::names::{POLICY, child_of, labels, suffixed};
+
+/// What the pod of a stream does, as a label.
+pub const STREAM: &str = "stream";
+
+/// Everything a policy makes but FullBackups; what is none must not be there.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// What the stream reads.
+    pub config_map: Option<ConfigMap>,
+    /// The stream.
+    pub stateful_set: Option<StatefulSet>,
+}
+
+/// Name of a policy's StatefulSet and ConfigMap.
+pub fn stream_name(policy: &str) -> String {
+    suffixed(policy, STREAM)
+}
+
+/// Builds them.
+pub fn build(policy: &BackupPolicy, validated: &Validated, image: &str) -> Result<Resources, Error> {
+    if !validated.binlog.enabled {
+        return Ok(Resources { config_map: None, stateful_set: None });
+    }
+    let name = policy.name_any();
+    let labels = labels(STREAM, POLICY, &name);
+    let config_map = ConfigMap {
+        metadata: child_of(policy, stream_name(&name), labels.clone()),
+        data: Some([(MANIFEST.to_owned(), manifests(validated)?)].into()),
+        ..ConfigMap::default()
+    };
+    let pod = EnginePod {
+        image,
+        arguments: vec!["stream".to_owned()],
+        manifests: &config_map,
+        secrets: &validated.secrets,
+        storage: &validated.storage,
+        ends: false,
+        template: validated.pod_template.as_ref(),
+    };
+    let stateful_set = StatefulSet {
+        metadata: child_of(policy, stream_name(&name), labels.clone()),
+        spec: StatefulSetSpec {
+            replicas: Some(1),
+            selector: LabelSelector { match_labels: Some(labels.clone()), ..LabelSelector::default() },
+            // The default waits for a pod to be ready before it replaces it: a stream whose source is wrong never is.
+            pod_management_policy: Some("Parallel".to_owned()),
+            template: pod.template(labels),
+            ..StatefulSetSpec::default()
+        },
+        ..StatefulSet::default()
+    };
+    Ok(Resources { config_map: Some(config_map), stateful_set: Some(stateful_set) })
+}
+
+/// The policy as its pods read it: nothing in it that they do not need, for what changes in it starts them anew.
+pub fn manifests(validated: &Validated) -> Result<String, Error> {
+    let Validated {
+        name,
+        source,
+        schedule: _,
+        binlog,
+        storage,
+        compression,
+        secrets: _,
+        job_template: _,
+        pod_template: _,
+    } = validated;
+    let document = BackupPolicy {
+        metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+        spec: BackupPolicySpec {
+            source: source.clone(),
+            schedule: None,
+            method: Method::Logical,
+            binlog: binlog.clone(),
+            storage: storage.clone(),
+            copies: Vec::new(),
+            retention: None,
+            encryption: None,
+            compression: compression.clone(),
+            drill: None,
+            job_template: None,
+            pod_template: None,
+        },
+        status: None,
+    };
+    serde_yaml::to_string(&document).context(ManifestSnafu { policy: name })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! What there is: from the watches' stores, and from the stream's pod itself. No request to the API server.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
+
+use super::build::{STREAM, stream_name};
+use crate::api::report::PodReport;
+use crate::api::{BackupPolicy, FullBackup};
+use crate::controller::Context;
+use crate::controller::context::seen;
+use crate::controller::error::text;
+use crate::controller::names::{COMPONENT, POLICY, label_value};
+use crate::controller::reports::waits_for;
+
+/// What a policy's reconciliation knows.
+pub struct Facts {
+    /// Its stream's StatefulSet, if it is there and of this policy.
+    pub stateful_set: Option<Arc<StatefulSet>>,
+    /// The ConfigMap that goes with it.
+    pub config_map: Option<Arc<ConfigMap>>,
+    /// How the stream is.
+    pub stream: StreamSeen,
+    /// Every FullBackup of the policy, whoever made it.
+    pub full_backups: Vec<Arc<FullBackup>>,
+}
+
+/// The stream's pod, from outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamSeen {
+    /// There is none (yet), or it is on its way up.
+    Starting,
+    /// It cannot start.
+    Waits {
+        /// The kubelet's or scheduler's word.
+        reason: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// It runs and does not answer.
+    Silent {
+        /// Why not.
+        message: String,
+    },
+    /// It answered.
+    Reports(Box<PodReport>),
+}
+
+impl StreamSeen {
+    /// What it says of itself.
+    pub fn report(&self) -> Option<&PodReport> {
+        match self {
+            StreamSeen::Reports(report) => Some(report),
+            StreamSeen::Starting | StreamSeen::Waits { .. } | StreamSeen::Silent { .. } => None,
+        }
+    }
+
+    /// Whether asking it again makes sense.
+    pub fn is_running(&self) -> bool {
+        matches!(self, StreamSeen::Reports(_) | StreamSeen::Silent { .. })
+    }
+}
+
+/// Looks.
+pub async fn dereference(policy: &BackupPolicy, context: &Context) -> Facts {
+    let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+    let of_this = |full: &Arc<FullBackup>| {
+        full.spec.policy_ref.name == name
+            && full.namespace().as_deref() == Some(&namespace)
+            && full.metadata.deletion_timestamp.is_none()
+    };
+    let child = stream_name(&name);
+    let pods = context.seen.pods_with(&namespace, &[(COMPONENT, STREAM), (POLICY, &label_value(&name))]);
+    let pod = pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
+    Facts {
+        stateful_set: seen(&context.seen.stateful_sets, &namespace, &child).filter(|set| is_of(&**set, policy)),
+        config_map: seen(&context.seen.config_maps, &namespace, &child).filter(|map| is_of(&**map, policy)),
+        stream: match pod {
+            Some(pod) => look_at(pod, context).await,
+            None => StreamSeen::Starting,
+        },
+        full_backups: context.seen.full_backups.state().into_iter().filter(of_this).collect(),
+    }
+}
+
+/// Whether `policy` made `child`: one of the same name may have been there before.
+pub fn is_of<K: ResourceExt>(child: &K, policy: &BackupPolicy) -> bool {
+    child
+        .owner_references()
+        .iter()
+        .any(|owner| owner.controller == Some(true) && policy.metadata.uid.as_ref() == Some(&owner.uid))
+}
+
+async fn look_at(pod: &Pod, context: &Context) -> StreamSeen {
+    if let Some((reason, message)) = waits_for(pod) {
+        return StreamSeen::Waits { reason, message };
+    }
+    if pod.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Running") {
+        return StreamSeen::Starting;
+    }
+    match context.reports.ask(pod).await {
+        Ok(report) => StreamSeen::Reports(Box::new(report)),
+        Err(error) => StreamSeen::Silent { message: text(&error) },
+    }
+}

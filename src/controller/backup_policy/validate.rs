@@ -1,0 +1,229 @@
+//! Raw spec → what can be acted on, or what is wrong with it. (The binary alone decides alike in `cli::config`: a test compares.)
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::ResourceExt;
+
+use crate::api::{
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, Method, PurgeProtection, SourceSpec, StorageSpec,
+};
+use crate::controller::secrets;
+use crate::schedule::Schedule;
+
+/// A policy that can be acted on.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// Its name.
+    pub name: String,
+    /// The source, by host names alone.
+    pub source: SourceSpec,
+    /// When fulls are taken.
+    pub schedule: Option<Schedule>,
+    /// The stream.
+    pub binlog: BinlogSpec,
+    /// Where the archive is.
+    pub storage: StorageSpec,
+    /// How it is compressed.
+    pub compression: CompressionSpec,
+    /// Names of the Secrets that its pods mount.
+    pub secrets: BTreeSet<String>,
+    /// What the user wants otherwise in a Job's pod.
+    pub job_template: Option<PodTemplateSpec>,
+    /// And in the stream's.
+    pub pod_template: Option<PodTemplateSpec>,
+}
+
+/// Why a spec cannot be acted on: it waits for somebody to change it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong: a field each, and the way out.
+    invalid: Vec<String>,
+    /// What this version cannot do.
+    unsupported: Vec<String>,
+}
+
+impl Refusal {
+    /// A condition's reason.
+    pub fn reason(&self) -> &'static str {
+        if self.invalid.is_empty() { "Unsupported" } else { "InvalidSpec" }
+    }
+
+    /// Everything that is wrong, in words.
+    pub fn message(&self) -> String {
+        self.invalid.iter().chain(&self.unsupported).map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { invalid, unsupported } = self;
+        invalid.is_empty() && unsupported.is_empty()
+    }
+
+    fn invalid(&mut self, field: &str, message: &str) {
+        self.invalid.push(format!("{field}: {message}"));
+    }
+
+    fn unsupported(&mut self, field: &str, message: &str) {
+        self.unsupported.push(format!("{field}: {message}"));
+    }
+}
+
+/// Checks everything, and tells everything that is wrong at once.
+pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
+    let BackupPolicySpec {
+        source,
+        schedule,
+        method,
+        binlog,
+        storage,
+        copies,
+        retention: _,
+        encryption,
+        compression,
+        drill,
+        job_template,
+        pod_template,
+    } = &policy.spec;
+    let mut refusal = Refusal::default();
+    if encryption.is_some() {
+        let message = "this version does not encrypt archives yet, and will not write in clear what you want encrypted: remove the \
+                       field, or use the store's own encryption";
+        refusal.unsupported("spec.encryption", message);
+    }
+    if !copies.is_empty() {
+        let message = "this version does not keep copies yet: remove the field, or let the store replicate the bucket";
+        refusal.unsupported("spec.copies", message);
+    }
+    if *method != Method::Logical {
+        refusal.unsupported("spec.method", "this version takes logical fulls only: write logical or remove the field");
+    }
+    if drill.is_some() {
+        let message = "this version makes no drills yet: remove the field, and restore by hand now and then";
+        refusal.unsupported("spec.drill", message);
+    }
+    let pod_source = source_of(source, &policy.namespace().unwrap_or_default(), &mut refusal);
+    check_binlog(binlog, &mut refusal);
+    check_storage(storage, &mut refusal);
+    if !(-7..=19).contains(&compression.level) {
+        let message = format!(
+            "{} is not a zstd level: write 1 to 19, -1 to -7 for faster ones, or 0 for none",
+            compression.level
+        );
+        refusal.invalid("spec.compression.level", &message);
+    }
+    let schedule = schedule
+        .as_ref()
+        .and_then(|spec| Schedule::new(spec).map_err(|(field, message)| refusal.invalid(field, &message)).ok());
+    if !refusal.is_empty() {
+        return Err(refusal);
+    }
+    Ok(Validated {
+        name: policy.name_any(),
+        source: pod_source,
+        schedule,
+        binlog: binlog.clone(),
+        storage: storage.clone(),
+        compression: compression.clone(),
+        secrets: secrets::of_source(source).into_iter().chain(secrets::of_storage(storage)).collect(),
+        job_template: job_template.clone(),
+        pod_template: pod_template.clone(),
+    })
+}
+
+/// The source as its pods reach it.
+fn source_of(source: &SourceSpec, own_namespace: &str, refusal: &mut Refusal) -> SourceSpec {
+    let SourceSpec { flavor, host, hosts, service_ref, port, credentials_secret_ref, tls, prefer_replica } = source;
+    if *prefer_replica {
+        let message = "this version reads from the first server it reaches: remove the field";
+        refusal.unsupported("spec.source.preferReplica", message);
+    }
+    let named = [host.is_some(), hosts.is_some(), service_ref.is_some()].iter().filter(|named| **named).count();
+    if named != 1 {
+        refusal.invalid("spec.source", "name the server by exactly one of host, hosts and serviceRef");
+    }
+    if hosts.as_ref().is_some_and(Vec::is_empty) {
+        refusal.invalid("spec.source.hosts", "name at least one server");
+    }
+    for host in host.iter().chain(hosts.iter().flatten()) {
+        if host.trim().is_empty() || host.contains(['/', '@', ' ']) {
+            let message = format!("{host:?} is not a name or address: write db.example or 192.0.2.7");
+            refusal.invalid("spec.source.host", &message);
+        } else if host.matches(':').count() == 1 {
+            refusal.invalid("spec.source.host", &format!("{host:?} holds a port: write it as spec.source.port"));
+        }
+    }
+    if *port == 0 {
+        refusal.invalid("spec.source.port", "0 is not a port: write 1 to 65535");
+    }
+    let service = service_ref
+        .as_ref()
+        .map(|service| format!("{}.{}.svc", service.name, service.namespace.as_deref().unwrap_or(own_namespace)));
+    SourceSpec {
+        flavor: *flavor,
+        host: service.or_else(|| host.clone()),
+        hosts: hosts.clone(),
+        service_ref: None,
+        port: *port,
+        credentials_secret_ref: credentials_secret_ref.clone(),
+        tls: tls.clone(),
+        prefer_replica: *prefer_replica,
+    }
+}
+
+fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
+    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool, purge_protection } = binlog;
+    if spool.is_some() {
+        let message = "this version does not spool yet: remove the field; while the store is down the source keeps its binlogs, so \
+                       keep its binlog_expire_logs_seconds long";
+        refusal.unsupported("spec.binlog.spool", message);
+    }
+    if *purge_protection == PurgeProtection::Hold {
+        let message = "this version cannot hold the source's purging back yet: write Warn, and keep binlog_expire_logs_seconds long";
+        refusal.unsupported("spec.binlog.purgeProtection", message);
+    }
+    if *enabled && !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&flush_interval.0) {
+        let message = format!("{flush_interval} is out of bounds: write 10ms to 1h");
+        refusal.invalid("spec.binlog.flushInterval", &message);
+    }
+    if *enabled && !(64 << 10..=64 << 20).contains(&segment_size.0) {
+        let message = format!("{segment_size} is out of bounds: write 64Ki to 64Mi");
+        refusal.invalid("spec.binlog.segmentSize", &message);
+    }
+}
+
+fn check_storage(storage: &StorageSpec, refusal: &mut Refusal) {
+    let StorageSpec { s3, gcs, azblob, fs } = storage;
+    let stores = [s3.is_some(), gcs.is_some(), azblob.is_some(), fs.is_some()];
+    if stores.iter().filter(|named| **named).count() != 1 {
+        refusal.invalid("spec.storage", "name exactly one store: s3, gcs, azblob or fs");
+    }
+    let endpoints = [
+        ("spec.storage.s3.endpoint", s3.as_ref().and_then(|s3| s3.endpoint.as_deref())),
+        ("spec.storage.gcs.endpoint", gcs.as_ref().and_then(|gcs| gcs.endpoint.as_deref())),
+        ("spec.storage.azblob.endpoint", azblob.as_ref().and_then(|azblob| azblob.endpoint.as_deref())),
+    ];
+    for (field, endpoint) in endpoints.into_iter().filter_map(|(field, endpoint)| Some((field, endpoint?))) {
+        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+            refusal.invalid(field, &format!("{endpoint:?} is not an address: write https://HOST[:PORT]"));
+        }
+    }
+    let Some(fs) = fs else { return };
+    if fs.claim_name.is_none() {
+        let message = "in a cluster a folder is on a volume: name the PersistentVolumeClaim to mount there";
+        refusal.invalid("spec.storage.fs.claimName", message);
+    }
+    // The kubelet mounts nothing else, and hides what it mounts over.
+    let ours = ["/tmp", "/etc", "/dev", "/proc", "/sys", "/usr"];
+    let taken = |folder: &&&str| fs.path == ***folder || fs.path.starts_with(&format!("{folder}/"));
+    if !fs.path.starts_with('/') || fs.path.contains(':') || fs.path.trim_end_matches('/').is_empty() {
+        let message = format!("{:?} cannot be mounted: write an absolute folder such as /archive", fs.path);
+        refusal.invalid("spec.storage.fs.path", &message);
+    } else if let Some(folder) = ours.iter().find(taken) {
+        let message = format!("the pod itself needs {folder}: write another folder, such as /archive");
+        refusal.invalid("spec.storage.fs.path", &message);
+    }
+}
+
+#[cfg(test)]
+mod tests;
