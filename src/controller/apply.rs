@@ -24,8 +24,23 @@ pub const MANAGER: &str = "tidemark";
 pub struct Applier {
     client: Client,
     applied: Mutex<HashMap<String, Applied>>,
-    /// When each status was last written: figures that never rest are written now and then.
-    statuses: Mutex<HashMap<String, Timestamp>>,
+    statuses: Mutex<HashMap<String, Written>>,
+}
+
+/// The last status that was written of an object.
+#[derive(Clone, Debug)]
+struct Written {
+    /// Figures that never rest are written now and then.
+    at: Timestamp,
+    /// From which version of the object, and what: as long as the watch still shows that version, it is late.
+    from: Option<String>,
+    hash: u64,
+}
+
+fn hash_of(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What was applied, and what the API server made of it.
@@ -65,9 +80,7 @@ impl Applier {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let what = format!("{} {namespace}/{name}", K::kind(&()));
         let text = serde_json::to_string(object).context(DescribeSnafu { what: &what })?;
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = hash_of(&text);
         let known = self.applied().get(&what).cloned();
         if let (Some(known), Some(seen)) = (known, seen)
             && known.hash == hash
@@ -85,8 +98,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Writes an object's status (its whole `status` field).
-    pub async fn status<K, S>(&self, object: &K, status: &S) -> Result<(), Error>
+    /// Writes an object's status (its whole `status` field). Whether it was written: not again while the watch has not shown the last time yet.
+    pub async fn status<K, S>(&self, object: &K, status: &S) -> Result<bool, Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
         S: Serialize,
@@ -99,12 +112,16 @@ impl Applier {
             "metadata": {"name": name, "namespace": namespace},
             "status": status,
         });
-        let parameters = PatchParams::apply(MANAGER).force();
         let what = format!("{} {namespace}/{name}", K::kind(&()));
+        let (from, hash) = (object.resource_version(), hash_of(&patch.to_string()));
+        if self.statuses().get(&what).is_some_and(|last| last.from == from && last.hash == hash) {
+            return Ok(false);
+        }
+        let parameters = PatchParams::apply(MANAGER).force();
         let written = api.patch_status(&name, &parameters, &Patch::Apply(&patch)).await;
         written.with_context(|_| ApiSnafu { doing: format!("write the status of {what}") })?;
-        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).insert(what, Timestamp::now());
-        Ok(())
+        self.statuses().insert(what, Written { at: Timestamp::now(), from, hash });
+        Ok(true)
     }
 
     /// How long ago this process last wrote the object's status; none: never, or the clock was set back since.
@@ -113,7 +130,7 @@ impl Applier {
         K: Resource<DynamicType = ()>,
     {
         let what = format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
-        let written = self.statuses.lock().unwrap_or_else(PoisonError::into_inner).get(&what).copied()?;
+        let written = self.statuses().get(&what)?.at;
         Duration::try_from(now.duration_since(written)).ok()
     }
 
@@ -155,7 +172,11 @@ impl Applier {
     pub fn forget(&self, kind: &str, namespace: &str, name: &str) {
         let what = format!("{kind} {namespace}/{name}");
         self.applied().remove(&what);
-        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(&what);
+        self.statuses().remove(&what);
+    }
+
+    fn statuses(&self) -> std::sync::MutexGuard<'_, HashMap<String, Written>> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn applied(&self) -> std::sync::MutexGuard<'_, HashMap<String, Applied>> {

@@ -202,8 +202,8 @@ impl<'a> Facts<'a> {
     }
 
     /// The moment the newest full shows, of all that is known.
-    pub fn newest_shown(&self) -> Option<Timestamp> {
-        if self.is_emptied() {
+    pub fn newest_shown(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.is_emptied(now) {
             return None;
         }
         let shows = |full: &Full| match full.state {
@@ -215,11 +215,11 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether the archive was read after the last full that succeeded, and holds none.
-    fn is_emptied(&self) -> bool {
+    fn is_emptied(&self, now: Timestamp) -> bool {
         let Some(archive) = self.archive.filter(|archive| archive.fulls == 0) else { return false };
         let Ok(read_at) = archive.read_at.parse::<Timestamp>() else { return false };
-        // Two clocks: a reading just behind it counts as one just before.
-        self.newest_success().is_none_or(|ended| read_at > ended + Duration::from_secs(60))
+        // Two clocks, either of which may run ahead: a reading just behind it counts as one just before.
+        self.newest_success().is_none_or(|ended| read_at.min(now) > ended + Duration::from_secs(60))
     }
 
     /// When each of the policy's own fulls since the last one that succeeded failed.
@@ -252,8 +252,8 @@ impl<'a> Facts<'a> {
         let begun = |full: &Full| !matches!(full.state, State::Failed { .. });
         let began = self.fulls.iter().filter(|full| begun(full)).map(|full| full.began);
         // The archive's moments are of the clock of the stream's pod.
-        let last = began.chain(self.newest_shown()).filter(|moment| *moment <= now + SKEW).max();
-        let none = self.is_emptied() && !self.fulls.iter().any(|full| full.state == State::UnderWay);
+        let last = began.chain(self.newest_shown(now)).filter(|moment| *moment <= now + SKEW).max();
+        let none = self.is_emptied(now) && !self.fulls.iter().any(|full| full.state == State::UnderWay);
         let last = if none { None } else { last };
         let unread = self.archive.is_none() && self.streams;
         let schedule = self.schedule?;

@@ -82,7 +82,7 @@ pub fn compute(
         conditions: updated(&old.conditions, generation, now, verdicts),
         observed_generation: generation,
         lag: report.and_then(|report| report.stream.as_ref()).map(|stream| span(stream.lag_seconds)),
-        last_full_time: facts.newest_shown().map(|moment| moment.to_string()),
+        last_full_time: facts.newest_shown(now).map(|moment| moment.to_string()),
         last_schedule_time: due.or(old.last_schedule_time),
         next_schedule_time: next.map(|moment| moment.to_string()),
         last_drill_time: old.last_drill_time,
@@ -354,7 +354,9 @@ pub async fn write(
     if !worth_writing(&old, &status, context.applier.status_age(policy, now)) {
         return Ok(());
     }
-    context.applier.status(policy, &status).await?;
+    if !context.applier.status(policy, &status).await? {
+        return Ok(());
+    }
     for news in news::between(&old, &status) {
         tracing::info!(
             namespace = policy.namespace(),

@@ -33,6 +33,7 @@ pub fn policy_of(full: &FullBackup) -> Option<ObjectRef<BackupPolicy>> {
 pub async fn reconcile(full: Arc<FullBackup>, context: Arc<Context>) -> Result<Action, Error> {
     let now = Timestamp::now();
     if full.metadata.deletion_timestamp.is_some() || status::phase(&full).is_terminal() {
+        apply::forget(&context, &full);
         return Ok(Action::await_change());
     }
     let seen = dereference::dereference(&full, &context).await;

@@ -126,7 +126,9 @@ pub async fn write(
     if !worth_writing(&old, &status, context.applier.status_age(full, now)) {
         return Ok(());
     }
-    context.applier.status(full, &status).await?;
+    if !context.applier.status(full, &status).await? {
+        return Ok(());
+    }
     let complete = conditions::find(&status.conditions, COMPLETE);
     let (reason, message) = complete.map_or(("", ""), |condition| (&condition.reason, &condition.message));
     let told = conditions::find(&old.conditions, COMPLETE).map(|condition| condition.reason.as_str()) == Some(reason);

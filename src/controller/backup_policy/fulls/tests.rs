@@ -358,10 +358,13 @@ fn an_archive_that_was_emptied_gets_a_new_full() {
     let just_before = archive("2026-11-20T10:05:30Z", &[]);
     facts.archive = Some(&just_before);
     assert_eq!(started(&facts, "2026-11-20T10:06:00Z"), None, "it was read about when the full ended");
+    let ahead = archive("2026-11-20T10:30:00Z", &[]);
+    facts.archive = Some(&ahead);
+    assert_eq!(started(&facts, "2026-11-20T10:05:10Z"), None, "by a clock that runs ahead");
     let emptied = archive("2026-11-20T14:00:00Z", &[]);
     facts.archive = Some(&emptied);
     assert_eq!(started(&facts, "2026-11-20T14:00:10Z").unwrap(), "orders-20261120-100500");
-    assert_eq!(facts.newest_shown(), None);
+    assert_eq!(facts.newest_shown(at("2026-11-20T14:00:10Z")), None);
     facts.fulls.push(full("orders-20261120-100500", "2026-11-20T14:00:10Z", State::UnderWay));
     assert_eq!(started(&facts, "2026-11-20T14:00:20Z"), None);
 }
