@@ -22,7 +22,10 @@ use super::{ObjectRef, Phase, ProgressStatus, SecretKeyRef, Size, StorageSpec, T
     status = "RestoreRequestStatus",
     derive = "PartialEq",
     doc = "Restores an archive to one moment, into a fresh server or an empty one that exists.",
+    validation = Rule::new("!has(self.spec.into) || self.metadata.name.matches('^[a-z][-a-z0-9]{0,49}$')")
+        .message("the server that is made gets this name: at most 50 lower-case letters, digits and dashes, a letter first"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.progress.step"),
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progressPercent"),
     printcolumn(name = "Restored to", type_ = "string", json_path = ".status.restoredTo"),
     printcolumn(name = "Service", type_ = "string", json_path = ".status.service"),
@@ -31,6 +34,7 @@ use super::{ObjectRef, Phase, ProgressStatus, SecretKeyRef, Size, StorageSpec, T
 #[x_kube(
     validation = ("has(self.policyRef) != has(self.storage)", "name the archive by exactly one of policyRef and storage"),
     validation = ("has(self.into) != has(self.intoExisting)", "name the target by exactly one of into and intoExisting"),
+    validation = ("!(has(self.target.latest) && self.target.latest && has(self.target.exclusive) && self.target.exclusive)", "there is nothing to stop before with latest: remove target.exclusive"),
     validation = ("self == oldSelf", "a RestoreRequest is one piece of work: make another one instead of changing it")
 )]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +53,9 @@ pub struct RestoreRequestSpec {
     /// Restore only these databases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<String>,
-    /// A fresh server that this request makes.
+    /// A fresh server that this request makes: a StatefulSet of the request's name with a disk, a Service and the Secret `<name>-root`.
+    /// Nobody but the restore can connect to it before it is proved. While the restore is under way all of it goes with the request;
+    /// once it has succeeded it is yours, and stays when the request is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub into: Option<IntoSpec>,
     /// An empty server that exists.
@@ -112,8 +118,11 @@ pub struct IntoSpec {
     pub resources: Option<ResourceRequirements>,
     /// Name of the Service to make; the request's name when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub service: Option<String>,
-    /// Template of its pod.
+    /// What its pod is to be like otherwise. The container `server` runs the server: its `args` are options of the server (also when the
+    /// data directory is made), its option files are those of the image. Further containers start once the server is open. The
+    /// containers `initialize` and `tidemark` are there until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub pod_template: Option<PodTemplateSpec>,
@@ -128,7 +137,7 @@ pub struct IntoStorageSpec {
     /// Its storage class; the cluster's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
-    /// Labels of the claim.
+    /// Labels of the claim `data-<name>-0`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
@@ -149,12 +158,12 @@ pub struct IntoExistingSpec {
     /// Encryption of the connection.
     #[serde(default)]
     pub tls: TlsSpec,
-    /// ADDRESS:PORT where the restoring process offers the log that the server replays; loopback and a free port when absent,
-    /// which suffices on the server's own host. That connection is not encrypted.
+    /// ADDRESS:PORT where the restoring process offers the log that the server replays. When absent: in a cluster port 3310 of the
+    /// Job's pod; elsewhere loopback and a free port, which suffices on the server's own host. That connection is not encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^.+:[0-9]+$"))]
     pub serve_listen: Option<String>,
-    /// Name or address by which the server reaches `serveListen`, when that is not the address itself.
+    /// Name or address by which the server reaches `serveListen`, when that is not the address itself (in a cluster: the pod's).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub serve_advertise: Option<String>,
@@ -180,7 +189,8 @@ pub struct ChecksSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreRequestStatus {
-    /// Planned, Complete, Failed.
+    /// `Planned`: what will be done is known. `Proved`: what was restored is what was planned. `Complete`: it has ended, well (True) or
+    /// badly (False); while it is Unknown, its reason and message say what it does or waits for.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -190,7 +200,7 @@ pub struct RestoreRequestStatus {
     /// Figures while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
-    /// The same as a share, for example `42%`.
+    /// The same as a share of the step, for example `42%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_percent: Option<String>,
     /// What will be, is being or was done.
@@ -199,13 +209,14 @@ pub struct RestoreRequestStatus {
     /// The moment that was restored (RFC 3339) and the last transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_to: Option<String>,
-    /// How long the restore took, from start to proof, for example `4m03s`.
+    /// How long somebody had to wait, for example `4m3s`: from the creation of this request to the moment when its server was proved and
+    /// open, with planning and all waiting for nodes, images and disks. (The condition `Proved` says how long the engine alone took.)
     #[serde(default, rename = "measuredRTO", skip_serializing_if = "Option::is_none")]
     pub measured_rto: Option<String>,
-    /// Service of the restored server.
+    /// Service of the fresh server, once it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Secret with the credentials of the restored server.
+    /// Secret with root's login at it: `username`, `password`, `host`, `port`, `client.cnf`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }

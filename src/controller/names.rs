@@ -16,6 +16,10 @@ pub const POLICY: &str = "tidemark.dev/policy";
 pub const FULL_BACKUP: &str = "tidemark.dev/full-backup";
 /// The RestoreRequest that something works for.
 pub const RESTORE_REQUEST: &str = "tidemark.dev/restore-request";
+/// The very object, of all that ever had its name, that something works for.
+pub const REQUEST_UID: &str = "tidemark.dev/request-uid";
+/// On the pod of a restored server once anybody may connect.
+pub const OPEN: &str = "tidemark.dev/open";
 /// Hash of the manifests a pod was started with: another one starts it anew.
 pub const MANIFEST_HASH: &str = "tidemark.dev/manifest-hash";
 

@@ -1,0 +1,35 @@
+# Runs the server of /var/lib/mysql/data in the foreground. Arguments: further options of the server.
+set -eu
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+volume=/var/lib/mysql run=/var/run/mysqld
+
+# Left by a server that was killed in this pod. A lock names its process, and process 1 is always alive.
+rm -f "$run"/* /tmp/mysqlx.sock*
+
+case $TIDEMARK_FLAVOR in
+mysql)
+  server=$(command -v mysqld)
+  set -- --gtid-mode=ON --enforce-gtid-consistency=ON --secure-file-priv=NULL "$@"
+  ;;
+mariadb)
+  server=$(command -v mariadbd || command -v mysqld)
+  set -- --binlog-format=ROW "$@"
+  ;;
+esac
+set -- --bind-address='*' --port=3306 --datadir="$volume/data" --tmpdir="$volume/tmp" --socket="$run/mysqld.sock" \
+  --pid-file="$run/mysqld.pid" --server-id="$TIDEMARK_SERVER_ID" --log-bin=binlog --relay-log=relay "$@"
+
+case $TIDEMARK_STAGE in
+shut)
+  # Only who is in this pod can connect, and nothing but the restore changes anything: whatever else the image or the user says.
+  set -- "$@" --bind-address=127.0.0.1 --skip-networking=OFF --skip-name-resolve --loose-mysqlx=OFF --loose-extra-port=0 \
+    --event-scheduler=DISABLED --loose-skip-slave-start --loose-skip-replica-start --init-file=/etc/tidemark/restore/init.sql
+  ;;
+open)
+  # Hands the server over, once: see open.sql. The Secret may be gone by then.
+  if [ -r /etc/tidemark/root/open.sql ]; then
+    set -- "$@" --init-file=/etc/tidemark/root/open.sql
+  fi
+  ;;
+esac
+exec "$server" "$@"
