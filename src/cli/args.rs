@@ -263,6 +263,9 @@ pub struct RestoreArgs {
     /// Print the plan and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Write FILE once the restore is proved, and do nothing where FILE is there: for a process that is started again whenever it ends.
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub once: Option<PathBuf>,
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,

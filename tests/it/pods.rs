@@ -345,3 +345,31 @@ fn a_backup_and_a_restore_say_how_they_ended_and_what_they_do_meanwhile() {
     assert!(done["restore"]["rtoSeconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{done:#}");
     assert_eq!(fresh.sql("SELECT COUNT(*) FROM d.t"), "2");
 }
+
+#[test]
+fn a_restore_that_is_started_again_after_its_proof_says_the_same_and_touches_nothing() {
+    let server = server();
+    let pod = Pod::new(&server, "first-password", None);
+    assert_eq!(pod.outcome("backup", &[]).0, Some(0));
+    let fresh = ServerOptions::mysql().start();
+    let (into, file) = (format!("127.0.0.1:{}", fresh.port()), pod.path("restored.json"));
+    let once = ["--once", file.to_str().unwrap()];
+    let restore =
+        || pod.outcome("restore", &[&["--latest", "--into", &into, "--into-secret", "target"], &once[..]].concat());
+    let (code, first) = restore();
+    assert_eq!((code, &first["restore"]["executed"]), (Some(0), &Value::from(server.gtids())), "{first:#}");
+    fresh.sql("INSERT INTO d.t VALUES ()");
+    assert_eq!(restore(), (Some(0), first));
+    assert_eq!(fresh.sql("SELECT COUNT(*) FROM d.t"), "3");
+
+    // Without the note it is a restore into a server that is not empty.
+    std::fs::remove_file(&file).unwrap();
+    let (code, refused) = restore();
+    assert_eq!((code, &refused["error"]["reason"]), (Some(3), &Value::from("TargetNotEmpty")), "{refused:#}");
+    assert!(!file.exists(), "a failure is not noted");
+    // What nobody wrote for us is not believed.
+    std::fs::write(&file, "{").unwrap();
+    let (code, odd) = restore();
+    assert_eq!(code, Some(1), "{odd:#}");
+    assert!(odd["error"]["message"].as_str().unwrap().contains("--once"), "{odd:#}");
+}

@@ -1,8 +1,8 @@
 //! How a verb ended, in a file: for the termination message of a pod, of which Kubernetes keeps 4096 bytes.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::api::RestorePlanStatus;
 use crate::api::report::{FullOutcome, OUTCOME_BYTES_MAX, Outcome, PodError, RestoreOutcome};
@@ -18,6 +18,28 @@ pub fn write(file: &Path, mut outcome: Outcome, error: Option<&anyhow::Error>) {
     let opened = OpenOptions::new().write(true).create(true).truncate(true).open(file);
     if let Err(error) = opened.and_then(|mut opened| opened.write_all(json(outcome).as_bytes())) {
         tracing::warn!(%error, file = %file.display(), "--outcome: cannot write how this ended");
+    }
+}
+
+/// Keeps how something ended well, for [`kept`]: the file is there whole or not at all, whatever happens.
+pub fn keep(file: &Path, outcome: &Outcome) -> io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let unfinished = PathBuf::from(name);
+    let mut written = File::create(&unfinished)?;
+    written.write_all(json(outcome.clone()).as_bytes())?;
+    written.sync_all()?;
+    std::fs::rename(&unfinished, file)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// What [`keep`] kept, if it did.
+pub fn kept(file: &Path) -> io::Result<Option<Outcome>> {
+    match std::fs::read(file) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -168,6 +190,19 @@ mod tests {
         let message = read.error.unwrap().message;
         assert!(message.starts_with("cannot restore: 0") && message.ends_with("9; take a full"), "{message}");
         assert_eq!(read.plan.unwrap().notes.last().unwrap(), "… and 1992 more");
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again_and_what_was_not_kept_by_us_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("done.json");
+        assert_eq!(kept(&file).unwrap(), None);
+        let restore = RestoreOutcome { executed: "u:1-9".to_owned(), ..RestoreOutcome::default() };
+        let outcome = Outcome { restore: Some(restore), ..Outcome::default() };
+        keep(&file, &outcome).unwrap();
+        assert_eq!(kept(&file).unwrap(), Some(outcome));
+        std::fs::write(&file, "").unwrap();
+        assert!(kept(&file).is_err());
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use anyhow::Context;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -30,11 +31,36 @@ struct Report<'a> {
 /// Plans a restore, shows the plan, carries it out unless it is a dry run, and says how that ended.
 pub async fn run(args: RestoreArgs, trace_id: &str, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut outcome = Outcome::default();
-    let done = one(&args, trace_id, shutdown, &mut outcome).await;
+    let done = once(&args, trace_id, shutdown, &mut outcome).await;
     if let Some(file) = &args.outcome.file {
         outcome::write(file, outcome, done.as_ref().err());
     }
     done
+}
+
+/// Restores, unless `--once` knows that this was done.
+async fn once(
+    args: &RestoreArgs,
+    trace_id: &str,
+    shutdown: CancellationToken,
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
+    let Some(file) = &args.once else { return one(args, trace_id, shutdown, outcome).await };
+    let kept = outcome::kept(file).with_context(|| {
+        format!("--once {}: cannot read it; delete it only if the restore is to be done again", file.display())
+    })?;
+    if let Some(kept) = kept {
+        tracing::info!(file = %file.display(), "the restore was done and proved before: nothing to do");
+        *outcome = kept;
+        return Ok(());
+    }
+    one(args, trace_id, shutdown, outcome).await?;
+    // Of a request with dryRun there is nothing to keep.
+    if outcome.restore.is_none() {
+        return Ok(());
+    }
+    outcome::keep(file, outcome)
+        .with_context(|| format!("--once {}: the restore is done and proved, but that cannot be noted", file.display()))
 }
 
 async fn one(
