@@ -54,8 +54,8 @@ deny: rust ## dependencies: licences, sources, banned crates, and advisories whe
 	$(INSTALL) cargo-deny
 	tests/tools/deny
 
-crds: rust ## write crds/ from the Rust types
-	TIDEMARK_WRITE_CRDS=1 cargo test $(FLAGS) --lib the_files_in_crds_are_what_the_types_say
+crds: rust ## write crds/, and the chart's copy of it, from the Rust types
+	TIDEMARK_WRITE_CRDS=1 cargo test $(FLAGS) --lib the_files_in_crds_and_in_the_chart_are_what_the_types_say
 
 clean: ## remove what was built here (the cache of servers stays)
 	cargo clean

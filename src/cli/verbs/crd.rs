@@ -28,10 +28,12 @@ mod tests {
 
     /// `make crds` writes the files: it runs this test with `TIDEMARK_WRITE_CRDS=1`.
     #[test]
-    fn the_files_in_crds_are_what_the_types_say() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
-        for crd in api::crds() {
-            let path = folder.join(format!("{}.yaml", crd.name_any()));
+    fn the_files_in_crds_and_in_the_chart_are_what_the_types_say() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Helm reads no file outside its chart.
+        let folders = ["crds", "charts/tidemark/files/crds"];
+        for (folder, crd) in folders.iter().flat_map(|folder| api::crds().into_iter().map(move |crd| (folder, crd))) {
+            let path = root.join(folder).join(format!("{}.yaml", crd.name_any()));
             let generated = serde_yaml::to_string(&crd).unwrap();
             if std::env::var_os("TIDEMARK_WRITE_CRDS").is_some() {
                 std::fs::write(&path, &generated).unwrap();
