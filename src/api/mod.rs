@@ -14,6 +14,7 @@ mod restore_request;
 mod source;
 mod status;
 mod storage;
+pub mod unsupported;
 mod values;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -150,6 +151,20 @@ impl Applier {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => Err(error).context(ApiSnafu { doing: format!("delete {} {namespace}/{name}", K::kind(&())) }),
+        }
+    }
+
+    /// Lets a Job make no further pod: what failed will fail again until somebody changes something. Its log stays.
+    pub async fn stop_retrying(&self, job: &Job) -> Result<(), Error> {
+        if job.spec.as_ref().and_then(|spec| spec.backoff_limit) == Some(0) {
+            return Ok(());
+        }
+        let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+        let api: Api<Job> = Api::namespaced(self.client.clone(), &namespace);
+        let patch = Patch::Merge(serde_json::json!({"metadata": {"uid": job.uid()}, "spec": {"backoffLimit": 0}}));
+        match api.patch(&name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            patched => patched.map(drop).context(ApiSnafu { doing: format!("stop Job {namespace}/{name}") }),
         }
     }
 

@@ -3,6 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::figures::shortened;
+
+/// The API server refuses longer messages.
+const MESSAGE_CHARS: usize = 32_768;
+
 /// What a condition says now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -52,8 +57,7 @@ pub fn updated<const N: usize>(
             type_: type_.to_owned(),
             status: status.to_owned(),
             reason,
-            // The API server refuses longer ones.
-            message: shortened(message, 32_768),
+            message: shortened(&message, MESSAGE_CHARS),
             last_transition_time: since.unwrap_or(Time(now)),
             observed_generation: generation,
         };
@@ -70,11 +74,10 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
-fn shortened(text: String, chars_max: usize) -> String {
-    match text.char_indices().nth(chars_max) {
-        Some((at, _)) => format!("{}…", text.get(..at.saturating_sub(4)).unwrap_or_default()),
-        None => text,
-    }
+/// A condition's reason must be a word.
+pub fn word(reason: &str) -> String {
+    let word: String = reason.chars().filter(char::is_ascii_alphanumeric).collect();
+    if word.starts_with(|first: char| first.is_ascii_alphabetic()) { word } else { "Failed".to_owned() }
 }
 
 #[cfg(test)]
@@ -94,5 +97,14 @@ mod tests {
         let four = updated(&three, Some(2), later, [("Streaming", Verdict::unknown("Starting", ""))]);
         assert_eq!(four.len(), 2);
         assert_eq!(four[0], three[0]);
+    }
+
+    #[test]
+    fn a_reason_is_a_word_that_the_api_server_takes() {
+        for (reason, expected) in
+            [("SourceDenied", "SourceDenied"), ("", "Failed"), ("no such thing!", "nosuchthing"), ("1x", "Failed")]
+        {
+            assert_eq!(word(reason), expected);
+        }
     }
 }

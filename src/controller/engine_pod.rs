@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::DeepMerge;
+use k8s_openapi::api::batch::v1::{PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
     EnvVarSource, HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
@@ -88,7 +89,10 @@ impl EnginePod<'_> {
     pub fn container(&self, volume_mounts: Vec<VolumeMount>) -> Container {
         let mut args = self.arguments.clone();
         args.extend(["--file".to_owned(), format!("{MANIFESTS}/{MANIFEST}")]);
-        args.extend(["--secrets".to_owned(), SECRETS.to_owned()]);
+        // Without a mount there is no folder.
+        if !self.secrets.is_empty() {
+            args.extend(["--secrets".to_owned(), SECRETS.to_owned()]);
+        }
         args.extend(["--report-listen".to_owned(), format!("0.0.0.0:{REPORT_PORT}")]);
         if self.ends {
             args.extend(["--outcome".to_owned(), "/dev/termination-log".to_owned()]);
@@ -186,13 +190,27 @@ impl EnginePod<'_> {
     }
 }
 
-/// What the restricted Pod Security Standard asks of a pod.
+/// Of a Job of such pods: drained nodes and evictions do not count as attempts.
+pub fn failure_policy() -> PodFailurePolicy {
+    let drained = PodFailurePolicyRule {
+        action: "Ignore".to_owned(),
+        on_exit_codes: None,
+        on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+            type_: "DisruptionTarget".to_owned(),
+            ..PodFailurePolicyOnPodConditionsPattern::default()
+        }]),
+    };
+    PodFailurePolicy { rules: vec![drained] }
+}
+
+/// What the restricted Pod Security Standard asks of a pod. Volumes get one group whoever mounts them: with a group of its own a restored
+/// server would take the folder of an archive away from the stream.
 pub fn pod_security(user: i64) -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(user),
         run_as_group: Some(user),
-        fs_group: Some(user),
+        fs_group: Some(USER),
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
         seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
         ..PodSecurityContext::default()

@@ -24,6 +24,7 @@ mod reports;
 mod restore_request;
 mod secrets;
 mod server;
+mod storage;
 mod watches;
 
 use std::fmt::Debug;

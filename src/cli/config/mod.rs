@@ -11,7 +11,8 @@ pub use restore::{Restore, Target};
 
 use super::args::PolicyArgs;
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
-use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, Method, PurgeProtection, SourceSpec, StorageSpec};
+use crate::api::unsupported::{self, Refusal};
+use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, SourceSpec, StorageSpec};
 use crate::archive::store::StoreConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
@@ -138,7 +139,7 @@ pub fn archive_of(
     problems: &mut Vec<Problem>,
 ) -> Option<Archive> {
     let spec = &document.object.spec;
-    refuse_unreadable(document, problems);
+    refuse(document, unsupported::unreadable(spec), problems);
     let store = storage_of(document, "spec.storage", &spec.storage, documents, problems)?;
     let name = document.object.metadata.name.clone().unwrap_or_default();
     // The archive alone is needed: what is wrong with the source is no problem here.
@@ -161,8 +162,8 @@ pub fn storage_of<T>(
 fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &mut Vec<Problem>) -> Option<Policy> {
     let spec = &document.object.spec;
     let before = problems.len();
-    refuse_unreadable(document, problems);
-    refuse_undone(document, problems);
+    refuse(document, unsupported::of_policy(spec), problems);
+    tell_ignored(document);
     let sources = sources_of(&mut Resolver::new(document, documents, problems), &spec.source);
     let store = storage_of(document, "spec.storage", &spec.storage, documents, problems);
     let schedule = spec.schedule.as_ref().and_then(|schedule| {
@@ -198,42 +199,12 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     Some(Policy { name, sources: sources?, flavor, schedule, binlog, store: store?, compression_level: level })
 }
 
-/// What an archive can be asked for that this version cannot read or write: silence would be a lie about what is protected.
-fn refuse_unreadable(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) {
-    if document.object.spec.encryption.is_some() {
-        let message = "this version does not encrypt archives yet, and will not write in clear what you want encrypted: remove \
-                       the field, or use the store's own encryption";
-        problems.push(document.problem("spec.encryption", message));
-    }
+fn refuse<T>(document: &Document<T>, refusals: impl IntoIterator<Item = Refusal>, problems: &mut Vec<Problem>) {
+    problems.extend(refusals.into_iter().map(|(field, message)| document.problem(field, message)));
 }
 
-fn refuse_undone(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) {
+fn tell_ignored(document: &Document<BackupPolicy>) {
     let spec = &document.object.spec;
-    let mut refuse = |field: &str, message: &str| problems.push(document.problem(field, message));
-    if !spec.copies.is_empty() {
-        refuse(
-            "spec.copies",
-            "this version does not keep copies yet: remove the field, or let the store replicate the bucket",
-        );
-    }
-    if spec.method != Method::Logical {
-        refuse("spec.method", "this version takes logical fulls only: write logical or remove the field");
-    }
-    if spec.drill.is_some() {
-        refuse("spec.drill", "this version makes no drills yet: remove the field, and restore by hand now and then");
-    }
-    if spec.binlog.spool.is_some() {
-        let message = "this version does not spool yet: remove the field; while the store is down the source keeps its binlogs, so \
-                       keep its binlog_expire_logs_seconds long";
-        refuse("spec.binlog.spool", message);
-    }
-    if spec.binlog.purge_protection == PurgeProtection::Hold {
-        let message = "this version cannot hold the source's purging back yet: write Warn, and keep binlog_expire_logs_seconds long";
-        refuse("spec.binlog.purgeProtection", message);
-    }
-    if spec.source.prefer_replica {
-        refuse("spec.source.preferReplica", "this version reads from the first server it reaches: remove the field");
-    }
     if spec.retention.is_some() {
         tracing::warn!(document = %document.origin, "spec.retention: this version deletes nothing yet: the archive only grows");
     }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::reference::{Resolver, tls_mode};
-use super::{Archive, CONNECT_TIMEOUT, archive_of, choose, finish, storage_of};
-use crate::api::{RestoreRequest, TargetSpec};
+use super::{Archive, CONNECT_TIMEOUT, archive_of, choose, finish, refuse, storage_of};
+use crate::api::{RestoreRequest, TargetSpec, unsupported};
 use crate::cli::args::RestoreArgs;
 use crate::cli::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::model::{BinlogPosition, parse_rfc3339};
@@ -180,7 +180,7 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
     let document = choose_request(documents, args.request.as_deref())?;
     let spec = &document.object.spec;
     let mut problems = Vec::new();
-    refuse_undone(document, &mut problems);
+    refuse(document, unsupported::of_restore(spec), &mut problems);
     let archive = match (&spec.policy_ref, &spec.storage) {
         (Some(reference), None) => match documents.policies.get(&reference.name) {
             Some(policy) => archive_of(policy, documents, &mut problems),
@@ -294,24 +294,5 @@ fn target_of<T>(document: &Document<T>, spec: &TargetSpec, problems: &mut Vec<Pr
             .map(Target::Position),
         TargetSpec { gtid: Some(text), .. } => Some(Target::Gtid(text.clone())),
         _ => Some(Target::Latest),
-    }
-}
-
-fn refuse_undone(document: &Document<RestoreRequest>, problems: &mut Vec<Problem>) {
-    let spec = &document.object.spec;
-    let mut refuse = |field: &str, message: &str| problems.push(document.problem(field, message));
-    for (field, asked) in [("spec.tables", &spec.tables), ("spec.databases", &spec.databases)] {
-        if !asked.is_empty() {
-            refuse(
-                field,
-                "this version restores whole servers only: restore into an empty one and copy what you need from it",
-            );
-        }
-    }
-    if spec.decryption.is_some() {
-        refuse("spec.decryption", "this version does not read encrypted archives yet: remove the field");
-    }
-    if spec.checks.is_some() {
-        refuse("spec.checks", "this version runs no queries of yours yet: remove the field; the proof is always made");
     }
 }

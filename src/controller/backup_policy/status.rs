@@ -10,7 +10,7 @@ use super::fulls::{Decision, Facts, State};
 use super::{Refusal, Validated, news};
 use crate::api::report::{PodReport, StreamReport};
 use crate::api::{BackupPolicy, BackupPolicyStatus, GapStatus, WindowStatus};
-use crate::controller::conditions::{self, Verdict, updated};
+use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::error::text;
 use crate::controller::figures::{shortened, span};
 use crate::controller::{Context, Error};
@@ -167,12 +167,6 @@ fn streaming(validated: &Validated, stream: &StreamSeen) -> Verdict {
         }
         None => Verdict::unknown("Connecting", "the stream is connecting to the source"),
     }
-}
-
-/// A condition's reason must be a word.
-fn word(reason: &str) -> String {
-    let word: String = reason.chars().filter(char::is_ascii_alphanumeric).collect();
-    if word.starts_with(|first: char| first.is_ascii_alphabetic()) { word } else { "Failed".to_owned() }
 }
 
 fn gap_detected(moments: &Moments, stream: Option<&StreamReport>, facts: &Facts<'_>) -> Verdict {

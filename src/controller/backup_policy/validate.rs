@@ -6,10 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 
-use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, Method, PurgeProtection, SourceSpec, StorageSpec,
-};
-use crate::controller::secrets;
+use crate::api::{BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, SourceSpec, StorageSpec, unsupported};
+use crate::controller::{secrets, storage};
 use crate::schedule::Schedule;
 
 /// A policy that can be acted on.
@@ -63,10 +61,6 @@ impl Refusal {
     fn invalid(&mut self, field: &str, message: &str) {
         self.invalid.push(format!("{field}: {message}"));
     }
-
-    fn unsupported(&mut self, field: &str, message: &str) {
-        self.unsupported.push(format!("{field}: {message}"));
-    }
 }
 
 /// Checks everything, and tells everything that is wrong at once.
@@ -74,37 +68,24 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     let BackupPolicySpec {
         source,
         schedule,
-        method,
+        method: _,
         binlog,
         storage,
-        copies,
+        copies: _,
         retention: _,
-        encryption,
+        encryption: _,
         compression,
-        drill,
+        drill: _,
         job_template,
         pod_template,
     } = &policy.spec;
     let mut refusal = Refusal::default();
-    if encryption.is_some() {
-        let message = "this version does not encrypt archives yet, and will not write in clear what you want encrypted: remove the \
-                       field, or use the store's own encryption";
-        refusal.unsupported("spec.encryption", message);
-    }
-    if !copies.is_empty() {
-        let message = "this version does not keep copies yet: remove the field, or let the store replicate the bucket";
-        refusal.unsupported("spec.copies", message);
-    }
-    if *method != Method::Logical {
-        refusal.unsupported("spec.method", "this version takes logical fulls only: write logical or remove the field");
-    }
-    if drill.is_some() {
-        let message = "this version makes no drills yet: remove the field, and restore by hand now and then";
-        refusal.unsupported("spec.drill", message);
+    for (field, message) in unsupported::of_policy(&policy.spec) {
+        refusal.unsupported.push(format!("{field}: {message}"));
     }
     let pod_source = source_of(source, &policy.namespace().unwrap_or_default(), &mut refusal);
     check_binlog(binlog, &mut refusal);
-    check_storage(storage, &mut refusal);
+    storage::check("spec.storage", storage, |field, message| refusal.invalid(field, message));
     if !(-7..=19).contains(&compression.level) {
         let message = format!(
             "{} is not a zstd level: write 1 to 19, -1 to -7 for faster ones, or 0 for none",
@@ -134,10 +115,6 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
 /// The source as its pods reach it.
 fn source_of(source: &SourceSpec, own_namespace: &str, refusal: &mut Refusal) -> SourceSpec {
     let SourceSpec { flavor, host, hosts, service_ref, port, credentials_secret_ref, tls, prefer_replica } = source;
-    if *prefer_replica {
-        let message = "this version reads from the first server it reaches: remove the field";
-        refusal.unsupported("spec.source.preferReplica", message);
-    }
     let named = [host.is_some(), hosts.is_some(), service_ref.is_some()].iter().filter(|named| **named).count();
     if named != 1 {
         refusal.invalid("spec.source", "name the server by exactly one of host, hosts and serviceRef");
@@ -172,16 +149,7 @@ fn source_of(source: &SourceSpec, own_namespace: &str, refusal: &mut Refusal) ->
 }
 
 fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
-    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool, purge_protection } = binlog;
-    if spool.is_some() {
-        let message = "this version does not spool yet: remove the field; while the store is down the source keeps its binlogs, so \
-                       keep its binlog_expire_logs_seconds long";
-        refusal.unsupported("spec.binlog.spool", message);
-    }
-    if *purge_protection == PurgeProtection::Hold {
-        let message = "this version cannot hold the source's purging back yet: write Warn, and keep binlog_expire_logs_seconds long";
-        refusal.unsupported("spec.binlog.purgeProtection", message);
-    }
+    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool: _, purge_protection: _ } = binlog;
     if *enabled && !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&flush_interval.0) {
         let message = format!("{flush_interval} is out of bounds: write 10ms to 1h");
         refusal.invalid("spec.binlog.flushInterval", &message);
@@ -189,39 +157,6 @@ fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
     if *enabled && !(64 << 10..=64 << 20).contains(&segment_size.0) {
         let message = format!("{segment_size} is out of bounds: write 64Ki to 64Mi");
         refusal.invalid("spec.binlog.segmentSize", &message);
-    }
-}
-
-fn check_storage(storage: &StorageSpec, refusal: &mut Refusal) {
-    let StorageSpec { s3, gcs, azblob, fs } = storage;
-    let stores = [s3.is_some(), gcs.is_some(), azblob.is_some(), fs.is_some()];
-    if stores.iter().filter(|named| **named).count() != 1 {
-        refusal.invalid("spec.storage", "name exactly one store: s3, gcs, azblob or fs");
-    }
-    let endpoints = [
-        ("spec.storage.s3.endpoint", s3.as_ref().and_then(|s3| s3.endpoint.as_deref())),
-        ("spec.storage.gcs.endpoint", gcs.as_ref().and_then(|gcs| gcs.endpoint.as_deref())),
-        ("spec.storage.azblob.endpoint", azblob.as_ref().and_then(|azblob| azblob.endpoint.as_deref())),
-    ];
-    for (field, endpoint) in endpoints.into_iter().filter_map(|(field, endpoint)| Some((field, endpoint?))) {
-        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-            refusal.invalid(field, &format!("{endpoint:?} is not an address: write https://HOST[:PORT]"));
-        }
-    }
-    let Some(fs) = fs else { return };
-    if fs.claim_name.is_none() {
-        let message = "in a cluster a folder is on a volume: name the PersistentVolumeClaim to mount there";
-        refusal.invalid("spec.storage.fs.claimName", message);
-    }
-    // The kubelet mounts nothing else, and hides what it mounts over.
-    let ours = ["/tmp", "/etc", "/dev", "/proc", "/sys", "/usr"];
-    let taken = |folder: &&&str| fs.path == ***folder || fs.path.starts_with(&format!("{folder}/"));
-    if !fs.path.starts_with('/') || fs.path.contains(':') || fs.path.trim_end_matches('/').is_empty() {
-        let message = format!("{:?} cannot be mounted: write an absolute folder such as /archive", fs.path);
-        refusal.invalid("spec.storage.fs.path", &message);
-    } else if let Some(folder) = ours.iter().find(taken) {
-        let message = format!("the pod itself needs {folder}: write another folder, such as /archive");
-        refusal.invalid("spec.storage.fs.path", &message);
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::batch::v1::{
-    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
-};
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 
@@ -12,7 +10,7 @@ use super::validate::Validated;
 use crate::api::FullBackup;
 use crate::controller::Error;
 use crate::controller::backup_policy;
-use crate::controller::engine_pod::{EnginePod, MANIFEST};
+use crate::controller::engine_pod::{EnginePod, MANIFEST, failure_policy};
 use crate::controller::names::{self, FULL_BACKUP, POLICY, child_of, label_value, suffixed_job};
 
 /// Attempts after the first one, with pauses of 10 s, 20 s, 40 s: for what passes by itself.
@@ -59,21 +57,12 @@ pub fn build(full: &FullBackup, validated: &Validated, image: &str) -> Result<Re
         ends: true,
         template: policy.job_template.as_ref(),
     };
-    let drained = PodFailurePolicyRule {
-        action: "Ignore".to_owned(),
-        on_exit_codes: None,
-        // Drained nodes and evictions do not count as attempts.
-        on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
-            type_: "DisruptionTarget".to_owned(),
-            ..Default::default()
-        }]),
-    };
     let job = Job {
         metadata: child_of(full, job_name(&name), labels.clone()),
         spec: Some(JobSpec {
             backoff_limit: Some(RETRIES),
             ttl_seconds_after_finished: Some(KEPT_SECONDS),
-            pod_failure_policy: Some(PodFailurePolicy { rules: vec![drained] }),
+            pod_failure_policy: Some(failure_policy()),
             template: pod.template(labels),
             ..JobSpec::default()
         }),

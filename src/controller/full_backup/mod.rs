@@ -54,8 +54,8 @@ pub async fn reconcile(full: Arc<FullBackup>, context: Arc<Context>) -> Result<A
     };
     let refused = applied.as_ref().err().filter(|error| error.is_refusal());
     let standing = result::standing(&full, &seen, refused, now);
-    if let result::Standing::Failed { stop: true, .. } = standing {
-        apply::stop_retrying(&context, &seen).await?;
+    if let (result::Standing::Failed { stop: true, .. }, Some(job)) = (&standing, &seen.job) {
+        context.applier.stop_retrying(job).await?;
     }
     let status = status::compute(&full, standing, now);
     let ended = status.phase.is_terminal();

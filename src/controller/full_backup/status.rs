@@ -9,7 +9,7 @@ use kube::runtime::events::EventType;
 use super::result::Standing;
 use crate::api::report::FullOutcome;
 use crate::api::{FullBackup, FullBackupStatus, Phase, ProgressStatus};
-use crate::controller::conditions::{self, Verdict, updated};
+use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::figures::{bytes, rate, shortened, span};
 use crate::controller::{Context, Error};
 
@@ -85,12 +85,6 @@ pub fn compute(full: &FullBackup, standing: Standing, now: Timestamp) -> FullBac
             }
         }
     }
-}
-
-/// A condition's reason must be a word.
-fn word(reason: &str) -> String {
-    let word: String = reason.chars().filter(char::is_ascii_alphanumeric).collect();
-    if word.starts_with(|first: char| first.is_ascii_alphabetic()) { word } else { "Failed".to_owned() }
 }
 
 /// Whether a status should be written: at once when something happened, now and then when only figures moved.

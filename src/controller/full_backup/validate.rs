@@ -1,7 +1,7 @@
 //! Raw spec and its policy → what can be done, or why it cannot (yet).
 
 use super::dereference::Facts;
-use crate::api::{BackupPolicy, FullBackup, FullBackupSpec, Method, ObjectRef};
+use crate::api::{BackupPolicy, FullBackup, FullBackupSpec, ObjectRef, unsupported};
 use crate::controller::backup_policy::{self, Validated as Policy};
 
 /// A full that can be taken.
@@ -28,10 +28,9 @@ pub fn validate(full: &FullBackup, seen: &Facts) -> Result<Validated, Refusal> {
 }
 
 fn check(full: &FullBackup, policy: Option<&BackupPolicy>) -> Result<Validated, Refusal> {
-    let FullBackupSpec { policy_ref: ObjectRef { name }, method } = &full.spec;
-    if method.is_some_and(|method| method != Method::Logical) {
-        let message =
-            "spec.method: this version takes logical fulls only: make a FullBackup without the field".to_owned();
+    let FullBackupSpec { policy_ref: ObjectRef { name }, method: _ } = &full.spec;
+    if let Some((field, message)) = unsupported::of_full(&full.spec) {
+        let message = format!("{field}: {message}. A FullBackup cannot be changed: make another one");
         return Err(Refusal { forever: true, reason: "Unsupported", message });
     }
     let Some(policy) = policy.filter(|policy| policy.metadata.deletion_timestamp.is_none()) else {

@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::api::{Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
@@ -64,8 +63,9 @@ pub async fn apply(context: &Context, resources: Resources, seen: &Facts) -> Res
         Resources::Release => release(context, seen).await?,
         Resources::Stop => {
             for job in [&seen.plan_job, &seen.job].into_iter().filter_map(Found::ours) {
-                stop_retrying(context, job).await?;
+                context.applier.stop_retrying(job).await?;
             }
+            stop(context, seen).await?;
         }
     }
     Ok(Applied::Done)
@@ -77,12 +77,14 @@ fn all(made: &[Applied]) -> Applied {
 
 async fn make(context: &Context, server: FreshServer, seen: &Facts) -> Result<Applied, Error> {
     let FreshServer { config_map, login, stateful_set, mut service, mut root } = server;
+    let read = ensure(context, &config_map, &seen.manifests, &context.seen.config_maps).await?;
+    if read == Applied::Taken {
+        return Ok(read);
+    }
+    // Nobody can look whether a Secret is there: one of an earlier request of this name may have gone only just now.
+    context.applier.create(&login).await?;
     let Found::Ours(made) = &seen.stateful_set else {
-        let mut all_made = vec![ensure(context, &config_map, &seen.manifests, &context.seen.config_maps).await?];
-        // Made by an earlier look that was cut off, or it is here now.
-        context.applier.create(&login).await?;
-        all_made.push(ensure(context, &stateful_set, &seen.stateful_set, &context.seen.stateful_sets).await?);
-        return Ok(all(&all_made));
+        return ensure(context, &stateful_set, &seen.stateful_set, &context.seen.stateful_sets).await;
     };
     let owner = server::owner(made);
     service.metadata.owner_references = owner.clone();
@@ -134,6 +136,16 @@ async fn open(context: &Context, template: PodTemplateSpec, seen: &Facts) -> Res
     change(context, stateful_set, Patch::Strategic(patch), "open").await
 }
 
+/// Ends a server whose restore failed: the engine beside it would try again for ever. Its disk goes with the request.
+async fn stop(context: &Context, seen: &Facts) -> Result<(), Error> {
+    let Some(stateful_set) = seen.stateful_set.ours() else { return Ok(()) };
+    if stateful_set.spec.replicas == Some(0) {
+        return Ok(());
+    }
+    let patch = serde_json::json!({"metadata": {"uid": stateful_set.uid()}, "spec": {"replicas": 0}});
+    change(context, stateful_set, Patch::Merge(patch), "stop").await
+}
+
 /// Lets the server stay when the request goes: it is its user's from here on.
 async fn release(context: &Context, seen: &Facts) -> Result<(), Error> {
     let Some(stateful_set) = seen.stateful_set.ours() else { return Ok(()) };
@@ -158,18 +170,4 @@ async fn change(
     let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let changed = api.patch(&name, &parameters, &patch).await;
     changed.map(drop).context(ApiSnafu { doing: format!("{verb} StatefulSet {namespace}/{name}") })
-}
-
-/// Lets a Job make no further pod: what failed will fail again until somebody changes something. Its log stays.
-async fn stop_retrying(context: &Context, job: &Job) -> Result<(), Error> {
-    if job.spec.as_ref().and_then(|spec| spec.backoff_limit) == Some(0) {
-        return Ok(());
-    }
-    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
-    let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
-    let patch = Patch::Merge(serde_json::json!({"spec": {"backoffLimit": 0}}));
-    match api.patch(&name, &PatchParams::default(), &patch).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        patched => patched.map(drop).context(ApiSnafu { doing: format!("stop Job {namespace}/{name}") }),
-    }
 }

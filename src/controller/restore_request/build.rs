@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::batch::v1::{
-    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
-};
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec};
 use kube::ResourceExt;
 
@@ -16,7 +14,7 @@ use super::server::{self, FreshServer, Passwords};
 use super::validate::{Into, Validated};
 use crate::api::{IntoExistingSpec, RestoreRequest, TargetSpec};
 use crate::controller::Error;
-use crate::controller::engine_pod::{EnginePod, MANIFEST};
+use crate::controller::engine_pod::{EnginePod, MANIFEST, failure_policy};
 use crate::controller::names::child_of;
 use crate::controller::secrets;
 
@@ -180,20 +178,11 @@ fn job(
     pod: &EnginePod<'_>,
 ) -> Job {
     let labels = labels(component, &validated.name, &validated.uid);
-    // Drained nodes and evictions do not count as attempts.
-    let drained = PodFailurePolicyRule {
-        action: "Ignore".to_owned(),
-        on_exit_codes: None,
-        on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
-            type_: "DisruptionTarget".to_owned(),
-            ..PodFailurePolicyOnPodConditionsPattern::default()
-        }]),
-    };
     Job {
         metadata: child_of(request, name, labels.clone()),
         spec: Some(JobSpec {
             backoff_limit: Some(retries),
-            pod_failure_policy: Some(PodFailurePolicy { rules: vec![drained] }),
+            pod_failure_policy: Some(failure_policy()),
             // Two pods at a time would restore into one server.
             pod_replacement_policy: Some("Failed".to_owned()),
             template: pod.template(labels),

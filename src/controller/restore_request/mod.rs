@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use super::{Context, Error};
@@ -32,6 +33,8 @@ const WAIT: Duration = Duration::from_secs(15);
 pub async fn reconcile(request: Arc<RestoreRequest>, context: Arc<Context>) -> Result<Action, Error> {
     let now = Timestamp::now();
     if request.metadata.deletion_timestamp.is_some() || status::phase(&request).is_terminal() {
+        let namespace = request.namespace().unwrap_or_default();
+        context.applier.forget("RestoreRequest", &namespace, &request.name_any());
         return Ok(Action::await_change());
     }
     let seen = dereference::dereference(&request, &context).await;

@@ -27,7 +27,9 @@ pub async fn write(
     if !worth_writing(&old, &status, context.applier.status_age(request, now)) {
         return Ok(());
     }
-    context.applier.status(request, &status).await?;
+    if !context.applier.status(request, &status).await? {
+        return Ok(());
+    }
     let (namespace, name) = (request.namespace(), request.name_any());
     for News { type_, reason, note } in between(&old, &status) {
         if matches!(type_, EventType::Warning) {

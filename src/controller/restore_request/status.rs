@@ -9,7 +9,7 @@ use super::{names, server};
 use crate::api::report::{Outcome, PodError, PodReport, RestoreOutcome};
 use crate::api::{Phase, ProgressStatus, RestorePlanStatus, RestoreRequest, RestoreRequestStatus};
 use crate::controller::Error;
-use crate::controller::conditions::{Verdict, updated};
+use crate::controller::conditions::{Verdict, updated, word};
 use crate::controller::error::text;
 use crate::controller::figures::{bytes, shortened, span};
 
@@ -235,12 +235,6 @@ fn finish(request: &RestoreRequest, validated: &Validated, finished: Finished, n
             RestoreRequestStatus { conditions, measured_rto: took(done), ..ended }
         }
     }
-}
-
-/// A condition's reason must be a word.
-fn word(reason: &str) -> String {
-    let word: String = reason.chars().filter(char::is_ascii_alphanumeric).collect();
-    if word.starts_with(|first: char| first.is_ascii_alphabetic()) { word } else { "Failed".to_owned() }
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use kube::ResourceExt;
 
 use super::dereference::Facts;
 use crate::api::{
-    BackupPolicy, IntoExistingSpec, IntoSpec, RestoreRequest, RestoreRequestSpec, StorageSpec, TargetSpec,
+    BackupPolicy, IntoExistingSpec, IntoSpec, RestoreRequest, RestoreRequestSpec, StorageSpec, TargetSpec, unsupported,
 };
+use crate::controller::storage;
 use crate::model::{BinlogPosition, parse_rfc3339};
 
 /// A StatefulSet's name is in a label of its pods, with a hash behind it.
@@ -74,10 +75,6 @@ impl Problems {
         self.invalid.push(format!("{field}: {message}"));
     }
 
-    fn unsupported(&mut self, field: &str, message: &str) {
-        self.unsupported.push(format!("{field}: {message}"));
-    }
-
     fn finish(self) -> Result<(), Refusal> {
         let Self { invalid, unsupported } = self;
         let reason = match (invalid.is_empty(), unsupported.is_empty()) {
@@ -105,28 +102,17 @@ fn check(
         policy_ref,
         storage,
         target,
-        tables,
-        databases,
+        tables: _,
+        databases: _,
         into,
         into_existing,
-        decryption,
-        checks,
+        decryption: _,
+        checks: _,
         dry_run,
     } = &request.spec;
     let mut problems = Problems::default();
-    for (field, asked) in [("spec.tables", tables), ("spec.databases", databases)] {
-        if !asked.is_empty() {
-            let message =
-                "this version restores whole servers only: restore into a fresh one and copy what you need from it";
-            problems.unsupported(field, message);
-        }
-    }
-    if decryption.is_some() {
-        problems.unsupported("spec.decryption", "this version does not read encrypted archives yet");
-    }
-    if checks.is_some() {
-        let message = "this version runs no queries of yours yet; the proof is always made";
-        problems.unsupported("spec.checks", message);
+    for (field, message) in unsupported::of_restore(&request.spec) {
+        problems.unsupported.push(format!("{field}: {message}"));
     }
     check_target(target, &mut problems);
     let into = match (into, into_existing) {
@@ -147,7 +133,7 @@ fn check(
         problems.invalid("spec", "name the archive by exactly one of policyRef and storage");
     }
     if let Some(storage) = storage {
-        check_storage("spec.storage", storage, &mut problems);
+        storage::check("spec.storage", storage, |field, message| problems.invalid(field, message));
     }
     problems.finish()?;
     // What was planned is what is restored, whatever becomes of the policy.
@@ -179,13 +165,13 @@ fn of_policy(name: &str, policy: Option<&BackupPolicy>) -> Result<Archive, Refus
         return Err(Refusal { forever: false, reason: "PolicyMissing", message });
     };
     let mut problems = Problems::default();
-    check_storage("spec.storage", &policy.spec.storage, &mut problems);
+    storage::check("spec.storage", &policy.spec.storage, |field, message| problems.invalid(field, message));
     if let Err(Refusal { message, .. }) = problems.finish() {
         let message = format!("BackupPolicy {name:?} must be mended first: {message}");
         return Err(Refusal { forever: false, reason: "PolicyInvalid", message });
     }
-    if policy.spec.encryption.is_some() {
-        let message = format!("BackupPolicy {name:?}: this version does not read encrypted archives yet");
+    if let Some((field, message)) = unsupported::unreadable(&policy.spec) {
+        let message = format!("BackupPolicy {name:?}: {field}: {message}");
         return Err(Refusal { forever: true, reason: "Unsupported", message });
     }
     let (storage, job_template) = (policy.spec.storage.clone(), policy.spec.job_template.clone());
@@ -233,30 +219,6 @@ fn check_existing(into: &IntoExistingSpec, problems: &mut Problems) {
     }
     if into.port == 0 {
         problems.invalid("spec.intoExisting.port", "0 is not a port: write 1 to 65535");
-    }
-}
-
-fn check_storage(field: &str, storage: &StorageSpec, problems: &mut Problems) {
-    let StorageSpec { s3, gcs, azblob, fs } = storage;
-    let stores = [s3.is_some(), gcs.is_some(), azblob.is_some(), fs.is_some()];
-    if stores.iter().filter(|named| **named).count() != 1 {
-        problems.invalid(field, "name exactly one store: s3, gcs, azblob or fs");
-    }
-    let Some(fs) = fs else { return };
-    if fs.claim_name.is_none() {
-        let message = "in a cluster a folder is on a volume: name the PersistentVolumeClaim to mount there";
-        problems.invalid(&format!("{field}.fs.claimName"), message);
-    }
-    // The pods need these themselves.
-    const OURS: [&str; 8] = ["/tmp", "/etc", "/dev", "/proc", "/sys", "/usr", "/var/lib/mysql", "/var/run"];
-    let path = fs.path.trim_end_matches('/');
-    let inside = |outer: &str, inner: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
-    if !fs.path.starts_with('/') || fs.path.contains(':') || path.is_empty() {
-        let message = format!("{:?} cannot be mounted: an absolute folder such as /archive can", fs.path);
-        problems.invalid(&format!("{field}.fs.path"), &message);
-    } else if let Some(folder) = OURS.into_iter().find(|folder| inside(folder, path) || inside(path, folder)) {
-        let message = format!("a restore's pods need {folder}: make a RestoreRequest with storage.fs.path: /archive");
-        problems.invalid(&format!("{field}.fs.path"), &message);
     }
 }
 

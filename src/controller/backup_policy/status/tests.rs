@@ -272,12 +272,3 @@ fn what_turned_is_told_once() {
     let refused = refused(&invalid, validate(&invalid).unwrap_err(), at("2026-11-21T13:00:00Z"));
     assert_eq!(told(&none, &refused), ["Refused"]);
 }
-
-#[test]
-fn a_reason_is_a_word_that_the_api_server_takes() {
-    for (reason, expected) in
-        [("SourceDenied", "SourceDenied"), ("", "Failed"), ("no such thing!", "nosuchthing"), ("1x", "Failed")]
-    {
-        assert_eq!(word(reason), expected);
-    }
-}

@@ -75,6 +75,7 @@ fn init_sql(flavor: Flavor, password: &str) -> String {
     format!(
         "SET SESSION sql_log_bin = 0;\n\
          CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{password}';\n\
+         ALTER USER {account} IDENTIFIED BY '{password}';\n\
          GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;\n\
          {proxy}"
     )
@@ -85,6 +86,7 @@ fn init_sql(flavor: Flavor, password: &str) -> String {
 fn open_sql(password: &str) -> String {
     let mut sql = format!(
         "SET SESSION sql_log_bin = 0;\n\
+         SET SESSION sql_mode = '';\n\
          SET SESSION group_concat_max_len = 1048576;\n\
          SET @once = (SELECT COUNT(*) FROM mysql.user WHERE User = '{RESTORE_USER}' AND Host = '127.0.0.1');\n"
     );

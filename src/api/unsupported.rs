@@ -1,0 +1,81 @@
+//! What manifests can say and this version cannot do: refused by name rather than ignored, in a file and in a cluster alike. Pure.
+
+use super::{BackupPolicySpec, FullBackupSpec, Method, PurgeProtection, RestoreRequestSpec};
+
+/// A field, and the way out.
+pub type Refusal = (&'static str, &'static str);
+
+const METHOD: Refusal = ("spec.method", "this version takes logical fulls only: write logical or remove the field");
+
+/// What keeps an archive of the policy even from being read.
+pub fn unreadable(spec: &BackupPolicySpec) -> Option<Refusal> {
+    const ENCRYPTION: Refusal = (
+        "spec.encryption",
+        "this version does not encrypt archives yet, and will not write in clear what you want encrypted: remove the field, or use the \
+         store's own encryption",
+    );
+    spec.encryption.as_ref().map(|_| ENCRYPTION)
+}
+
+/// Fields of a policy.
+pub fn of_policy(spec: &BackupPolicySpec) -> Vec<Refusal> {
+    let mut refused: Vec<Refusal> = unreadable(spec).into_iter().collect();
+    let mut refuse = |applies: bool, refusal: Refusal| refused.extend(applies.then_some(refusal));
+    refuse(
+        !spec.copies.is_empty(),
+        (
+            "spec.copies",
+            "this version does not keep copies yet: remove the field, or let the store replicate the bucket",
+        ),
+    );
+    refuse(spec.method != Method::Logical, METHOD);
+    refuse(
+        spec.drill.is_some(),
+        ("spec.drill", "this version makes no drills yet: remove the field, and restore by hand now and then"),
+    );
+    refuse(
+        spec.binlog.spool.is_some(),
+        (
+            "spec.binlog.spool",
+            "this version does not spool yet: remove the field; while the store is down the source keeps its binlogs, so keep its \
+             binlog_expire_logs_seconds long",
+        ),
+    );
+    refuse(
+        spec.binlog.purge_protection == PurgeProtection::Hold,
+        (
+            "spec.binlog.purgeProtection",
+            "this version cannot hold the source's purging back yet: write Warn, and keep binlog_expire_logs_seconds long",
+        ),
+    );
+    refuse(
+        spec.source.prefer_replica,
+        ("spec.source.preferReplica", "this version reads from the first server it reaches: remove the field"),
+    );
+    refused
+}
+
+/// Fields of a full.
+pub fn of_full(spec: &FullBackupSpec) -> Option<Refusal> {
+    spec.method.filter(|method| *method != Method::Logical).map(|_| METHOD)
+}
+
+/// Fields of a restore.
+pub fn of_restore(spec: &RestoreRequestSpec) -> Vec<Refusal> {
+    let mut refused = Vec::new();
+    let mut refuse = |applies: bool, field, message| refused.extend(applies.then_some((field, message)));
+    let whole = "this version restores whole servers only: remove the field, restore into an empty server and copy what you need from it";
+    refuse(!spec.tables.is_empty(), "spec.tables", whole);
+    refuse(!spec.databases.is_empty(), "spec.databases", whole);
+    refuse(
+        spec.decryption.is_some(),
+        "spec.decryption",
+        "this version does not read encrypted archives yet: remove the field",
+    );
+    refuse(
+        spec.checks.is_some(),
+        "spec.checks",
+        "this version runs no queries of yours yet: remove the field; the proof is always made",
+    );
+    refused
+}

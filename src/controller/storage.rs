@@ -1,0 +1,40 @@
+//! Whether a pod can reach an archive's store as a manifest names it. Pure.
+
+use crate::api::StorageSpec;
+
+/// The pods need these folders themselves; what is mounted over one hides it.
+const OURS: [&str; 8] = ["/tmp", "/etc", "/dev", "/proc", "/sys", "/usr", "/var/lib/mysql", "/var/run"];
+
+/// Tells `refuse` of every field that is wrong, and the way out.
+pub fn check(field: &str, storage: &StorageSpec, mut refuse: impl FnMut(&str, &str)) {
+    let StorageSpec { s3, gcs, azblob, fs } = storage;
+    let stores = [s3.is_some(), gcs.is_some(), azblob.is_some(), fs.is_some()];
+    if stores.iter().filter(|named| **named).count() != 1 {
+        refuse(field, "name exactly one store: s3, gcs, azblob or fs");
+    }
+    let endpoints = [
+        ("s3", s3.as_ref().and_then(|s3| s3.endpoint.as_deref())),
+        ("gcs", gcs.as_ref().and_then(|gcs| gcs.endpoint.as_deref())),
+        ("azblob", azblob.as_ref().and_then(|azblob| azblob.endpoint.as_deref())),
+    ];
+    for (store, endpoint) in endpoints.into_iter().filter_map(|(store, endpoint)| Some((store, endpoint?))) {
+        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+            let message = format!("{endpoint:?} is not an address: write https://HOST[:PORT]");
+            refuse(&format!("{field}.{store}.endpoint"), &message);
+        }
+    }
+    let Some(fs) = fs else { return };
+    if fs.claim_name.is_none() {
+        let message = "in a cluster a folder is on a volume: name the PersistentVolumeClaim to mount there";
+        refuse(&format!("{field}.fs.claimName"), message);
+    }
+    let path = fs.path.trim_end_matches('/');
+    let inside = |outer: &str, inner: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
+    if !fs.path.starts_with('/') || fs.path.contains(':') || path.is_empty() {
+        let message = format!("{:?} cannot be mounted: write an absolute folder such as /archive", fs.path);
+        refuse(&format!("{field}.fs.path"), &message);
+    } else if let Some(folder) = OURS.into_iter().find(|folder| inside(folder, path) || inside(path, folder)) {
+        let message = format!("the pods need {folder} themselves: write another folder, such as /archive");
+        refuse(&format!("{field}.fs.path"), &message);
+    }
+}
