@@ -134,6 +134,7 @@ async fn control(
         services: services.store(),
         pods: pods.store(),
     };
+    metrics.show(policies.store());
     let settings = Settings { image: config.image.clone(), concurrency: config.concurrency };
     let context = Arc::new(Context {
         applier: Applier::new(client.clone()),

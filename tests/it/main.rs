@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod chart;
 mod cli;
 mod crash;
 mod events;

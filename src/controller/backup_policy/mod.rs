@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
 pub use build::manifests;
+pub use status::is_ready;
 pub use validate::{Refusal, Validated, validate};
 
 use super::{Context, Error};

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::preflight::{Facts, Severity, check};
 use super::*;
 
@@ -93,4 +95,19 @@ fn the_grant_names_only_what_is_missing() {
     };
     let findings = check(&facts, &[Verb::Stream]);
     assert_eq!(findings.iter().map(|f| f.severity).collect::<Vec<_>>(), [Severity::Refuse, Severity::Refuse]);
+}
+
+#[test]
+fn the_page_of_permissions_grants_exactly_what_a_full_and_a_stream_need() {
+    let page = include_str!("../../../docs/permissions.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = page.split("GRANT ").filter_map(|text| text.split_once(" ON *.* TO 'tidemark'@'%'"));
+    let set = |list: &str| list.split(", ").map(str::to_owned).collect::<BTreeSet<_>>();
+    let told: Vec<BTreeSet<String>> = told.map(|(privileges, _)| set(privileges)).collect();
+    let needed = |version: &str| -> BTreeSet<String> {
+        let version = ServerVersion::parse(version).unwrap();
+        let all = [Verb::Stream, Verb::LogicalBackup].map(|verb| grants(version, verb, "u").concat());
+        let lists = all.iter().filter_map(|grant| grant.strip_prefix("GRANT ")?.strip_suffix(" ON *.* TO u"));
+        lists.flat_map(set).collect()
+    };
+    assert_eq!(told, [needed("9.7.0"), needed("10.11.6-MariaDB")]);
 }
