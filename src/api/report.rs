@@ -84,6 +84,8 @@ pub struct ArchiveReport {
     pub last_full_time: Option<String>,
     /// Bytes of all its objects.
     pub stored_bytes: u64,
+    /// What may be missing without a trace, and what else somebody should know before a restore.
+    pub warnings: Vec<String>,
     /// What is wrong with it.
     pub problems: Vec<String>,
 }

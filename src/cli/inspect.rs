@@ -1,8 +1,8 @@
 //! What an archive holds, in the words that every report of it uses.
 
-use crate::archive::catalog::Catalog;
-use crate::archive::timeline::ChainEnd;
-use crate::model::total;
+use crate::archive::catalog::{Catalog, FullHead};
+use crate::archive::timeline::{ChainEnd, Timeline, unlogged};
+use crate::model::{GtidSet, total};
 
 /// Why a window ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,31 @@ pub fn end_of(end: &ChainEnd) -> Option<End> {
             Some(End { reason, missing: None })
         }
     }
+}
+
+/// What may be missing behind each full, once.
+pub fn unlogged_by(fulls: &[FullHead], timeline: &Timeline) -> Vec<String> {
+    let mut notes = Vec::new();
+    for full in fulls {
+        let links = timeline.chain(&full.id).map(|chain| chain.links.as_slice()).unwrap_or_default();
+        let taken: Vec<(&str, &GtidSet)> = links.iter().map(|link| (link.file.server.as_str(), &link.take)).collect();
+        let more = unlogged(fulls, full, &taken);
+        notes.extend(more.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
+    }
+    notes
+}
+
+/// Lineages that nothing tells from the live one: a restore to the latest, or to a time behind the split, is refused.
+pub fn contested(timeline: &Timeline) -> Vec<String> {
+    let live = timeline.live_server.as_deref().unwrap_or_default();
+    let told = timeline.forks.iter().filter(|fork| fork.contested).map(|fork| {
+        format!(
+            "two lineages: server {live} counts as live, but server {} committed no earlier ({} only there); which one is wanted cannot be \
+             told, and a restore to the latest or to a time behind the split is refused: name a GTID, or allow the nearest for the live one",
+            fork.server, fork.gtids
+        )
+    });
+    told.collect()
 }
 
 /// Bytes of all objects.

@@ -74,6 +74,7 @@ reasons! {
     "The archive is of the other flavor than the server." OtherFlavor Failed,
     "The archive holds no complete full." NoFull Refused,
     "The archive does not reach the target of the restore." OutsideWindow Refused,
+    "The archive holds two lineages that nothing tells apart: the restore must say which." TwoLineages Refused,
     "The target of the restore, or what it skips, cannot be meant." InvalidTarget Refused,
     "The server to restore into does not answer." TargetUnreachable Unreachable,
     "The server to restore into refuses the login." TargetDenied Unreachable,
@@ -198,6 +199,7 @@ fn of_logical(error: &LogicalError) -> Reason {
     use LogicalError as E;
     match error {
         E::Connect { source } | E::Sql { source, .. } => of_wire(Side::Source, source),
+        E::ShieldLost { source } => of_wire(Side::Source, source),
         E::Store { source } => of_store(source),
         E::Archive { source } => of_archive(source),
         E::Privilege { .. } | E::XaPrivilege { .. } | E::NoLock { .. } | E::Unaligned { .. } => Reason::MissingGrant,
@@ -241,6 +243,7 @@ fn of_plan(error: &PlanError) -> Reason {
         | E::OffLineage { .. }
         | E::PreparedXa { .. }
         | E::MixedGtids { .. } => Reason::OutsideWindow,
+        E::Contested { .. } => Reason::TwoLineages,
         E::InsideTransaction { .. }
         | E::NoSuchFile { .. }
         | E::AmbiguousFile { .. }

@@ -72,8 +72,8 @@ impl Applier {
         Self { client, applied: Mutex::default(), statuses: Mutex::default() }
     }
 
-    /// Makes `object` what it says, unless that is what `seen` (the object as the watch shows it) is already. Fails with a conflict where
-    /// another manager owns a field: two operators must not fight.
+    /// Makes `object` what it says, unless that is what `seen` (the object as the watch shows it) is already. What somebody else
+    /// wrote into a field of ours is written over; one operator leads.
     pub async fn apply<K>(&self, object: &K, seen: Option<&K>) -> Result<(), Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + Debug,

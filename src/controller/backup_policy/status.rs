@@ -217,7 +217,13 @@ fn recoverable(
         return Verdict::yes("FullsOnly", "the moments of fulls can be restored");
     }
     if moments.windows.iter().any(|window| window.gap.is_none()) {
-        return Verdict::yes("Recoverable", "every transaction of the windows can be restored, up to now");
+        let warnings = report.and_then(|report| report.archive.as_ref()).map(|archive| archive.warnings.as_slice());
+        let mut message = "every transaction of the windows can be restored, up to now".to_owned();
+        for warning in warnings.unwrap_or_default() {
+            message.push_str("; but ");
+            message.push_str(&shortened(warning, GTIDS_CHARS));
+        }
+        return Verdict::yes("Recoverable", message);
     }
     if let Some(window) = moments.windows.last() {
         let why = window.gap.as_ref().and_then(|gap| gap.reason.clone()).unwrap_or_default();

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::archive::ArchiveError;
 use crate::archive::catalog::{Catalog, FullHead};
-use crate::archive::timeline::{Fork, Timeline, Window, unlogged};
+use crate::archive::timeline::{Fork, Timeline, Window};
 use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
 use crate::cli::inspect::{self, End};
@@ -120,7 +120,8 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
     report.fulls = catalog.fulls.iter().map(full).collect();
     report.forks = timeline.forks.iter().map(|f| fork(f, &timeline)).collect();
     report.source = source::ask(archive, &timeline).await;
-    report.warnings = report.source.warning.iter().cloned().chain(unlogged_by(&catalog.fulls, &timeline)).collect();
+    report.warnings =
+        report.source.warning.iter().cloned().chain(inspect::unlogged_by(&catalog.fulls, &timeline)).collect();
     report.binlog_files = catalog.files.len();
     report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
     report.stored_bytes = inspect::stored_bytes(&catalog);
@@ -165,18 +166,6 @@ fn fork(fork: &Fork, timeline: &Timeline) -> ForkReport {
         live_latest: timeline.live_commit.map(text),
         live_only: fork.lacks.to_string(),
     }
-}
-
-/// What may be missing behind each full, once.
-fn unlogged_by(fulls: &[FullHead], timeline: &Timeline) -> Vec<String> {
-    let mut notes = Vec::new();
-    for full in fulls {
-        let links = timeline.chain(&full.id).map(|chain| chain.links.as_slice()).unwrap_or_default();
-        let taken: Vec<(&str, &GtidSet)> = links.iter().map(|link| (link.file.server.as_str(), &link.take)).collect();
-        let more = unlogged(fulls, full, &taken);
-        notes.extend(more.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
-    }
-    notes
 }
 
 fn full(full: &FullHead) -> FullReport {

@@ -134,6 +134,11 @@ fn every_trouble_has_its_reason() {
     ] {
         assert_eq!(all(&status_of(&policy(), &seen, &Decision::default())), expected);
     }
+    let warned = reports(|report| archive_of(report).warnings = vec!["0-2-7 may be missing".to_owned()]);
+    let warned = status_of(&policy(), &warned, &Decision::default());
+    assert_eq!(all(&warned), format!("Ready=True/Protected {fine}"));
+    let message = &conditions::find(&warned.conditions, RECOVERABLE).unwrap().message;
+    assert!(message.ends_with("; but 0-2-7 may be missing"), "{message}");
     let failing = Decision { failures: 3, ..Decision::default() };
     assert_eq!(all(&status_of(&policy(), &reports(|_| {}), &failing)), format!("Ready=False/FullsFail {fine}"));
 }
