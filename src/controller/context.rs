@@ -84,7 +84,8 @@ where
 }
 
 impl Seen {
-    /// Waits until every watch has shown all there is once.
+    /// Waits until every watch has shown all there is once. Of several who wait for a store at a time, kube wakes the last one alone: this is
+    /// for one.
     pub async fn complete(&self) -> Result<(), Error> {
         let Self { policies, full_backups, restore_requests, stateful_sets, jobs, config_maps, services, pods } = self;
         let (listed, others) = tokio::join!(

@@ -119,11 +119,11 @@ async fn control(
     let reporter = Reporter { controller: "tidemark".to_owned(), instance: Some(config.identity.clone()) };
     let recorder = Recorder::new(client.clone(), reporter);
     let watch = Watch::new(client.clone(), config.namespace.as_deref(), recorder.clone());
-    let policies: Watched<BackupPolicy> = watch.all();
-    let full_backups: Watched<FullBackup> = watch.all();
-    let restore_requests: Watched<RestoreRequest> = watch.all();
-    let (stateful_sets, jobs, config_maps) = (watch.ours(), watch.ours(), watch.ours());
-    let (services, pods) = (watch.ours(), watch.ours());
+    let mut policies: Watched<BackupPolicy> = watch.all();
+    let mut full_backups: Watched<FullBackup> = watch.all();
+    let mut restore_requests: Watched<RestoreRequest> = watch.all();
+    let (mut stateful_sets, mut jobs, mut config_maps) = (watch.ours(), watch.ours(), watch.ours());
+    let (mut services, mut pods) = (watch.ours(), watch.ours());
     let seen = Seen {
         policies: policies.store(),
         full_backups: full_backups.store(),
@@ -168,14 +168,18 @@ async fn control(
         pods.drive(),
     ]);
     let controllers = async {
+        // What is not listed yet must not look as if it were not there.
+        let Some(listed) = work.run_until_cancelled(context.seen.complete()).await else { return Ok(()) };
+        listed?;
         tokio::join!(
             reconcile(policy_controller, backup_policy::reconcile, &context, &metrics, work),
             reconcile(full_controller, full_backup::reconcile, &context, &metrics, work),
             reconcile(restore_controller, restore_request::reconcile, &context, &metrics, work),
         );
+        Ok(())
     };
     tokio::select! {
-        () = controllers => Ok(()),
+        done = controllers => done,
         _ = watching => Err(Error::WatchEnded),
     }
 }
@@ -205,8 +209,6 @@ async fn reconcile<K, F, R>(
     let once = move |object: Arc<K>, context: Arc<Context>| {
         let (look, metrics) = (Arc::clone(&look), metrics.clone());
         async move {
-            // What is not listed yet must not look as if it were not there.
-            context.seen.complete().await?;
             let begun = Instant::now();
             let done = look(object, context).await;
             metrics.looked(&K::kind(&()), begun.elapsed(), done.is_err());

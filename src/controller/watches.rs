@@ -1,8 +1,12 @@
 //! One watch a kind, shared by all who need it: it fills a store that costs nothing to read, and wakes controllers.
+//!
+//! (kube's own shared streams are not used: they sleep for ever once an object is gone before a listener hears of it, and tell nobody of
+//! what was deleted.)
 
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::sync::Arc;
 
+use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -11,7 +15,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Event as Told, EventType, Recorder};
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{ObjectRef, ReflectHandle, Store, store_shared};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -19,9 +23,6 @@ use serde::de::DeserializeOwned;
 
 use super::error::text;
 use super::names::MANAGED_BY;
-
-/// Events that wait for the slowest controller.
-const BUFFER: usize = 1024;
 
 /// Begins watches, in one namespace or all.
 pub struct Watch {
@@ -38,8 +39,10 @@ pub struct Watched<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    events: ReflectHandle<K>,
-    drive: BoxFuture<'static, ()>,
+    events: Events<K>,
+    store: Store<K>,
+    writer: Writer<K>,
+    listeners: Vec<UnboundedSender<Arc<K>>>,
 }
 
 impl Watch {
@@ -104,22 +107,8 @@ fn begin<K>(events: Events<K>) -> Watched<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (_, writer): (Store<K>, Writer<K>) = store_shared(BUFFER);
-    let subscriber = subscribed(&writer);
-    let drive = events
-        .modify(|object| {
-            // Large, and nobody reads it.
-            object.managed_fields_mut().clear();
-        })
-        .reflect_shared(writer)
-        .for_each(|event| {
-            if let Err(error) = event {
-                tracing::warn!(kind = %K::kind(&()), error = text(&error), "a watch failed; beginning it anew");
-            }
-            std::future::ready(())
-        })
-        .boxed();
-    Watched { events: subscriber, drive }
+    let (store, writer) = reflector::store();
+    Watched { events, store, writer, listeners: Vec::new() }
 }
 
 /// The event, if it shows an object that can be read.
@@ -162,33 +151,49 @@ async fn readable<K: Resource<DynamicType = ()>>(
     None
 }
 
-/// A shared writer always has room for a subscriber.
-fn subscribed<K>(writer: &Writer<K>) -> ReflectHandle<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
-    #[expect(clippy::expect_used, reason = "store_shared makes a writer that can be subscribed to")]
-    writer.subscribe().expect("a shared writer")
-}
-
 impl<K> Watched<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     /// What it has shown so far.
     pub fn store(&self) -> Store<K> {
-        self.events.reader()
+        self.store.clone()
     }
 
-    /// Another listener.
-    pub fn events(&self) -> ReflectHandle<K> {
-        self.events.clone()
+    /// Another listener: it hears of everything that is there, changes or goes.
+    pub fn events(&mut self) -> UnboundedReceiver<Arc<K>> {
+        let (sender, receiver) = mpsc::unbounded();
+        self.listeners.push(sender);
+        receiver
     }
 
     /// Does the watching, as long as it is polled.
     pub fn drive(self) -> BoxFuture<'static, ()> {
-        self.drive
+        let Self { events, store, writer, listeners } = self;
+        let tell = move |object: Arc<K>| {
+            for listener in &listeners {
+                // One that ended is told nothing.
+                let _ = listener.unbounded_send(Arc::clone(&object));
+            }
+        };
+        events
+            .modify(|object| {
+                // Large, and nobody reads it.
+                object.managed_fields_mut().clear();
+            })
+            .reflect(writer)
+            .for_each(move |event| {
+                match event {
+                    Ok(Event::Apply(object) | Event::Delete(object)) => tell(Arc::new(object)),
+                    Ok(Event::InitDone) => store.state().into_iter().for_each(&tell),
+                    Ok(Event::Init | Event::InitApply(_)) => {}
+                    Err(error) => {
+                        tracing::warn!(kind = %K::kind(&()), error = text(&error), "a watch failed; beginning it anew");
+                    }
+                }
+                std::future::ready(())
+            })
+            .boxed()
     }
 }
 
@@ -196,4 +201,37 @@ where
 pub fn by_label<C: ResourceExt, K: Resource<DynamicType = ()>>(child: &C, label: &str) -> Option<ObjectRef<K>> {
     let name = child.labels().get(label)?;
     Some(ObjectRef::new(name).within(&child.namespace()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::api::ObjectMeta;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_listener_hears_of_everything_also_of_what_is_gone_before_it_listens() {
+        let pod = |name: &str| Pod {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            ..Pod::default()
+        };
+        let events = [
+            Event::Init,
+            Event::InitApply(pod("there")),
+            Event::InitDone,
+            Event::Apply(pod("short")),
+            Event::Delete(pod("short")),
+            Event::Apply(pod("last")),
+        ];
+        let mut watched = begin(futures::stream::iter(events.map(Ok)).boxed());
+        let (store, one, two) = (watched.store(), watched.events(), watched.events());
+        watched.drive().await;
+        store.wait_until_ready().await.unwrap();
+        assert_eq!(store.len(), 2);
+        for listener in [one, two] {
+            let heard: Vec<String> = listener.map(|pod| pod.name_any()).collect().await;
+            assert_eq!(heard, ["there", "short", "short", "last"]);
+        }
+    }
 }
