@@ -7,10 +7,10 @@ FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit soak bench fuzz fmt lint deny crds clean rust
+.PHONY: help build demo test unit soak bench fuzz fmt lint deny crds cluster-up cluster-down cluster-smoke clean rust
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: rust ## build the binary (target/debug/tidemark)
 	$(INSTALL) packages
@@ -56,6 +56,16 @@ deny: rust ## dependencies: licences, sources, banned crates, and advisories whe
 
 crds: rust ## write crds/, and the chart's copy of it, from the Rust types
 	TIDEMARK_WRITE_CRDS=1 cargo test $(FLAGS) --lib the_files_in_crds_and_in_the_chart_are_what_the_types_say
+
+cluster-up: ## start a real Kubernetes on this machine, for tests (about 10 s; the first time builds it)
+	@tests/cluster/cluster up
+
+cluster-down: ## end it and leave nothing behind
+	@tests/cluster/cluster down
+
+cluster-smoke: build ## prove that it is one: databases, S3, volumes, DNS, a reboot, and nothing left after
+	tests/cluster/image --same
+	tests/cluster/smoke
 
 clean: ## remove what was built here (the cache of servers stays)
 	cargo clean
