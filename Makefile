@@ -7,10 +7,10 @@ FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test unit soak bench fuzz fmt lint deny crds cluster-up cluster-down cluster-smoke clean rust
+.PHONY: help build demo test e2e unit soak bench fuzz fmt lint deny crds cluster-up cluster-down cluster-smoke clean rust
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: rust ## build the binary (target/debug/tidemark)
 	$(INSTALL) packages
@@ -26,6 +26,9 @@ test: rust ## everything: format, lints, licences, unit tests, tests on real ser
 	cargo fmt --check
 	$(MAKE) lint deny
 	cargo test $(FLAGS)
+
+e2e: rust ## all tests of the operator on a real Kubernetes, chaos and outages too: E2E=name for one
+	tests/e2e/run --include-ignored $(E2E)
 
 unit: rust ## only the tests that need no server
 	cargo test $(FLAGS) --lib --bins
@@ -49,6 +52,7 @@ fmt: rust ## format the sources
 
 lint: rust ## clippy, warnings denied
 	cargo clippy $(FLAGS) --all-targets -- -D warnings
+	cargo clippy $(FLAGS) --test e2e -- -D warnings
 
 deny: rust ## dependencies: licences, sources, banned crates, and advisories where they can be fetched
 	$(INSTALL) cargo-deny

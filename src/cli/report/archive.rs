@@ -23,7 +23,7 @@ use crate::model::CommitTime;
 const TICK: Duration = Duration::from_secs(1);
 /// The store is read this often.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// And this soon after a failure.
+/// And this soon after a failure, or while there is nothing to restore: the first full is waited for.
 const AGAIN: Duration = Duration::from_secs(5);
 /// And this soon after something happened that only the store tells the whole of.
 const SOON: Duration = Duration::from_secs(2);
@@ -106,7 +106,7 @@ impl ArchiveWatch {
             }
             let began = Instant::now();
             let read = read(&policy, seen.met.clone()).await;
-            let failed = read.is_err();
+            let impatient = read.as_ref().map_or(true, |archive| archive.report.windows.is_empty());
             let mut known = self.known();
             match read {
                 Ok(archive) => *known = Known { archive: Some(archive), failure: None },
@@ -118,7 +118,7 @@ impl ArchiveWatch {
                 }
             }
             drop(known);
-            last = Some(Last { policy, seen, failed, took: began.elapsed(), ended: Instant::now() });
+            last = Some(Last { policy, seen, impatient, took: began.elapsed(), ended: Instant::now() });
         }
     }
 
@@ -131,7 +131,8 @@ impl ArchiveWatch {
 struct Last {
     policy: Arc<Policy>,
     seen: Seen,
-    failed: bool,
+    /// Whether it failed, or found nothing to restore.
+    impatient: bool,
     took: Duration,
     ended: Instant,
 }
@@ -140,7 +141,7 @@ impl Last {
     /// How long after it the next one is due.
     fn pause(&self, policy: &Arc<Policy>, seen: &Seen) -> Duration {
         let happened = *seen != self.seen || !Arc::ptr_eq(policy, &self.policy);
-        let pause = match (happened, self.failed) {
+        let pause = match (happened, self.impatient) {
             (true, _) => (self.took * SHARE / 5).max(SOON),
             (false, true) => (self.took * SHARE / 5).max(AGAIN),
             (false, false) => (self.took * SHARE).max(INTERVAL),

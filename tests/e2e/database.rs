@@ -1,0 +1,232 @@
+//! A database in the cluster, an S3 server, and what a platform team applies for them.
+
+use std::process::Command;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tidemark::model::Flavor;
+
+use crate::cluster::{Namespace, PATIENCE, image, run, succeed};
+use crate::support::wait_for;
+
+/// Root's password of the databases in `tests/cluster/manifests`.
+const PASSWORD: &str = "secret-of-the-tests";
+
+const MYSQL: &str = include_str!("../cluster/manifests/mysql.yaml");
+const MARIADB: &str = include_str!("../cluster/manifests/mariadb.yaml");
+const S3: &str = include_str!("../cluster/manifests/s3.yaml");
+
+/// Where the archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    S3,
+    Claim,
+}
+
+/// A database, its store and its policy, in a namespace of their own.
+pub struct Site {
+    pub namespace: Namespace,
+    pub flavor: Flavor,
+    store: Store,
+}
+
+impl Site {
+    /// A database that runs, with exactly the account that docs/permissions.md tells to make, and no policy yet.
+    pub fn new(name: &str, flavor: Flavor, store: Store) -> Self {
+        let namespace = Namespace::new(name);
+        namespace.apply(match flavor {
+            Flavor::Mysql => MYSQL,
+            Flavor::Mariadb => MARIADB,
+        });
+        if store == Store::S3 {
+            namespace.apply(S3);
+        } else {
+            namespace.apply(
+                "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: archive}, \
+                 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}",
+            );
+        }
+        let site = Self { namespace, flavor, store };
+        let workload = format!("statefulset/{}", site.name());
+        succeed(site.namespace.kubectl(&["rollout", "status", &workload, "--timeout=3m"]), None);
+        if store == Store::S3 {
+            succeed(site.namespace.kubectl(&["rollout", "status", "deployment/s3", "--timeout=3m"]), None);
+        }
+        let server = site.source();
+        wait_for("the database", PATIENCE, || server.try_sql("SELECT 1").ok());
+        for statement in grants(flavor) {
+            server.sql(&statement);
+        }
+        site
+    }
+
+    /// Name of the database's StatefulSet and Service.
+    pub fn name(&self) -> &'static str {
+        match self.flavor {
+            Flavor::Mysql => "mysql",
+            Flavor::Mariadb => "mariadb",
+        }
+    }
+
+    /// The database that is backed up.
+    pub fn source(&self) -> Server<'_> {
+        self.server(&format!("{}-0", self.name()), PASSWORD)
+    }
+
+    /// The server that a RestoreRequest made.
+    pub fn restored(&self, request: &str) -> Server<'_> {
+        let password = self.namespace.secret(&format!("{request}-root"), "password");
+        self.server(&format!("{request}-0"), &password)
+    }
+
+    fn server(&self, pod: &str, password: &str) -> Server<'_> {
+        Server { namespace: &self.namespace, flavor: self.flavor, pod: pod.to_owned(), password: password.to_owned() }
+    }
+
+    fn storage(&self, bucket: &str) -> String {
+        match self.store {
+            Store::S3 => {
+                let rest = "prefix: shop, region: us-east-1, endpoint: 'http://s3:7070', credentialsSecretRef: {name: bucket-login}";
+                format!("s3: {{bucket: {bucket}, {rest}}}")
+            }
+            Store::Claim => "fs: {path: /archive, claimName: archive}".to_owned(),
+        }
+    }
+
+    /// Applies the Secrets and the BackupPolicy `shop`.
+    pub fn protect(&self) {
+        self.protect_as("pw-of-tidemark", "backups");
+    }
+
+    /// The same, as somebody would who mistook the password or the bucket.
+    pub fn protect_as(&self, password: &str, bucket: &str) {
+        self.namespace.apply(&format!(
+            "
+apiVersion: v1
+kind: Secret
+metadata: {{ name: shop-login }}
+stringData: {{ username: tidemark, password: {password} }}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{ name: bucket-login }}
+stringData: {{ AWS_ACCESS_KEY_ID: tidemark-test, AWS_SECRET_ACCESS_KEY: {PASSWORD} }}
+---
+apiVersion: tidemark.dev/v1alpha1
+kind: BackupPolicy
+metadata: {{ name: shop }}
+spec:
+  source:
+    serviceRef: {{ name: {source} }}
+    credentialsSecretRef: {{ name: shop-login }}
+    tls: {{ mode: {tls} }}
+  schedule: {{ cron: '30 2 * * *', timeZone: Europe/Berlin }}
+  storage: {{ {storage} }}
+",
+            source = self.name(),
+            // MariaDB 10.11 makes no certificate of its own.
+            tls = if self.flavor == Flavor::Mysql { "Required" } else { "Disabled" },
+            storage = self.storage(bucket),
+        ));
+    }
+
+    /// The end of the window, once it is behind `moment`.
+    pub fn await_window_behind(&self, moment: Timestamp) {
+        self.namespace.await_object("backuppolicy/shop", &format!("a window that reaches {moment}"), |policy| {
+            time(&policy["status"]["latestRestorableTime"]).filter(|end| *end > moment)
+        });
+    }
+
+    /// Applies a RestoreRequest into a fresh server.
+    pub fn request(&self, name: &str, target: &str) {
+        self.namespace.apply(&format!(
+            "
+apiVersion: tidemark.dev/v1alpha1
+kind: RestoreRequest
+metadata: {{ name: {name} }}
+spec:
+  policyRef: {{ name: shop }}
+  target: {{ {target} }}
+  into: {{ image: '{}', storage: {{ size: 1Gi }} }}
+",
+            image(self.name()),
+        ));
+    }
+
+    /// The request, once it has ended well.
+    pub fn await_restored(&self, name: &str) -> Value {
+        let ended = self.namespace.await_object(&format!("restorerequest/{name}"), "its end", |request| {
+            matches!(request["status"]["phase"].as_str(), Some("Succeeded" | "Failed")).then(|| request.clone())
+        });
+        if ended["status"]["phase"] != "Succeeded" {
+            self.namespace.describe();
+            panic!("{:#}", ended["status"]);
+        }
+        ended
+    }
+}
+
+/// RFC 3339 of a status.
+pub fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// A server in a pod, spoken to by the stock client in that pod.
+pub struct Server<'a> {
+    namespace: &'a Namespace,
+    flavor: Flavor,
+    pod: String,
+    password: String,
+}
+
+impl Server<'_> {
+    /// A client that reads statements from its input.
+    pub fn client(&self) -> Command {
+        let (client, variable) = match self.flavor {
+            Flavor::Mysql => ("mysql", "MYSQL_PWD"),
+            Flavor::Mariadb => ("mariadb", "MYSQL_PWD"),
+        };
+        let password = format!("{variable}={}", self.password);
+        let socket = "--socket=/var/run/mysqld/mysqld.sock";
+        let options = [socket, "--user=root", "--batch", "--unbuffered", "--skip-column-names"];
+        let exec = ["exec", "--stdin", &self.pod, "--container", self.container(), "--", "env", &password, client];
+        self.namespace.kubectl(&[&exec[..], &options[..]].concat())
+    }
+
+    fn container(&self) -> &str {
+        let base = self.pod.trim_end_matches("-0");
+        if matches!(base, "mysql" | "mariadb") { base } else { "server" }
+    }
+
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
+        let output = run(self.client(), Some(sql));
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).unwrap_or_else(|e| panic!("{}: {sql}: {e}", self.pod))
+    }
+
+    /// The server's clock.
+    pub fn now(&self) -> Timestamp {
+        let text = self.sql("SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')");
+        text.parse().unwrap()
+    }
+}
+
+/// The statements of docs/permissions.md.
+fn grants(flavor: Flavor) -> Vec<String> {
+    let page = include_str!("../../docs/permissions.md");
+    let block = page.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+    let (mysql, mariadb) = block.split_once("-- MariaDB").unwrap();
+    let ours = match flavor {
+        Flavor::Mysql => mysql,
+        Flavor::Mariadb => mariadb,
+    };
+    let lines = ours.lines().skip_while(|line| !line.starts_with("CREATE")).collect::<Vec<_>>().join(" ");
+    lines.replace('…', "pw-of-tidemark").split_inclusive(';').map(str::to_owned).filter(|s| s.len() > 3).collect()
+}
