@@ -7,7 +7,6 @@ use tidemark::archive::keys;
 use tidemark::backup::logical;
 use tidemark::model::{Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::Endpoint;
-use tidemark::mysql::wire::Connection;
 use tidemark::restore::base::{self, BaseConfig, BaseError};
 use tokio_util::sync::CancellationToken;
 
@@ -190,52 +189,6 @@ async fn a_load_that_was_cut_off_goes_on_and_ends_the_same() {
         target.sql("SELECT @@GLOBAL.local_infile, @@GLOBAL.innodb_flush_log_at_trx_commit"),
         source.sql("SELECT @@GLOBAL.local_infile, @@GLOBAL.innodb_flush_log_at_trx_commit")
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_loses_a_deadlock_is_loaded_again() {
-    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
-    source.sql(BANK);
-    let dir = tempfile::tempdir().unwrap();
-    let store = folder(dir.path());
-    let manifest = back_up(&source, &store).await;
-    // Cut off when its tables are there.
-    let (at, config, progress) =
-        (endpoint(&target), BaseConfig { connections: 1, ..BaseConfig::default() }, Progress::default());
-    let cut = async {
-        while progress.read().phase != "rows" {
-            tokio::task::yield_now().await;
-        }
-    };
-    let load = base::load(&store, &manifest, &at, &config, progress.clone(), CancellationToken::new());
-    tokio::select! { biased; () = cut => {}, _ = load => {} }
-    // Somebody who has done more than a part holds has the last row, and wants the one before once the load waits for that.
-    let mut other = Connection::connect(&at).await.unwrap();
-    for sql in [
-        "CREATE DATABASE work",
-        "CREATE TABLE work.t (a INT PRIMARY KEY)",
-        "SET SESSION cte_max_recursion_depth = 100000",
-        "BEGIN",
-        "INSERT INTO work.t WITH RECURSIVE n (a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM n WHERE a < 50000) SELECT a FROM n",
-    ] {
-        other.exec(sql).await.unwrap();
-    }
-    let last: u64 = source.sql("SELECT MAX(id) FROM bank.filler").parse().unwrap();
-    let before: u64 = source.sql(&format!("SELECT MAX(id) FROM bank.filler WHERE id < {last}")).parse().unwrap();
-    other.exec(&format!("INSERT INTO bank.filler (id) VALUES ({last})")).await.unwrap();
-    let deadlock = async {
-        let waiting = "SELECT 1 FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'";
-        while other.query(waiting).await.unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        other.query(&format!("SELECT id FROM bank.filler WHERE id = {before} FOR UPDATE")).await.unwrap();
-        other.exec("ROLLBACK").await.unwrap();
-    };
-    tokio::join!(restore(&store, &manifest, &target), deadlock);
-    let deadlocks = "SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks'";
-    assert_eq!(target.sql(deadlocks), "1");
-    let sum = "CHECKSUM TABLE bank.filler";
-    assert_eq!(source.sql(sum), target.sql(sum));
 }
 
 #[tokio::test(flavor = "multi_thread")]
