@@ -4,9 +4,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tidemark::archive::keys;
+use tidemark::archive::manifest::Content;
 use tidemark::backup::logical;
 use tidemark::model::{Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::Endpoint;
+use tidemark::mysql::wire::Connection;
 use tidemark::restore::base::{self, BaseConfig, BaseError};
 use tokio_util::sync::CancellationToken;
 
@@ -189,6 +191,77 @@ async fn a_load_that_was_cut_off_goes_on_and_ends_the_same() {
         target.sql("SELECT @@GLOBAL.local_infile, @@GLOBAL.innodb_flush_log_at_trx_commit"),
         source.sql("SELECT @@GLOBAL.local_infile, @@GLOBAL.innodb_flush_log_at_trx_commit")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_the_source_ignores_come_back_or_are_named() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let (mut source, target) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).start());
+        source.sql("CREATE USER 'named'@'db.example.com'; CREATE USER 'numbered'@'10.0.0.1'");
+        source.restart_with("--skip-name-resolve");
+        let dir = tempfile::tempdir().unwrap();
+        let store = folder(dir.path());
+        let manifest = back_up(&source, &store).await;
+        restore(&store, &manifest, &target).await;
+        let accounts = "SELECT GROUP_CONCAT(user ORDER BY user) FROM mysql.user WHERE user IN ('named', 'numbered')";
+        let Content::Logical(content) = &manifest.content;
+        match flavor {
+            Flavor::Mysql => assert_eq!(target.sql(accounts), "named,numbered"),
+            // It shows nothing of an account that it ignores.
+            Flavor::Mariadb => {
+                assert_eq!(target.sql(accounts), "numbered");
+                let told = content.warnings.iter().any(|warning| warning.contains("`named`@`db.example.com`"));
+                assert!(told, "{:?}", content.warnings);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_loses_a_deadlock_is_loaded_again() {
+    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
+    source.sql(BANK);
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path());
+    let manifest = back_up(&source, &store).await;
+    // Cut off when its tables are there.
+    let (at, config, progress) =
+        (endpoint(&target), BaseConfig { connections: 1, ..BaseConfig::default() }, Progress::default());
+    let cut = async {
+        while progress.read().phase != "rows" {
+            tokio::task::yield_now().await;
+        }
+    };
+    let load = base::load(&store, &manifest, &at, &config, progress.clone(), CancellationToken::new());
+    tokio::select! { biased; () = cut => {}, _ = load => {} }
+    // Somebody who has done more than a part holds has the last row, and wants the one before once the load waits for that.
+    let mut other = Connection::connect(&at).await.unwrap();
+    for sql in [
+        "CREATE DATABASE work",
+        "CREATE TABLE work.t (a INT PRIMARY KEY)",
+        "SET SESSION cte_max_recursion_depth = 100000",
+        "BEGIN",
+        "INSERT INTO work.t WITH RECURSIVE n (a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM n WHERE a < 50000) SELECT a FROM n",
+    ] {
+        other.exec(sql).await.unwrap();
+    }
+    let last: u64 = source.sql("SELECT MAX(id) FROM bank.filler").parse().unwrap();
+    let before: u64 = source.sql(&format!("SELECT MAX(id) FROM bank.filler WHERE id < {last}")).parse().unwrap();
+    other.exec(&format!("INSERT INTO bank.filler (id) VALUES ({last})")).await.unwrap();
+    let deadlock = async {
+        // Not INNODB_TRX: what that shows stands still while somebody reads it more than ten times a second.
+        let waiting = "SELECT 1 FROM performance_schema.data_lock_waits LIMIT 1";
+        while other.query(waiting).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        other.query(&format!("SELECT id FROM bank.filler WHERE id = {before} FOR UPDATE")).await.unwrap();
+        other.exec("ROLLBACK").await.unwrap();
+    };
+    tokio::join!(restore(&store, &manifest, &target), deadlock);
+    let deadlocks = "SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks'";
+    assert_eq!(target.sql(deadlocks), "1");
+    let sum = "CHECKSUM TABLE bank.filler";
+    assert_eq!(source.sql(sum), target.sql(sum));
 }
 
 #[tokio::test(flavor = "multi_thread")]

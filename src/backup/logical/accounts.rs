@@ -38,17 +38,32 @@ async fn grant_lines(session: &mut Session, sql: &str) -> Result<Vec<String>, Lo
     Ok(session.query(sql).await?.iter().map(|row| text(row, 0)).collect())
 }
 
-/// Reads every account but the server's own.
-pub(super) async fn read(session: &mut Session) -> Result<Vec<Account>, LogicalError> {
+/// Every account but the server's own.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Accounts {
+    pub(super) known: Vec<Account>,
+    /// In the tables, but not in force: they have a host's name and the server resolves none. MariaDB shows nothing of them.
+    pub(super) ignored: Vec<String>,
+}
+
+pub(super) async fn read(session: &mut Session) -> Result<Accounts, LogicalError> {
     match session.flavor {
         Flavor::Mysql => mysql(session).await,
         Flavor::Mariadb => mariadb(session).await,
     }
 }
 
-async fn mysql(session: &mut Session) -> Result<Vec<Account>, LogicalError> {
+/// Whether a statement failed because the server, which resolves no names, does not know an account of its own tables.
+async fn is_ignored(session: &mut Session, failed: &LogicalError) -> Result<bool, LogicalError> {
+    let LogicalError::Sql { source, .. } = failed else { return Ok(false) };
+    // No matching row in the user table.
+    let unknown = source.server_error().is_some_and(|e| e.code == 1133);
+    Ok(unknown && session.value("SELECT @@GLOBAL.skip_name_resolve").await? == "1")
+}
+
+async fn mysql(session: &mut Session) -> Result<Accounts, LogicalError> {
     let sql = "SELECT User, Host FROM mysql.user WHERE User NOT IN ('mysql.sys','mysql.session','mysql.infoschema') ORDER BY User, Host";
-    let mut out = Vec::new();
+    let mut out = Accounts::default();
     for row in session.query(sql).await? {
         let (user, host) = (text(&row, 0), text(&row, 1));
         let name = quote::account(&user, &host);
@@ -58,24 +73,30 @@ async fn mysql(session: &mut Session) -> Result<Vec<Account>, LogicalError> {
         if let Some(roles) = default_roles {
             grants.push(SqlText::from([format!("ALTER USER {name} DEFAULT ROLE ").as_bytes(), &roles].concat()));
         }
-        out.push(Account { user, host, role: false, create: create.into(), grants });
+        out.known.push(Account { user, host, role: false, create: create.into(), grants });
     }
     Ok(out)
 }
 
-async fn mariadb(session: &mut Session) -> Result<Vec<Account>, LogicalError> {
+async fn mariadb(session: &mut Session) -> Result<Accounts, LogicalError> {
     let sql = "SELECT User, Host, is_role FROM mysql.user WHERE User <> 'mariadb.sys' AND User <> 'PUBLIC' ORDER BY is_role, User, Host";
-    let mut out = Vec::new();
+    let mut out = Accounts::default();
     for row in session.query(sql).await? {
         let (user, host, role) = (text(&row, 0), text(&row, 1), text(&row, 2) == "Y");
         let name = quote::account(&user, if role { "" } else { &host });
         let create = if role {
             format!("CREATE ROLE {name}").into()
         } else {
-            one(session, &format!("SHOW CREATE USER {name}")).await?.into()
+            match one(session, &format!("SHOW CREATE USER {name}")).await {
+                Err(e) if is_ignored(session, &e).await? => {
+                    out.ignored.push(name);
+                    continue;
+                }
+                shown => shown?.into(),
+            }
         };
         let grants = all(session, &format!("SHOW GRANTS FOR {name}")).await?;
-        out.push(Account { user, host: if role { String::new() } else { host }, role, create, grants });
+        out.known.push(Account { user, host: if role { String::new() } else { host }, role, create, grants });
     }
     // Everybody's role (10.11): there from the start, and only granted to.
     match session.query("SHOW GRANTS FOR PUBLIC").await {
@@ -83,7 +104,7 @@ async fn mariadb(session: &mut Session) -> Result<Vec<Account>, LogicalError> {
             let grants: Vec<_> =
                 rows.iter().filter_map(|row| bytes(row, 0)).map(|b| SqlText::from(b.to_vec())).collect();
             if !grants.is_empty() {
-                out.push(Account {
+                out.known.push(Account {
                     user: "PUBLIC".into(),
                     host: String::new(),
                     role: true,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::accounts;
+use super::accounts::{self, Accounts};
 use super::copy::definition;
 use super::definitions::{self, Definitions};
 use super::error::LogicalError;
 use super::session::Session;
-use crate::archive::logical::{Account, TableKind};
+use crate::archive::logical::TableKind;
 
 /// A table by schema and name.
 pub(super) type TableName = (String, String);
@@ -16,7 +16,7 @@ pub(super) type TableName = (String, String);
 /// could run.
 pub(super) struct Look {
     pub(super) definitions: Definitions,
-    pub(super) accounts: Vec<Account>,
+    pub(super) accounts: Accounts,
     /// Each table's definition, hashed.
     pub(super) hashes: BTreeMap<TableName, String>,
     /// InnoDB's ids by table.

@@ -165,7 +165,7 @@ async fn once(
         None => rest.await?,
     }
     let Look { definitions, accounts, .. } = look;
-    let mut warnings = warnings(&definitions);
+    let mut warnings = warnings(&definitions, &accounts.ignored);
     let mut log_slave_updates = None;
     if control.flavor == Flavor::Mariadb {
         let replication = control.row(REPLICATION, "how it replicates").await?;
@@ -185,7 +185,7 @@ async fn once(
     });
     let count = tables.len() as u64;
     let key = keys::full_object(&full_id, "description.jsonl.zst");
-    let description = describe(store, key, config, definitions, tables, accounts, &objects).await?;
+    let description = describe(store, key, config, definitions, tables, accounts.known, &objects).await?;
     let manifest = FullManifest {
         format: FORMAT,
         id: full_id.clone(),
@@ -305,8 +305,14 @@ async fn copy_all(workers: Vec<Session>, jobs: Vec<TableJob>, copier: &Copier) -
     Ok(tables)
 }
 
-fn warnings(definitions: &Definitions) -> Vec<String> {
+fn warnings(definitions: &Definitions, ignored_accounts: &[String]) -> Vec<String> {
     let mut out = Vec::new();
+    if !ignored_accounts.is_empty() {
+        let names = ignored_accounts.join(", ");
+        out.push(format!(
+            "{names}: not part of the backup, for the source itself ignores an account whose host is a name (skip_name_resolve is on)"
+        ));
+    }
     for (name, library) in &definitions.server.loadable_functions {
         out.push(format!(
             "loadable function {name} ({library}) is not part of the backup; install its library on the target"
