@@ -1,6 +1,7 @@
 //! A database in the cluster, an S3 server, and what a platform team applies for them.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -28,9 +29,14 @@ pub struct Site {
     pub namespace: Namespace,
     pub flavor: Flavor,
     store: Store,
+    /// Whether [`Site::SECOND`] is the primary now.
+    failed_over: AtomicBool,
 }
 
 impl Site {
+    /// Name of the second server's StatefulSet, Service and Secret.
+    pub const SECOND: &str = "second";
+
     /// A database that runs, with exactly the account that docs/permissions.md tells to make, and no policy yet.
     pub fn new(name: &str, flavor: Flavor, store: Store) -> Self {
         let namespace = Namespace::new(name);
@@ -46,7 +52,7 @@ impl Site {
                  spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}",
             );
         }
-        let site = Self { namespace, flavor, store };
+        let site = Self { namespace, flavor, store, failed_over: AtomicBool::new(false) };
         let workload = format!("statefulset/{}", site.name());
         succeed(site.namespace.kubectl(&["rollout", "status", &workload, "--timeout=3m"]), None);
         if store == Store::S3 {
@@ -68,19 +74,57 @@ impl Site {
         }
     }
 
-    /// The database that is backed up.
+    /// The database that is backed up: the primary.
     pub fn source(&self) -> Server<'_> {
-        self.server(&format!("{}-0", self.name()), PASSWORD)
+        if self.failed_over.load(Ordering::SeqCst) { self.second() } else { self.first() }
+    }
+
+    /// The primary of the start.
+    pub fn first(&self) -> Server<'_> {
+        self.server(self.name(), self.name(), PASSWORD)
+    }
+
+    /// The server that [`Site::add_second`] made.
+    pub fn second(&self) -> Server<'_> {
+        self.server(Self::SECOND, self.name(), PASSWORD)
     }
 
     /// The server that a RestoreRequest made.
     pub fn restored(&self, request: &str) -> Server<'_> {
         let password = self.namespace.secret(&format!("{request}-root"), "password");
-        self.server(&format!("{request}-0"), &password)
+        self.server(request, "server", &password)
     }
 
-    fn server(&self, pod: &str, password: &str) -> Server<'_> {
-        Server { namespace: &self.namespace, flavor: self.flavor, pod: pod.to_owned(), password: password.to_owned() }
+    fn server(&self, workload: &str, container: &'static str, password: &str) -> Server<'_> {
+        Server {
+            namespace: &self.namespace,
+            flavor: self.flavor,
+            pod: format!("{workload}-0"),
+            container,
+            password: password.to_owned(),
+        }
+    }
+
+    /// Starts a second, empty server beside the first.
+    pub fn add_second(&self) {
+        let (first, second) = (self.name(), Self::SECOND);
+        assert_eq!(self.flavor, Flavor::Mysql, "the manifest of the other flavor is written otherwise");
+        self.namespace.apply(
+            &MYSQL
+                .replace(&format!("metadata: {{ name: {first} }}"), &format!("metadata: {{ name: {second} }}"))
+                .replace(&format!("app: {first}"), &format!("app: {second}"))
+                .replace(&format!("serviceName: {first}"), &format!("serviceName: {second}"))
+                .replace(&format!("name: {first}, key"), &format!("name: {second}, key"))
+                .replace("--server-id=1", "--server-id=2"),
+        );
+        let workload = format!("statefulset/{second}");
+        succeed(self.namespace.kubectl(&["rollout", "status", &workload, "--timeout=3m"]), None);
+        wait_for("the second database", PATIENCE, || self.second().try_sql("SELECT 1").ok());
+    }
+
+    /// From now on the second server is the primary.
+    pub fn fail_over(&self) {
+        self.failed_over.store(true, Ordering::SeqCst);
     }
 
     fn storage(&self, bucket: &str) -> String {
@@ -100,6 +144,16 @@ impl Site {
 
     /// The same, as somebody would who mistook the password or the bucket.
     pub fn protect_as(&self, password: &str, bucket: &str) {
+        self.apply_policy(&format!("serviceRef: {{ name: {} }}", self.name()), password, bucket);
+    }
+
+    /// The same for a pair of servers.
+    pub fn protect_pair(&self) {
+        let hosts = format!("hosts: [{}, {}]", self.name(), Self::SECOND);
+        self.apply_policy(&hosts, "pw-of-tidemark", "backups");
+    }
+
+    fn apply_policy(&self, source: &str, password: &str, bucket: &str) {
         self.namespace.apply(&format!(
             "
 apiVersion: v1
@@ -117,13 +171,12 @@ kind: BackupPolicy
 metadata: {{ name: shop }}
 spec:
   source:
-    serviceRef: {{ name: {source} }}
+    {source}
     credentialsSecretRef: {{ name: shop-login }}
     tls: {{ mode: {tls} }}
   schedule: {{ cron: '30 2 * * *', timeZone: Europe/Berlin }}
   storage: {{ {storage} }}
 ",
-            source = self.name(),
             // MariaDB 10.11 makes no certificate of its own.
             tls = if self.flavor == Flavor::Mysql { "Required" } else { "Disabled" },
             storage = self.storage(bucket),
@@ -139,6 +192,21 @@ spec:
 
     /// Applies a RestoreRequest into a fresh server.
     pub fn request(&self, name: &str, target: &str) {
+        let into = format!("into: {{ image: '{}', storage: {{ size: 1Gi }} }}", image(self.name()));
+        self.apply_request(name, target, &into);
+    }
+
+    /// Applies one into the second server.
+    pub fn request_into_second(&self, name: &str, target: &str) {
+        self.namespace.apply(&format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: second-login}}, stringData: {{username: root, password: {PASSWORD}}}}}"
+        ));
+        let into =
+            format!("intoExisting: {{ host: {}, credentialsSecretRef: {{ name: second-login }} }}", Self::SECOND);
+        self.apply_request(name, target, &into);
+    }
+
+    fn apply_request(&self, name: &str, target: &str, into: &str) {
         self.namespace.apply(&format!(
             "
 apiVersion: tidemark.dev/v1alpha1
@@ -147,9 +215,8 @@ metadata: {{ name: {name} }}
 spec:
   policyRef: {{ name: shop }}
   target: {{ {target} }}
-  into: {{ image: '{}', storage: {{ size: 1Gi }} }}
-",
-            image(self.name()),
+  {into}
+"
         ));
     }
 
@@ -176,26 +243,22 @@ pub struct Server<'a> {
     namespace: &'a Namespace,
     flavor: Flavor,
     pod: String,
+    container: &'static str,
     password: String,
 }
 
 impl Server<'_> {
     /// A client that reads statements from its input.
     pub fn client(&self) -> Command {
-        let (client, variable) = match self.flavor {
-            Flavor::Mysql => ("mysql", "MYSQL_PWD"),
-            Flavor::Mariadb => ("mariadb", "MYSQL_PWD"),
+        let client = match self.flavor {
+            Flavor::Mysql => "mysql",
+            Flavor::Mariadb => "mariadb",
         };
-        let password = format!("{variable}={}", self.password);
+        let password = format!("MYSQL_PWD={}", self.password);
         let socket = "--socket=/var/run/mysqld/mysqld.sock";
         let options = [socket, "--user=root", "--batch", "--unbuffered", "--skip-column-names"];
-        let exec = ["exec", "--stdin", &self.pod, "--container", self.container(), "--", "env", &password, client];
+        let exec = ["exec", "--stdin", &self.pod, "--container", self.container, "--", "env", &password, client];
         self.namespace.kubectl(&[&exec[..], &options[..]].concat())
-    }
-
-    fn container(&self) -> &str {
-        let base = self.pod.trim_end_matches("-0");
-        if matches!(base, "mysql" | "mariadb") { base } else { "server" }
     }
 
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {

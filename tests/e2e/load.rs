@@ -30,13 +30,18 @@ impl<'scope> Load<'scope> {
              CREATE TABLE shop.visits (id BIGINT AUTO_INCREMENT PRIMARY KEY, order_id BIGINT)",
         );
         let Ledger { acknowledged, stop } = ledger;
-        let writer = scope.spawn(move || write(&site.source(), acknowledged, stop));
+        let writer = scope.spawn(move || write(site, acknowledged, stop));
         Self { acknowledged, stop, writer: Some(writer) }
     }
 
     /// The newest row that was acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// The newest row that the next primary has: what it lacks is written again there.
+    pub fn went_back_to(&self, newest: u64) {
+        self.acknowledged.store(newest, Ordering::SeqCst);
     }
 
     /// Ends it; the newest row.
@@ -60,8 +65,9 @@ fn note(id: u64) -> String {
 }
 
 /// Reconnects when the database's pod was lost; then it asks for what was not acknowledged.
-fn write(server: &Server<'_>, acknowledged: &AtomicU64, stop: &AtomicBool) {
+fn write(site: &Site, acknowledged: &AtomicU64, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
+        let server = site.source();
         let Ok(newest) = server.try_sql("SELECT COALESCE(MAX(id), 0) FROM shop.orders") else {
             std::thread::sleep(Duration::from_millis(200));
             continue;

@@ -12,5 +12,6 @@ mod chart;
 mod cluster;
 mod database;
 mod disaster;
+mod failover;
 mod load;
 mod refusals;

@@ -1,0 +1,86 @@
+//! A primary that dies and a replica that is promoted; and a server that was there before.
+
+use std::thread;
+
+use tidemark::model::Flavor;
+
+use crate::cluster::{condition, operator, succeed};
+use crate::database::{Site, Store};
+use crate::load::{Ledger, Load, has_exactly};
+
+#[test]
+#[ignore = "long: make e2e"]
+fn a_restore_across_a_failover_is_exact_and_tells_what_only_the_dead_primary_had() {
+    operator();
+    let site = Site::new("failover", Flavor::Mysql, Store::S3);
+    site.add_second();
+    site.second().sql(
+        "SET GLOBAL super_read_only = ON; CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'mysql', SOURCE_USER = 'root', \
+         SOURCE_PASSWORD = 'secret-of-the-tests', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA",
+    );
+    let ledger = Ledger::default();
+    let (newest, before) = thread::scope(|scope| {
+        let load = Load::start(scope, &site, &ledger);
+        site.protect_pair();
+        site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
+        // What is committed now, only the first server and the archive will ever have.
+        site.second().sql("STOP REPLICA IO_THREAD");
+        let alone = site.first().now();
+        site.await_window_behind(alone);
+        let on_first = load.acknowledged();
+        succeed(site.namespace.kubectl(&["delete", "pod", "mysql-0", "--force", "--grace-period=0"]), None);
+        succeed(site.namespace.kubectl(&["delete", "statefulset", "mysql"]), None);
+        let newest = promote(&site);
+        assert!(newest < on_first, "{newest} rows of {on_first} were replicated: nothing was lost with the primary");
+        load.went_back_to(newest);
+        site.fail_over();
+        // The stream follows, and the window goes on.
+        site.await_window_behind(site.second().now());
+        let policy = site.namespace.get("backuppolicy/shop").unwrap();
+        let streaming = condition(&policy, "Streaming").unwrap();
+        assert!(streaming.message.contains("only a former primary had"), "{streaming:?}");
+        println!("failover: {} of {on_first} rows were replicated; {}", newest, streaming.message);
+        let newest = load.stop();
+        let before = site.second().now();
+        site.second().sql("DROP TABLE shop.orders");
+        (newest, before)
+    });
+    site.await_window_behind(before);
+    site.request("rescue", &format!("time: '{before}'"));
+    site.await_restored("rescue");
+    has_exactly(&site.restored("rescue"), newest);
+}
+
+/// Makes the second server the primary; the newest row it has.
+fn promote(site: &Site) -> u64 {
+    let second = site.second();
+    crate::support::wait_for("the relay log to be applied", crate::cluster::PATIENCE, || {
+        second.sql("SHOW REPLICA STATUS\\G").contains("Replica has read all relay log").then_some(())
+    });
+    second.sql("STOP REPLICA; RESET REPLICA ALL; SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF");
+    second.sql("SELECT MAX(id) FROM shop.orders").parse().unwrap()
+}
+
+#[test]
+fn a_server_that_was_there_before_is_restored_into_if_it_is_empty_and_refused_if_not() {
+    operator();
+    let site = Site::new("existing", Flavor::Mysql, Store::S3);
+    site.add_second();
+    let ledger = Ledger::default();
+    let newest = thread::scope(|scope| {
+        let load = Load::start(scope, &site, &ledger);
+        site.protect();
+        site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
+        load.stop()
+    });
+    let now = site.source().now();
+    site.await_window_behind(now);
+    site.second().sql("CREATE DATABASE precious; CREATE TABLE precious.t (a INT)");
+    site.request_into_second("refused", "latest: true");
+    let complete = site.namespace.await_condition("restorerequest/refused", "Complete", "False");
+    assert!(complete.message.contains("precious"), "{complete:?}");
+    site.second().sql("DROP DATABASE precious");
+    site.request_into_second("refill", "latest: true");
+    site.await_restored("refill");
+    has_exactly(&site.second(), newest);
+}
