@@ -53,7 +53,7 @@ fmt: rust ## format the sources
 lint: rust ## clippy, warnings denied
 	cargo clippy $(FLAGS) --all-targets -- -D warnings
 	cargo clippy $(FLAGS) --test e2e -- -D warnings
-	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	@cargo tree --quiet --locked --manifest-path fuzz/Cargo.toml >/dev/null
 
 deny: rust ## dependencies: licences, sources, banned crates, and advisories where they can be fetched
 	$(INSTALL) cargo-deny
