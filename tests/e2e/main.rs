@@ -13,4 +13,5 @@ mod cluster;
 mod database;
 mod disaster;
 mod load;
+mod plugin;
 mod refusals;
