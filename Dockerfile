@@ -13,8 +13,7 @@ WORKDIR /src
 COPY . .
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin tidemark && install -D target/release/tidemark /out/tidemark && \
-    ln -s tidemark /out/kubectl-tidemark
+    cargo build --release --locked --bin tidemark && install -D target/release/tidemark /out/tidemark
 
 FROM ${RUNTIME_IMAGE}
 LABEL org.opencontainers.image.title="Tidemark"

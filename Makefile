@@ -7,12 +7,12 @@ FUZZ_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test e2e unit soak bench fuzz fmt lint deny crds cluster-up cluster-down cluster-smoke clean rust
+.PHONY: help build demo demo-k8s test e2e unit soak bench bench-operator fuzz fmt lint deny crds config cluster-up cluster-down cluster-smoke clean rust
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: rust ## build the binary (target/debug/tidemark)
+build: rust ## build the binaries (target/debug/tidemark and its kubectl plugin)
 	$(INSTALL) packages
 	cargo build $(FLAGS)
 
@@ -20,6 +20,9 @@ demo: rust ## lose a table on a real MySQL and get it back: under 3 minutes afte
 	$(INSTALL) demo
 	cargo build $(FLAGS)
 	cargo run $(FLAGS) --example demo
+
+demo-k8s: rust ## the same by the operator: on a cluster started for it, or on that of KUBECONFIG
+	tests/e2e/run --example demo-k8s
 
 test: rust ## everything: format, lints, licences, unit tests, tests on real servers
 	$(INSTALL) test
@@ -43,6 +46,9 @@ bench: rust ## compare with mysqlbinlog, mysqldump, mydumper: BENCH=name for one
 	$(INSTALL) bench
 	cargo bench --locked --bench peers -- $(BENCH)
 
+bench-operator: rust ## what 1,000 policies cost: time of a look, API requests at rest, memory (goal: 128 MiB)
+	tests/e2e/run --example bench-operator
+
 fuzz: rust ## each fuzz target for FUZZ_SECONDS (600)
 	$(INSTALL) fuzz
 	tests/tools/fuzz $(FUZZ_SECONDS)
@@ -61,6 +67,9 @@ deny: rust ## dependencies: licences, sources, banned crates, and advisories whe
 
 crds: rust ## write crds/, and the chart's copy of it, from the Rust types
 	TIDEMARK_WRITE_CRDS=1 cargo test $(FLAGS) --lib the_files_in_crds_and_in_the_chart_are_what_the_types_say
+
+config: ## write what config/ has for kustomize and Prometheus, from the chart
+	tests/tools/config
 
 cluster-up: ## start a real Kubernetes on this machine, for tests (about 10 s; the first time builds it)
 	@tests/cluster/cluster up

@@ -13,7 +13,8 @@ use crate::support::wait_for;
 /// What any single thing in the cluster may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
-const OPERATOR_NAMESPACE: &str = "tidemark-system";
+/// Where the operator is installed.
+pub const OPERATOR_NAMESPACE: &str = "tidemark-system";
 
 static OPERATOR: LazyLock<()> = LazyLock::new(|| {
     helm(
@@ -40,8 +41,9 @@ pub fn operator_log() -> String {
 /// Kills the operator's pod as a lost node would, and waits for the next one.
 pub fn kill_operator() {
     let namespace = ["--namespace", OPERATOR_NAMESPACE];
-    let pods = ["delete", "pods", "--selector=app.kubernetes.io/name=tidemark", "--force", "--grace-period=0"];
-    succeed(kubectl(&[&namespace[..], &pods[..]].concat()), None);
+    let pods = ["delete", "pods", "--selector=app.kubernetes.io/name=tidemark-operator", "--force", "--grace-period=0"];
+    let killed = succeed(kubectl(&[&namespace[..], &pods[..]].concat()), None);
+    assert!(killed.contains("deleted"), "there was no operator to kill");
     succeed(kubectl(&[&namespace[..], &["rollout", "status", "deployment/tidemark", "--timeout=3m"]].concat()), None);
 }
 
@@ -56,6 +58,16 @@ pub fn image(name: &str) -> String {
 pub fn kubectl(args: &[&str]) -> Command {
     let mut command = Command::new("kubectl");
     command.args(args);
+    command
+}
+
+/// `kubectl tidemark ARGS… --namespace …`, with the plugin where kubectl looks for plugins.
+pub fn kubectl_tidemark(namespace: &Namespace, args: &[&str]) -> Command {
+    let plugin = crate::support::plugin();
+    let mut paths = vec![plugin.parent().unwrap().to_owned()];
+    paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+    let mut command = kubectl(&[&["tidemark"], args, &["--namespace", &namespace.0]].concat());
+    command.env("PATH", std::env::join_paths(paths).unwrap());
     command
 }
 

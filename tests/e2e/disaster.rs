@@ -1,8 +1,9 @@
 //! Somebody drops a table.
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tidemark::model::Flavor;
 
 use crate::cluster::operator;
@@ -22,27 +23,9 @@ fn a_table_of_mariadb_that_was_dropped_comes_back_from_a_claim_in_a_fresh_pod() 
 fn a_dropped_table_comes_back(name: &str, flavor: Flavor, store: Store) {
     operator();
     let site = Site::new(name, flavor, store);
-    let ledger = Ledger::default();
-    let (newest, before) = thread::scope(|scope| {
-        let load = Load::start(scope, &site, &ledger);
-        let applied = Instant::now();
-        site.protect();
-        site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
-        println!(
-            "{flavor}: protected {:.1} s after kubectl apply, {} rows in",
-            applied.elapsed().as_secs_f64(),
-            load.acknowledged()
-        );
-        // The window grows under load.
-        site.await_window_behind(site.source().now());
-        let newest = load.stop();
-        let before = site.source().now();
-        site.source()
-            .sql("DROP TABLE shop.orders; CREATE TABLE shop.orders (wrong INT); INSERT INTO shop.orders VALUES (1)");
-        (newest, before)
+    let Lost { newest, before } = lose_a_table(&site, |took, rows| {
+        println!("{flavor}: protected {:.1} s after kubectl apply, {rows} rows in", took.as_secs_f64());
     });
-    site.await_window_behind(before);
-
     let asked = Instant::now();
     site.request("rescue", &format!("time: '{before}'"));
     let request = site.await_restored("rescue");
@@ -54,4 +37,35 @@ fn a_dropped_table_comes_back(name: &str, flavor: Flavor, store: Store) {
     assert!(time(&request["status"]["restoredTo"]).is_some_and(|to| to <= before), "{:#}", request["status"]);
     // The source was only read.
     assert_eq!(site.source().sql("SELECT * FROM shop.orders"), "1");
+}
+
+/// What was lost.
+pub struct Lost {
+    /// The newest row that the database acknowledged.
+    pub newest: u64,
+    /// A moment behind it, and before the drop.
+    pub before: Timestamp,
+}
+
+/// Protects a database under load, drops its table once the window grows, and waits until the drop itself is archived. `protected` is
+/// told how long it took until the policy was Ready, and how many rows there were by then.
+pub fn lose_a_table(site: &Site, protected: impl FnOnce(Duration, u64)) -> Lost {
+    let ledger = Ledger::default();
+    let lost = thread::scope(|scope| {
+        let load = Load::start(scope, site, &ledger);
+        let applied = Instant::now();
+        site.protect();
+        site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
+        let (took, rows) = (applied.elapsed(), load.acknowledged());
+        // The window grows under load.
+        site.await_window_behind(site.source().now());
+        protected(took, rows);
+        let newest = load.stop();
+        let before = site.source().now();
+        site.source()
+            .sql("DROP TABLE shop.orders; CREATE TABLE shop.orders (wrong INT); INSERT INTO shop.orders VALUES (1)");
+        Lost { newest, before }
+    });
+    site.await_window_behind(lost.before);
+    lost
 }

@@ -14,4 +14,5 @@ mod database;
 mod disaster;
 mod failover;
 mod load;
+mod plugin;
 mod refusals;

@@ -167,8 +167,7 @@ impl Rules {
                 Kind::Ident(name)
                     if (name == "kube" || name == "k8s_openapi")
                         && !on_top
-                        && module != "api"
-                        && module != "controller" =>
+                        && !["api", "controller", "kubectl"].contains(&module.as_str()) =>
                 {
                     broken.push(format!("{path}:{}: an engine module knows no Kubernetes", token.line));
                 }

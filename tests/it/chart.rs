@@ -1,8 +1,13 @@
-//! The chart names what the binary has: metrics and runbooks.
+//! The chart names what the binary has: metrics and runbooks; its alerts speak when they should.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+use crate::support::tool;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -41,4 +46,62 @@ fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
         linked,
         told.iter().map(|alert| alert.to_lowercase()).collect::<Vec<_>>().iter().map(String::as_str).collect()
     );
+}
+
+#[test]
+fn every_alert_is_silent_until_it_should_speak() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases: serde_yaml::Value = serde_yaml::from_str(&read("tests/it/alerts.yaml")).unwrap();
+    let (mut silent, mut speak) = (BTreeSet::new(), BTreeSet::new());
+    for case in
+        cases["tests"].as_sequence().unwrap().iter().flat_map(|test| test["alert_rule_test"].as_sequence().unwrap())
+    {
+        let none = case["exp_alerts"].as_sequence().unwrap().is_empty();
+        if none { &mut silent } else { &mut speak }.insert(case["alertname"].as_str().unwrap());
+    }
+    let alerts = read("charts/tidemark/files/alerts.yaml");
+    let told: BTreeSet<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert_eq!((&silent, &speak), (&told, &told), "alerts that tests/it/alerts.yaml tries both ways");
+
+    let output = Command::new(tool("promtool", &["promtool"]))
+        .args(["test", "rules", "tests/it/alerts.yaml"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+/// What is rendered is compared by `tests/tools/config --check`, which needs helm.
+#[test]
+fn what_kustomize_has_was_made_from_this_chart() {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/tidemark");
+    let (mut folders, mut files) = (vec![chart.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(&chart).unwrap().to_str().unwrap().to_owned();
+            match path.is_dir() {
+                true if name == "files/crds" => {}
+                true => folders.push(path),
+                false => files.push((name, fs::read(path).unwrap())),
+            }
+        }
+    }
+    files.sort();
+    let mut sum = Sha256::new();
+    files.iter().for_each(|(_, bytes)| sum.update(bytes));
+    let line = format!("# Chart: sha256:{:x}", sum.finalize());
+    for file in ["config/default/operator.yaml", "config/monitoring/rules.yaml"] {
+        assert_eq!(read(file).lines().nth(1), Some(line.as_str()), "{file} is of another chart: run `make config`");
+    }
+}
+
+#[test]
+fn the_kustomize_base_of_the_crds_has_them_all() {
+    let base: serde_yaml::Value = serde_yaml::from_str(&read("crds/kustomization.yaml")).unwrap();
+    let listed: BTreeSet<&str> = base["resources"].as_sequence().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
+    let made: Vec<String> =
+        tidemark::api::crds().iter().map(|crd| format!("{}.yaml", crd.metadata.name.as_ref().unwrap())).collect();
+    assert_eq!(listed, made.iter().map(String::as_str).collect());
 }

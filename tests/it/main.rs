@@ -16,6 +16,7 @@ mod json;
 mod lab;
 mod memory;
 mod moments;
+mod plugin;
 mod pods;
 mod privileges;
 mod processes;

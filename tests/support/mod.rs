@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use process::{Process, Signal};
 pub use s3::S3Server;
 pub use server::{ROOT_PASSWORD, Server, ServerOptions};
-pub use tidemark::tidemark_command;
+pub use tidemark::{plugin, tidemark_command};
 pub use tls::{Authority, Certificate};
 pub use tools::{find_tool, tool};
 
