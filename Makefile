@@ -24,13 +24,14 @@ demo: rust ## lose a table on a real MySQL and get it back: under 3 minutes afte
 demo-k8s: rust ## the same by the operator: on a cluster started for it, or on that of KUBECONFIG
 	tests/e2e/run --example demo-k8s
 
-test: rust ## everything: format, lints, licences, unit tests, tests on real servers
+test: rust ## everything: format, lints, licences, unit tests, tests on real servers and on a real Kubernetes
 	$(INSTALL) test
 	cargo fmt --check
 	$(MAKE) lint deny
 	cargo test $(FLAGS)
+	tests/e2e/run
 
-e2e: rust ## all tests of the operator on a real Kubernetes, chaos and outages too: E2E=name for one
+e2e: rust ## the long tests of the operator on a real Kubernetes, too: chaos, outage, failover; E2E=name for one
 	tests/e2e/run --include-ignored $(E2E)
 
 unit: rust ## only the tests that need no server

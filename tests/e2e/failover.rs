@@ -73,8 +73,10 @@ fn a_server_that_was_there_before_is_restored_into_if_it_is_empty_and_refused_if
         site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
         load.stop()
     });
-    let now = site.source().now();
-    site.await_window_behind(now);
+    // The window ends with the newest commit: one after the load's.
+    let end_of_load = site.source().now();
+    site.source().sql("CREATE DATABASE later");
+    site.await_window_behind(end_of_load);
     site.second().sql("CREATE DATABASE precious; CREATE TABLE precious.t (a INT)");
     site.request_into_second("refused", "latest: true");
     let complete = site.namespace.await_condition("restorerequest/refused", "Complete", "False");
