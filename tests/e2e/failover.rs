@@ -55,7 +55,7 @@ fn a_restore_across_a_failover_is_exact_and_tells_what_only_the_dead_primary_had
 fn promote(site: &Site) -> u64 {
     let second = site.second();
     crate::support::wait_for("the relay log to be applied", crate::cluster::PATIENCE, || {
-        second.sql("SHOW REPLICA STATUS\\G").contains("Replica has read all relay log").then_some(())
+        second.sql("SHOW REPLICA STATUS").contains("Replica has read all relay log").then_some(())
     });
     second.sql("STOP REPLICA; RESET REPLICA ALL; SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF");
     second.sql("SELECT MAX(id) FROM shop.orders").parse().unwrap()
