@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidemark::model::Flavor;
 
-use crate::cluster::{condition, kill_operator, operator, run, succeed};
+use crate::cluster::{ask_until, condition, kill_operator, operator, run, succeed};
 use crate::database::{Site, Store};
 use crate::load::{Ledger, Load, has_exactly};
 
@@ -78,9 +78,7 @@ fn pods_that_die_at_random_lose_nothing_and_leave_nothing() {
     let ours = "app.kubernetes.io/managed-by=tidemark";
     let left =
         || succeed(site.namespace.kubectl(&["get", "all,configmaps", "--selector", ours, "--output=name"]), None);
-    crate::support::wait_for("all of it to go", crate::cluster::PATIENCE, || {
-        left().lines().all(|name| name.contains("rescue")).then_some(())
-    });
+    ask_until("all of it to go", || left().lines().all(|name| name.contains("rescue")).then_some(()));
     has_exactly(&site.restored("rescue"), newest);
 }
 
@@ -113,6 +111,7 @@ fn a_store_that_is_gone_for_two_minutes_is_told_and_leaves_no_gap() {
         let back = Instant::now();
         site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
         println!("Ready again {:.1} s after the store", back.elapsed().as_secs_f64());
+        assert!(back.elapsed() < OUTAGE / 2, "a store that is back is looked at soon, however long the last look took");
         let newest = load.stop();
         let before = site.source().now();
         site.source().sql("DROP TABLE shop.orders");

@@ -3,12 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::sync::{LazyLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-
-use crate::support::wait_for;
 
 /// What any single thing in the cluster may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(240);
@@ -154,24 +153,20 @@ impl Namespace {
 
     /// Waits until `probe` finds what it looks for in the object; says how the object was if it never does.
     pub fn await_object<T>(&self, object: &str, what: &str, probe: impl Fn(&Value) -> Option<T>) -> T {
-        self.await_object_for(PATIENCE, object, what, probe)
-    }
-
-    pub fn await_object_for<T>(
-        &self,
-        patience: Duration,
-        object: &str,
-        what: &str,
-        probe: impl Fn(&Value) -> Option<T>,
-    ) -> T {
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_for(&format!("{object}: {what}"), patience, || probe(&self.get(object)?))
-        }));
-        found.unwrap_or_else(|panic| {
-            println!("{:#}", self.get(object).unwrap_or_default()["status"]);
-            self.describe();
-            std::panic::resume_unwind(panic)
-        })
+        let (kind, name) = object.split_once('/').unwrap();
+        let mut watch = self.kubectl(&["get", kind, "--field-selector", &format!("metadata.name={name}")]);
+        watch.args(["--watch", "--output=json"]);
+        let deadline = Instant::now() + PATIENCE;
+        // A watch ends now and then: it is begun again.
+        while Instant::now() < deadline {
+            if let Some(found) = each_object(&mut watch, deadline, &probe) {
+                return found;
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+        println!("{:#}", self.get(object).unwrap_or_default()["status"]);
+        self.describe();
+        panic!("timed out after {PATIENCE:?} waiting for {object}: {what}");
     }
 
     /// Waits until a condition says so with this status.
@@ -196,9 +191,40 @@ impl Namespace {
     }
 }
 
+/// Shows `probe` each object that a `kubectl get --watch` prints, until it finds what it looks for, the watch ends or the time is up. Unlike
+/// asking again and again it costs nothing while nothing happens, on a machine whose every core the cluster needs.
+fn each_object<T>(watch: &mut Command, deadline: Instant, probe: impl Fn(&Value) -> Option<T>) -> Option<T> {
+    let mut child = watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let (told, objects) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        for object in serde_json::Deserializer::from_reader(stdout).into_iter::<Value>().map_while(Result::ok) {
+            let _ = told.send(object);
+        }
+    });
+    let next = || objects.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
+    let found = std::iter::from_fn(next).find_map(|object| probe(&object));
+    let _ = child.kill();
+    let _ = child.wait();
+    reader.join().unwrap();
+    found
+}
+
+/// Waits for what only asking can tell, by processes that are not cheap.
+pub fn ask_until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "timed out after {PATIENCE:?} waiting for {what}");
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             run(kubectl(&["delete", "namespace", &self.0, "--wait=false"]), None);
         }
     }

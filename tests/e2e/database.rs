@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tidemark::model::Flavor;
 
-use crate::cluster::{Namespace, PATIENCE, image, run, succeed};
-use crate::support::wait_for;
+use crate::cluster::{Namespace, ask_until, image, run, succeed};
 
 /// Root's password of the databases in `tests/cluster/manifests`.
 const PASSWORD: &str = "secret-of-the-tests";
@@ -59,7 +58,7 @@ impl Site {
             succeed(site.namespace.kubectl(&["rollout", "status", "deployment/s3", "--timeout=3m"]), None);
         }
         let server = site.source();
-        wait_for("the database", PATIENCE, || server.try_sql("SELECT 1").ok());
+        ask_until("the database", || server.try_sql("SELECT 1").ok());
         for statement in grants(flavor) {
             server.sql(&statement);
         }
@@ -119,7 +118,7 @@ impl Site {
         );
         let workload = format!("statefulset/{second}");
         succeed(self.namespace.kubectl(&["rollout", "status", &workload, "--timeout=3m"]), None);
-        wait_for("the second database", PATIENCE, || self.second().try_sql("SELECT 1").ok());
+        ask_until("the second database", || self.second().try_sql("SELECT 1").ok());
     }
 
     /// From now on the second server is the primary.

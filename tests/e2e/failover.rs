@@ -4,7 +4,7 @@ use std::thread;
 
 use tidemark::model::Flavor;
 
-use crate::cluster::{condition, operator, succeed};
+use crate::cluster::{ask_until, condition, operator, succeed};
 use crate::database::{Site, Store};
 use crate::load::{Ledger, Load, has_exactly};
 
@@ -54,7 +54,7 @@ fn a_restore_across_a_failover_is_exact_and_tells_what_only_the_dead_primary_had
 /// Makes the second server the primary; the newest row it has.
 fn promote(site: &Site) -> u64 {
     let second = site.second();
-    crate::support::wait_for("the relay log to be applied", crate::cluster::PATIENCE, || {
+    ask_until("the relay log to be applied", || {
         second.sql("SHOW REPLICA STATUS").contains("Replica has read all relay log").then_some(())
     });
     second.sql("STOP REPLICA; RESET REPLICA ALL; SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF");

@@ -107,6 +107,8 @@ impl ArchiveWatch {
             let began = Instant::now();
             let read = read(&policy, seen.met.clone()).await;
             let impatient = read.as_ref().map_or(true, |archive| archive.report.windows.is_empty());
+            // How long a store that is gone kept us waiting says nothing of the archive's size.
+            let took = if read.is_ok() { began.elapsed() } else { Duration::ZERO };
             let mut known = self.known();
             match read {
                 Ok(archive) => *known = Known { archive: Some(archive), failure: None },
@@ -118,7 +120,7 @@ impl ArchiveWatch {
                 }
             }
             drop(known);
-            last = Some(Last { policy, seen, impatient, took: began.elapsed(), ended: Instant::now() });
+            last = Some(Last { policy, seen, impatient, took, ended: Instant::now() });
         }
     }
 
@@ -133,6 +135,7 @@ struct Last {
     seen: Seen,
     /// Whether it failed, or found nothing to restore.
     impatient: bool,
+    /// How long a reading of this archive takes; nothing after a failure.
     took: Duration,
     ended: Instant,
 }
