@@ -11,5 +11,6 @@ pub mod controller;
 pub mod model;
 pub mod mysql;
 pub mod restore;
+pub mod retention;
 pub mod schedule;
 pub mod serve;
