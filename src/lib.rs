@@ -12,5 +12,6 @@ pub mod kubectl;
 pub mod model;
 pub mod mysql;
 pub mod restore;
+pub mod retention;
 pub mod schedule;
 pub mod serve;

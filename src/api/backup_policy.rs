@@ -200,28 +200,65 @@ pub struct CopySpec {
     pub storage: StorageSpec,
 }
 
-/// How long fulls and binlogs are kept. A full is kept when any rule keeps it; so is every binlog between the oldest kept full and now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How long fulls and binlogs are kept. A full is kept when any rule keeps it, and the newest one always. With a window the binlogs since it
+/// began are kept, and fulls beyond it restore to their own moment; without one every binlog since the oldest kept full is. Absent: everything
+/// is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.window) || has(self.keepLast) || has(self.keepDaily) || has(self.keepWeekly) || has(self.keepMonthly) || has(self.keepYearly)", "set at least one rule, for example window: 14d, or remove the field: without it nothing is deleted"))]
 pub struct RetentionSpec {
-    /// Every moment of this last stretch of time stays recoverable.
+    /// Every moment of this last stretch of time stays recoverable, for example `14d`. Time counts up to the newest thing in the archive: when
+    /// backups stop, nothing grows old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Span>,
     /// Keep this many latest fulls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub keep_last: Option<u32>,
-    /// Keep the last full of each of this many days.
+    /// Keep the last full of each of the last days that have one: this many, in the schedule's time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub keep_daily: Option<u32>,
-    /// Keep the last full of each of this many weeks.
+    /// Keep the last full of each of the last weeks that have one: this many (they begin on Mondays).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub keep_weekly: Option<u32>,
-    /// Keep the last full of each of this many months.
+    /// Keep the last full of each of the last months that have one: this many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub keep_monthly: Option<u32>,
-    /// Keep the last full of each of this many years.
+    /// Keep the last full of each of the last years that have one: this many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub keep_yearly: Option<u32>,
+}
+
+impl RetentionSpec {
+    /// What is wrong with it: a field each, and the way out.
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let Self { window, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = self;
+        let counts = [
+            ("spec.retention.keepLast", keep_last),
+            ("spec.retention.keepDaily", keep_daily),
+            ("spec.retention.keepWeekly", keep_weekly),
+            ("spec.retention.keepMonthly", keep_monthly),
+            ("spec.retention.keepYearly", keep_yearly),
+        ];
+        let mut problems: Vec<_> = counts
+            .iter()
+            .filter(|(_, count)| **count == Some(0))
+            .map(|(field, _)| (*field, "0 is no rule: write 1 or more, or remove the field"))
+            .collect();
+        if window.is_some_and(|window| window.0.is_zero()) {
+            problems.push(("spec.retention.window", "0 is no window: write for example 14d, or remove the field"));
+        }
+        if window.is_none() && counts.iter().all(|(_, count)| count.is_none()) {
+            let message =
+                "set at least one rule, for example window: 14d, or remove the field: without it nothing is deleted";
+            problems.push(("spec.retention", message));
+        }
+        problems
+    }
 }
 
 /// Encryption of every object before it leaves the process.

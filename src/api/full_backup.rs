@@ -1,5 +1,6 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Method, ObjectRef, Phase, ProgressStatus};
@@ -27,7 +28,7 @@ use super::{Method, ObjectRef, Phase, ProgressStatus};
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Complete\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = ("self == oldSelf", "a FullBackup is one piece of work: make another one instead of changing it"))]
+#[x_kube(validation = ("self.policyRef == oldSelf.policyRef && has(self.method) == has(oldSelf.method) && (!has(self.method) || self.method == oldSelf.method)", "a FullBackup is one piece of work, of which only deletionPolicy can be changed: make another one"))]
 #[serde(rename_all = "camelCase")]
 pub struct FullBackupSpec {
     /// The policy whose source is backed up.
@@ -35,13 +36,27 @@ pub struct FullBackupSpec {
     /// How; the policy's method when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
+    /// What becomes of the full in the archive when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// What becomes of a full when its FullBackup is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It stays in the archive, as long as the policy's retention keeps it.
+    #[default]
+    Retain,
+    /// It is deleted first. The last good full, and one that moments of the retention's window need, stay: the condition Deleted says why,
+    /// and the object goes when that has passed or this is set to Retain.
+    Delete,
 }
 
 /// What is known of a full backup.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FullBackupStatus {
-    /// Complete, Failed.
+    /// Complete, and Deleted where it is to go from the archive.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,

@@ -24,7 +24,7 @@ pub use backup_policy::{
     Acknowledge, BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, ConcurrencyPolicy, CopySpec, DrillSpec,
     EncryptionSpec, Method, PurgeProtection, RetentionSpec, ScheduleSpec, SpoolSpec,
 };
-pub use full_backup::{FullBackup, FullBackupSpec, FullBackupStatus};
+pub use full_backup::{DeletionPolicy, FullBackup, FullBackupSpec, FullBackupStatus};
 pub use restore_request::{
     ChecksSpec, DecryptionSpec, IntoExistingSpec, IntoSpec, IntoStorageSpec, RestorePlanStatus, RestoreRequest,
     RestoreRequestSpec, RestoreRequestStatus, TargetSpec,

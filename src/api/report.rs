@@ -14,7 +14,7 @@ pub const OUTCOME_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodReport {
-    /// What it does: `stream`, `backup`, `restore`.
+    /// What it does: `stream`, `backup`, `prune`, `restore`.
     pub verb: String,
     /// The stream; of `stream` only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +102,7 @@ pub struct PodError {
     pub transient: bool,
 }
 
-/// A termination message: how a `backup` or `restore` ended. At most [`OUTCOME_BYTES_MAX`] bytes of JSON.
+/// A termination message: how a `backup`, `prune` or `restore` ended. At most [`OUTCOME_BYTES_MAX`] bytes of JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Outcome {
@@ -118,6 +118,27 @@ pub struct Outcome {
     /// The restore that was carried out and proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore: Option<RestoreOutcome>,
+    /// The prune that was carried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneOutcome>,
+}
+
+/// A prune that was carried out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PruneOutcome {
+    /// When (RFC 3339).
+    pub at: String,
+    /// Fulls deleted.
+    pub fulls: u64,
+    /// Binlog files deleted.
+    pub files: u64,
+    /// Stored bytes freed.
+    pub bytes: u64,
+    /// Fulls that stay.
+    pub kept_fulls: u64,
+    /// What somebody should know.
+    pub notes: Vec<String>,
 }
 
 /// A full that is complete.

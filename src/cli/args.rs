@@ -12,7 +12,8 @@ Exit codes:
   0  done (`stream`, `run` and `serve`: stopped by a signal after finishing what was under way)
   1  failed
   2  usage, or an invalid manifest
-  3  restore refused: the target is outside what can be restored, or the server to restore into is not fit
+  3  restore refused: the target is outside what can be restored, or the server to restore into is not fit; or a full that must
+     not be deleted
   4  the archive is damaged, or was written by a newer version
   5  a server or a store cannot be reached or refuses the login
 
@@ -75,6 +76,17 @@ Examples:
 
 Reads the archive alone: it works while the source is gone.")]
     Status(StatusArgs),
+    /// Delete from the archive what the policy's retention lets go, or one full.
+    #[command(after_help = "\
+Examples:
+  tidemark prune -f policy.yaml --dry-run
+  tidemark prune -f policies.yaml --policy orders -o json
+  tidemark prune -f policy.yaml --full 20261121T023000Z-3f2a
+
+Says of every full and binlog file whether it stays, and why. Without spec.retention nothing is deleted; nothing is either while the archive
+is damaged. What only an interrupted prune or backup left behind goes after a day. It may be stopped and run again at any time. A restore that
+is reading what a prune deletes fails, and says what is missing: begin it again, or prune when none is under way.")]
+    Prune(PruneArgs),
     /// Restore an empty server to a chosen time, transaction or position, and prove it.
     #[command(
         group(ArgGroup::new("target").args(["to_time", "to_gtid", "to_position", "latest"])),
@@ -206,6 +218,29 @@ pub struct StatusArgs {
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,
+}
+
+/// `tidemark prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Delete this full alone. Refused when it is the last good one, or moments of the retention's window need it.
+    #[arg(long, value_name = "ID")]
+    pub full: Option<String>,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+    /// What it says of itself.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How it says how it ended.
+    #[command(flatten)]
+    pub outcome: OutcomeArgs,
 }
 
 /// `tidemark restore`.

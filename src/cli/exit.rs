@@ -11,7 +11,7 @@ pub enum Exit {
     Failed = 1,
     /// Usage, or an invalid manifest.
     Usage = 2,
-    /// A restore was refused.
+    /// A restore, or the deletion of a full, was refused.
     Refused = 3,
     /// The archive is damaged or of a newer version.
     Damaged = 4,

@@ -71,6 +71,7 @@ async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
         Verb::Operator(args) => verbs::operator::run(args, shutdown).await,
         Verb::Crd => verbs::crd::run(),
         Verb::Status(args) => verbs::status::run(args).await,
+        Verb::Prune(args) => verbs::prune::run(args, shutdown).await,
         Verb::Restore(args) => verbs::restore::run(*args, trace_id, shutdown).await,
     }
 }

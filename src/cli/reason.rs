@@ -15,6 +15,7 @@ use crate::mysql::{sql, wire};
 use crate::restore::RestoreError;
 use crate::restore::base::BaseError;
 use crate::restore::plan::PlanError;
+use crate::retention::RetentionError;
 use crate::serve::ServeError;
 
 /// Makes the enum from the table, so that no word is without its meaning and exit code.
@@ -87,6 +88,7 @@ reasons! {
     "A transaction could not be replayed." ReplayFailed Failed,
     "The replay stands still." ReplayStalled Failed,
     "What was restored is not what was planned." NotProved Failed,
+    "The full must not be deleted: it is the last good one, or others need it." FullNeeded Refused,
     "An address to listen on cannot be had." ListenFailed Failed,
     "It was told to stop before it was done." Cancelled Failed,
     "Something else; the message says what." Failed Failed,
@@ -165,6 +167,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         (of_logical(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<RestoreError>() {
         (of_restore(e), e.is_transient())
+    } else if let Some(e) = cause.downcast_ref::<RetentionError>() {
+        (of_retention(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ServeError>() {
         (of_serve(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ArchiveError>() {
@@ -265,6 +269,16 @@ fn of_base(error: &BaseError) -> Reason {
         E::Differs { .. } => Reason::NotProved,
         E::Cancelled => Reason::Cancelled,
         E::Decompress { .. } | E::Worker { .. } => Reason::Failed,
+    }
+}
+
+fn of_retention(error: &RetentionError) -> Reason {
+    match error {
+        RetentionError::Archive { source } => of_archive(source),
+        RetentionError::Store { source } => of_store(source),
+        RetentionError::Damaged { .. } => Reason::ArchiveDamaged,
+        RetentionError::Needed { .. } => Reason::FullNeeded,
+        RetentionError::Cancelled => Reason::Cancelled,
     }
 }
 

@@ -168,6 +168,26 @@ impl Applier {
         }
     }
 
+    /// Sets an object's finalizers, if it is still as it was seen; one that is gone is fine.
+    pub async fn finalizers<K>(&self, object: &K, finalizers: &[String]) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let metadata = serde_json::json!({
+            "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": finalizers,
+        });
+        let patch = Patch::Merge(serde_json::json!({ "metadata": metadata }));
+        match api.patch(&name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            patched => {
+                let doing = format!("set the finalizers of {} {namespace}/{name}", K::kind(&()));
+                patched.map(drop).context(ApiSnafu { doing })
+            }
+        }
+    }
+
     /// Creates an object unless one of that name is there. Whether it was created.
     pub async fn create<K>(&self, object: &K) -> Result<bool, Error>
     where

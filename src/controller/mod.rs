@@ -20,6 +20,7 @@ mod full_backup;
 mod leader;
 mod metrics;
 mod names;
+mod prune;
 mod reports;
 mod restore_request;
 mod secrets;
@@ -147,6 +148,7 @@ async fn control(
     let policy_controller = Controller::for_shared_stream(policies.events(), policies.store())
         .owns_shared_stream(stateful_sets.events())
         .owns_shared_stream(config_maps.events())
+        .owns_shared_stream(jobs.events())
         .watches_shared_stream(full_backups.events(), |full| full_backup::policy_of(&full))
         .watches_shared_stream(pods.events(), |pod| watches::by_label(&*pod, names::POLICY));
     let full_controller = Controller::for_shared_stream(full_backups.events(), full_backups.store())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::Pod;
 use snafu::{ResultExt, Snafu};
 
@@ -88,6 +89,12 @@ pub fn killed(pod: &Pod, name: &str) -> Option<(String, String)> {
         }
         _ => None,
     }
+}
+
+/// The condition of a Job that holds, of that type.
+pub fn job_condition<'a>(job: &'a Job, type_: &str) -> Option<&'a JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
 /// Why a pod does not run, in the kubelet's or the scheduler's words; none while it does or nobody says.

@@ -7,7 +7,7 @@ use super::args::BackupArgs;
 use super::cluster::Cluster;
 use super::error::Error;
 use super::follow::follow;
-use crate::api::{BackupPolicy, FullBackup, FullBackupSpec, ObjectRef};
+use crate::api::{BackupPolicy, DeletionPolicy, FullBackup, FullBackupSpec, ObjectRef};
 
 /// Makes a FullBackup.
 pub async fn run(cluster: &Cluster, args: BackupArgs) -> Result<(), Error> {
@@ -26,7 +26,11 @@ pub async fn run(cluster: &Cluster, args: BackupArgs) -> Result<(), Error> {
 }
 
 fn full_backup(policy: &str, name: Option<String>) -> FullBackup {
-    let spec = FullBackupSpec { policy_ref: ObjectRef { name: policy.to_owned() }, method: None };
+    let spec = FullBackupSpec {
+        policy_ref: ObjectRef { name: policy.to_owned() },
+        method: None,
+        deletion_policy: DeletionPolicy::default(),
+    };
     // The API server adds five letters.
     let generate_name = name.is_none().then(|| format!("{policy}-now-"));
     FullBackup { metadata: ObjectMeta { name, generate_name, ..ObjectMeta::default() }, spec, status: None }

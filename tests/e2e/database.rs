@@ -182,6 +182,12 @@ spec:
         ));
     }
 
+    /// A moment of a later second than what was committed until now: MariaDB's log knows whole seconds only.
+    pub fn next_second(&self) -> Timestamp {
+        let second = self.source().now().as_second();
+        ask_until("the next second", || Some(self.source().now()).filter(|now| now.as_second() > second))
+    }
+
     /// The end of the window, once it is behind `moment`.
     pub fn await_window_behind(&self, moment: Timestamp) {
         self.namespace.await_object("backuppolicy/shop", &format!("a window that reaches {moment}"), |policy| {

@@ -61,7 +61,7 @@ pub fn lose_a_table(site: &Site, protected: impl FnOnce(Duration, u64)) -> Lost 
         site.await_window_behind(site.source().now());
         protected(took, rows);
         let newest = load.stop();
-        let before = site.source().now();
+        let before = site.next_second();
         site.source()
             .sql("DROP TABLE shop.orders; CREATE TABLE shop.orders (wrong INT); INSERT INTO shop.orders VALUES (1)");
         Lost { newest, before }

@@ -112,7 +112,7 @@ const FULL_GRANTS: &str = "GRANT SELECT, RELOAD, PROCESS, REPLICATION CLIENT, RE
 
 #[test]
 fn help_teaches_and_usage_errors_exit_with_2() {
-    for verb in ["run", "backup", "stream", "status", "restore", "serve"] {
+    for verb in ["run", "backup", "stream", "status", "prune", "restore", "serve"] {
         let output = tidemark(&[verb, "--help"]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(

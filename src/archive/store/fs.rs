@@ -3,7 +3,8 @@
 //! OpenDAL's `fs` service reads, lists and deletes here, but does not write: with `atomic_write_dir` its `if_not_exists` is a
 //! look before a rename that replaces (two writers both win), without it a crash leaves a torn file under the final name, and it
 //! never syncs a directory, so that a power cut can take back a finished write. Here: write to `.tmp/` on the same file system,
-//! sync the file, link (only if absent) or rename it into place, sync the directory.
+//! sync the file, link (only if absent) or rename it into place, sync the directory. Nor does it delete: a manifest must not come back
+//! after a power cut that took the objects it lists.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -55,6 +56,21 @@ impl Folder {
         let path = dir.join(Uuid::new_v4().simple().to_string());
         let file = File::options().write(true).create_new(true).open(&path)?;
         Ok(TempFile { folder: self.clone(), path, file })
+    }
+
+    /// Deletes an object, and syncs its directory. Blocks.
+    pub(super) fn delete(&self, key: &str) -> io::Result<()> {
+        let path = self.path_of(key)?;
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
+        }
+        sync_dir(path.parent().unwrap_or(&self.root))
+    }
+
+    /// Removes a directory if it holds nothing but empty ones. Blocks.
+    pub(super) fn remove_empty_dir(&self, dir: &str) -> io::Result<()> {
+        remove_empty(&self.path_of(dir.trim_end_matches('/'))?)
     }
 
     /// Removes what writers killed long ago left behind. Blocks.
@@ -138,6 +154,16 @@ impl Drop for TempFile {
         // After a rename it is gone already; what cannot be removed goes with the stale ones.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+fn remove_empty(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    fs::remove_dir(dir)
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

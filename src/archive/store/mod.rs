@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use opendal::{EntryMode, ErrorKind, Operator};
 use snafu::ResultExt;
 use tokio::task::{JoinError, spawn_blocking};
@@ -67,6 +68,8 @@ pub struct Object {
     pub key: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// When it was written, by the store's clock; none where the store does not say.
+    pub modified: Option<Timestamp>,
 }
 
 impl Store {
@@ -182,7 +185,11 @@ impl Store {
             .context(ListSnafu { key: prefix, store: self.url() })?
             .into_iter()
             .filter(|entry| entry.metadata().mode() == EntryMode::FILE)
-            .map(|entry| Object { bytes: entry.metadata().content_length(), key: entry.into_parts().0 })
+            .map(|entry| Object {
+                bytes: entry.metadata().content_length(),
+                modified: entry.metadata().last_modified().map(Timestamp::from),
+                key: entry.into_parts().0,
+            })
             .collect();
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
@@ -211,11 +218,27 @@ impl Store {
         }
     }
 
-    /// Deletes an object; one that is not there is no error.
+    /// Deletes an object, durably: a power cut does not bring it back. One that is not there is no error.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         fail::fail_point!("archive::store::delete", |_| Err(injected())
             .context(DeleteSnafu { key, store: self.url() }));
-        self.0.operator.delete(key).await.context(DeleteSnafu { key, store: self.url() })
+        let deleted = match &self.0.folder {
+            Some(folder) => {
+                let (folder, key) = (folder.clone(), key.to_owned());
+                joined(spawn_blocking(move || folder.delete(&key)).await)
+            }
+            None => self.0.operator.delete(key).await,
+        };
+        deleted.context(DeleteSnafu { key, store: self.url() })
+    }
+
+    /// Removes a folder (ends with `/`) that holds nothing any more. Only an `fs` store has folders of their own; what is not empty stays.
+    pub async fn remove_empty_dir(&self, dir: &str) {
+        if let Some(folder) = self.0.folder.clone() {
+            let dir = dir.to_owned();
+            // An empty folder is in nobody's way.
+            let _ = spawn_blocking(move || folder.remove_empty_dir(&dir)).await;
+        }
     }
 
     /// Proves that objects can be written (atomically), read, listed and deleted here, or says what stands in the way.

@@ -320,9 +320,14 @@ impl<'a> Histories<'a> {
 
 /// One server's files: its logs, the one that committed last first.
 pub(super) fn newest_first(files: Vec<&ArchivedFile>) -> Vec<&ArchivedFile> {
+    by_age(files).into_iter().rev().flat_map(|log| log.into_iter().rev()).collect()
+}
+
+/// One server's logs, the one that committed last last.
+pub(super) fn by_age(files: Vec<&ArchivedFile>) -> Vec<Vec<&ArchivedFile>> {
     let mut logs: Vec<History<'_>> = logs(files).into_iter().map(History::new).collect();
-    logs.sort_by_key(|log| Reverse((log.ended(), log.begun())));
-    logs.into_iter().flat_map(|log| log.files.into_iter().rev()).collect()
+    logs.sort_by_key(|log| (log.ended(), log.begun()));
+    logs.into_iter().map(|log| log.files).collect()
 }
 
 /// Unions sets of the one flavor that [`Histories::new`] let in.

@@ -19,6 +19,8 @@ mod failover_tests;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use super::binlog_index::FileId;
 use super::catalog::{ArchivedFile, ArchivedRange, FullHead};
 use crate::model::gtid::MariadbGtidSet;
@@ -220,6 +222,18 @@ impl Timeline {
         own
     }
 
+    /// Each server's logs, the newest of a server last; the files of each in their order. A log ends where the server's log was reset or put
+    /// back.
+    pub fn logs(files: &[ArchivedFile]) -> Vec<Vec<&ArchivedFile>> {
+        let mut by_server: BTreeMap<(&str, bool), Vec<&ArchivedFile>> = BTreeMap::new();
+        for file in files {
+            // An archive has one flavor; a stranger is in no log of the others.
+            let is_mysql = file.summary.gtids.flavor() == Flavor::Mysql;
+            by_server.entry((&file.id.server, is_mysql)).or_default().push(file);
+        }
+        by_server.into_values().flat_map(history::by_age).collect()
+    }
+
     /// The chain of a full.
     pub fn chain(&self, full: &str) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.full == full)
@@ -227,7 +241,7 @@ impl Timeline {
 }
 
 /// A set as a server says it: on MariaDB a position.
-fn as_executed(set: &GtidSet) -> GtidSet {
+pub fn as_executed(set: &GtidSet) -> GtidSet {
     let GtidSet::Mariadb(set) = set else { return set.clone() };
     let mut position = MariadbGtidSet::default();
     set.domains().filter_map(|domain| set.last(domain)).for_each(|last| position.insert_prefix(&last));

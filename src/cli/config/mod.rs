@@ -6,16 +6,19 @@ mod storage;
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
 
 use super::args::PolicyArgs;
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, SourceSpec, StorageSpec};
+use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec};
 use crate::archive::store::StoreConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
+use crate::retention::plan::Rules;
 use crate::schedule::Schedule;
 
 /// Bound on reaching a server and logging in.
@@ -38,6 +41,8 @@ pub struct Policy {
     pub store: StoreConfig,
     /// zstd level of everything that is written.
     pub compression_level: i32,
+    /// What of the archive may go.
+    pub retention: Rules,
 }
 
 /// How the binary log is streamed.
@@ -105,6 +110,20 @@ pub fn one_archive(args: &PolicyArgs) -> Result<Archive, ManifestError> {
     let mut problems = Vec::new();
     let archive = archive_of(document, &documents, &mut problems);
     finish(archive, problems)?.ok_or_else(no_policy)
+}
+
+/// The one policy's archive that `args` mean, and what of it may go.
+pub fn one_retention(args: &PolicyArgs) -> Result<(Archive, Rules), ManifestError> {
+    let documents = load(&args.manifests)?;
+    let document = choose(&documents, args.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let archive = archive_of(document, &documents, &mut problems);
+    let schedule = document.object.spec.schedule.as_ref();
+    if let Some(Err((field, message))) = schedule.map(Schedule::new) {
+        problems.push(document.problem(field, message));
+    }
+    let rules = rules_of(document, &mut problems);
+    finish(archive.map(|archive| (archive, rules)), problems)?.ok_or_else(no_policy)
 }
 
 /// The document called `name`, or the only one.
@@ -191,12 +210,35 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
             problems.push(document.problem("spec.binlog.segmentSize", message));
         }
     }
+    let retention = rules_of(document, problems);
     if problems.len() > before {
         return None;
     }
     let name = document.object.metadata.name.clone().unwrap_or_default();
     let flavor = flavor_of(spec.source.flavor);
-    Some(Policy { name, sources: sources?, flavor, schedule, binlog, store: store?, compression_level: level })
+    let (sources, store) = (sources?, store?);
+    Some(Policy { name, sources, flavor, schedule, binlog, store, compression_level: level, retention })
+}
+
+/// What of a policy's archive may go; nothing without spec.retention.
+fn rules_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Rules {
+    let spec = &document.object.spec;
+    let retention = spec.retention.clone().unwrap_or_default();
+    if spec.retention.is_some() {
+        refuse(document, retention.problems(), problems);
+    }
+    let zone = spec.schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
+    let RetentionSpec { window, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = retention;
+    Rules {
+        window: window.map(|window| window.0),
+        last: keep_last.unwrap_or(0),
+        daily: keep_daily.unwrap_or(0),
+        weekly: keep_weekly.unwrap_or(0),
+        monthly: keep_monthly.unwrap_or(0),
+        yearly: keep_yearly.unwrap_or(0),
+        // One that is not known is refused with the schedule it is in.
+        zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC),
+    }
 }
 
 fn refuse<T>(document: &Document<T>, refusals: impl IntoIterator<Item = Refusal>, problems: &mut Vec<Problem>) {
@@ -205,9 +247,6 @@ fn refuse<T>(document: &Document<T>, refusals: impl IntoIterator<Item = Refusal>
 
 fn tell_ignored(document: &Document<BackupPolicy>) {
     let spec = &document.object.spec;
-    if spec.retention.is_some() {
-        tracing::warn!(document = %document.origin, "spec.retention: this version deletes nothing yet: the archive only grows");
-    }
     if spec.job_template.is_some() || spec.pod_template.is_some() {
         tracing::debug!(document = %document.origin, "jobTemplate and podTemplate have a meaning in a cluster only");
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::api::RestorePlanStatus;
-use crate::api::report::{FullOutcome, OUTCOME_BYTES_MAX, Outcome, PodError, RestoreOutcome};
+use crate::api::report::{FullOutcome, OUTCOME_BYTES_MAX, Outcome, PodError, PruneOutcome, RestoreOutcome};
 use crate::cli::reason;
 
 /// Longest text and list tried, from what hurts nobody to what always fits.
@@ -65,7 +65,7 @@ fn shortened(outcome: Outcome, bytes: usize, items: usize) -> Outcome {
         }
         list
     };
-    let Outcome { error, full, plan, restore } = outcome;
+    let Outcome { error, full, plan, restore, prune } = outcome;
     let error =
         error.map(|PodError { reason, message, transient }| PodError { reason, message: text(message), transient });
     let full = full.map(|full| {
@@ -96,7 +96,8 @@ fn shortened(outcome: Outcome, bytes: usize, items: usize) -> Outcome {
         let (restored_to, executed) = (restored_to.map(text), text(executed));
         RestoreOutcome { restored_to, executed, rto_seconds, warnings: list(warnings) }
     });
-    Outcome { error, full, plan, restore }
+    let prune = prune.map(|prune| PruneOutcome { at: text(prune.at), notes: list(prune.notes), ..prune });
+    Outcome { error, full, plan, restore, prune }
 }
 
 /// A text of at most about `bytes` bytes: what is wrong stands at its beginning, the way out (or the newest GTID) at its end.
@@ -159,8 +160,14 @@ mod tests {
                 warnings,
             },
         );
-        (option::of(error), option::of(full), option::of(plan), option::of(restore))
-            .prop_map(|(error, full, plan, restore)| Outcome { error, full, plan, restore })
+        let prune = (texts(), any::<u64>(), vec(texts(), 0..12)).prop_map(|(at, bytes, notes)| PruneOutcome {
+            at,
+            bytes,
+            notes,
+            ..PruneOutcome::default()
+        });
+        (option::of(error), option::of(full), option::of(plan), option::of(restore), option::of(prune))
+            .prop_map(|(error, full, plan, restore, prune)| Outcome { error, full, plan, restore, prune })
     }
 
     proptest! {
@@ -174,6 +181,7 @@ mod tests {
             prop_assert_eq!(read.full.map(|full| full.bytes), outcome.full.map(|full| full.bytes));
             prop_assert_eq!(read.plan.map(|plan| plan.bytes), outcome.plan.map(|plan| plan.bytes));
             prop_assert_eq!(read.restore.is_some(), outcome.restore.is_some());
+            prop_assert_eq!(read.prune.map(|prune| prune.bytes), outcome.prune.map(|prune| prune.bytes));
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod crd;
 pub mod operator;
+pub mod prune;
 pub mod restore;
 pub mod run;
 pub mod serve;

@@ -3,10 +3,13 @@
 use kube::ResourceExt;
 use kube::runtime::events::EventType;
 
+use super::Validated;
 use super::build::Resources;
 use super::dereference::Facts;
 use super::fulls::{self, Decision, Start};
+use super::retention;
 use crate::api::BackupPolicy;
+use crate::controller::prune::Standing;
 use crate::controller::{Context, Error};
 
 /// Applies what is wanted, and removes what is not. The ConfigMap comes first: a pod without it does not start.
@@ -21,6 +24,30 @@ pub async fn apply(context: &Context, resources: Resources, seen: &Facts) -> Res
         (Some(wanted), there) => context.applier.apply(wanted, there.as_deref()).await?,
         (None, Some(there)) => context.applier.delete(&**there).await?,
         (None, None) => {}
+    }
+    Ok(())
+}
+
+/// Begins a prune when one is due.
+pub async fn prune(
+    context: &Context,
+    policy: &BackupPolicy,
+    validated: &Validated,
+    facts: &fulls::Facts<'_>,
+    seen: &Facts,
+) -> Result<(), Error> {
+    let there = &seen.retention.config_map;
+    if let (None, Some(there)) = (&validated.retention, there) {
+        return context.applier.delete(&**there).await;
+    }
+    if let Some((job, Standing::Failed { stop: true, .. })) = seen.retention.standing() {
+        context.applier.stop_retrying(job).await?;
+    }
+    let Some(name) = retention::due(validated, facts, &seen.retention) else { return Ok(()) };
+    let (config_map, job) = retention::build(policy, validated, name, &context.settings.image)?;
+    context.applier.apply(&config_map, there.as_deref()).await?;
+    if context.applier.create(&job).await? {
+        tracing::info!(namespace = policy.namespace(), policy = policy.name_any(), job = job.name_any(), "pruning");
     }
     Ok(())
 }

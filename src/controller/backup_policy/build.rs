@@ -8,7 +8,7 @@ use kube::api::ObjectMeta;
 use snafu::ResultExt;
 
 use super::Validated;
-use crate::api::{BackupPolicy, BackupPolicySpec, Method};
+use crate::api::{BackupPolicy, BackupPolicySpec, Method, RetentionSpec, ScheduleSpec};
 use crate::controller::Error;
 use crate::controller::engine_pod::{EnginePod, MANIFEST};
 use crate::controller::error::ManifestSnafu;
@@ -69,6 +69,19 @@ pub fn build(policy: &BackupPolicy, validated: &Validated, image: &str) -> Resul
 
 /// The policy as its pods read it: nothing in it that they do not need, for what changes in it starts them anew.
 pub fn manifests(validated: &Validated) -> Result<String, Error> {
+    document(validated, None, None)
+}
+
+/// The policy as the pod of a prune reads it.
+pub fn prune_manifests(validated: &Validated) -> Result<String, Error> {
+    document(validated, validated.written_schedule.clone(), validated.retention.clone())
+}
+
+fn document(
+    validated: &Validated,
+    schedule: Option<ScheduleSpec>,
+    retention: Option<RetentionSpec>,
+) -> Result<String, Error> {
     let Validated {
         name,
         source,
@@ -76,6 +89,8 @@ pub fn manifests(validated: &Validated) -> Result<String, Error> {
         binlog,
         storage,
         compression,
+        retention: _,
+        written_schedule: _,
         secrets: _,
         job_template: _,
         pod_template: _,
@@ -84,12 +99,12 @@ pub fn manifests(validated: &Validated) -> Result<String, Error> {
         metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
         spec: BackupPolicySpec {
             source: source.clone(),
-            schedule: None,
+            schedule,
             method: Method::Logical,
             binlog: binlog.clone(),
             storage: storage.clone(),
             copies: Vec::new(),
-            retention: None,
+            retention,
             encryption: None,
             compression: compression.clone(),
             drill: None,

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 
 use super::build::{STREAM, stream_name};
+use super::retention;
 use crate::api::report::PodReport;
-use crate::api::{BackupPolicy, FullBackup};
+use crate::api::{BackupPolicy, FullBackup, Phase, RestoreRequest};
 use crate::controller::Context;
 use crate::controller::context::seen;
 use crate::controller::error::text;
@@ -25,6 +27,8 @@ pub struct Facts {
     pub stream: StreamSeen,
     /// Every FullBackup of the policy, whoever made it.
     pub full_backups: Vec<Arc<FullBackup>>,
+    /// What there is of its prunes.
+    pub retention: retention::Seen,
 }
 
 /// The stream's pod, from outside.
@@ -82,6 +86,27 @@ pub async fn dereference(policy: &BackupPolicy, context: &Context) -> Facts {
             None => StreamSeen::Starting,
         },
         full_backups: context.seen.full_backups.state().into_iter().filter(of_this).collect(),
+        retention: prunes(policy, context, &namespace, &name),
+    }
+}
+
+fn prunes(policy: &BackupPolicy, context: &Context, namespace: &str, name: &str) -> retention::Seen {
+    let labels = retention::labels_of(name);
+    let labelled = |job: &Job| labels.iter().all(|(key, value)| job.labels().get(key) == Some(value));
+    let mut jobs = context.seen.jobs.state();
+    jobs.retain(|job| job.namespace().as_deref() == Some(namespace) && labelled(job) && is_of(&**job, policy));
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.creation_timestamp()));
+    let config_map = seen(&context.seen.config_maps, namespace, &retention::manifests_name(name));
+    let restores = |request: &Arc<RestoreRequest>| {
+        request.namespace().as_deref() == Some(namespace)
+            && request.spec.policy_ref.as_ref().is_some_and(|policy| policy.name == name)
+            && request.status.as_ref().is_some_and(|status| status.phase == Phase::Running)
+    };
+    retention::Seen {
+        jobs,
+        pods: context.seen.pods_with(namespace, &[(COMPONENT, retention::PRUNE), (POLICY, &label_value(name))]),
+        config_map: config_map.filter(|map| is_of(&**map, policy)),
+        restoring: context.seen.restore_requests.state().iter().any(restores),
     }
 }
 

@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 use super::Validated;
 use super::dereference::{self, is_of};
 use crate::api::report::{ArchiveReport, StreamReport};
-use crate::api::{BackupPolicy, ConcurrencyPolicy, FullBackup, FullBackupSpec, ObjectRef, Phase};
+use crate::api::{BackupPolicy, ConcurrencyPolicy, DeletionPolicy, FullBackup, FullBackupSpec, ObjectRef, Phase};
 use crate::controller::conditions;
 use crate::controller::figures::shortened;
 use crate::controller::full_backup::COMPLETE;
@@ -336,7 +336,11 @@ pub fn build(policy: &BackupPolicy, start: &Start) -> FullBackup {
     let metadata = child_of(policy, name.clone(), labels.into());
     FullBackup {
         metadata: ObjectMeta { annotations: Some(annotations.into_iter().collect()), ..metadata },
-        spec: FullBackupSpec { policy_ref: ObjectRef { name: policy.name_any() }, method: None },
+        spec: FullBackupSpec {
+            policy_ref: ObjectRef { name: policy.name_any() },
+            method: None,
+            deletion_policy: DeletionPolicy::default(),
+        },
         status: None,
     }
 }

@@ -5,6 +5,7 @@ mod build;
 mod dereference;
 mod fulls;
 mod news;
+mod retention;
 mod status;
 mod validate;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
-pub use build::manifests;
+pub use build::{manifests, prune_manifests};
 pub use status::is_ready;
 pub use validate::{Refusal, Validated, validate};
 
@@ -41,7 +42,8 @@ pub async fn reconcile(policy: Arc<BackupPolicy>, context: Arc<Context>) -> Resu
     let facts = fulls::Facts::new(&policy, &validated, &seen);
     let decision = fulls::decide(&facts, now);
     let taken = apply::carry_out(&context, &policy, &decision, &seen).await;
-    let failed = applied.and(taken);
+    let pruned = apply::prune(&context, &policy, &validated, &facts, &seen).await;
+    let failed = applied.and(taken).and(pruned);
     // Anything else passes by itself.
     let refused = failed.as_ref().err().filter(|error| error.is_refusal());
     let status = status::compute(&policy, &validated, &seen, &facts, &decision, refused, now);

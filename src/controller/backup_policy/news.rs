@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::EventType;
 
-use super::status::{GAP_DETECTED, READY, RECOVERABLE, STREAMING};
+use super::status::{GAP_DETECTED, PRUNED, READY, RECOVERABLE, STREAMING};
 use crate::api::BackupPolicyStatus;
 use crate::controller::conditions;
 
@@ -48,6 +48,11 @@ pub fn between(old: &BackupPolicyStatus, new: &BackupPolicyStatus) -> Vec<News> 
     }
     if let Some((_, condition)) = turned(GAP_DETECTED).filter(|(_, condition)| condition.status == "True") {
         tell(EventType::Warning, "GapDetected", condition);
+    }
+    match turned(PRUNED) {
+        Some((_, condition)) if condition.status == "True" => tell(EventType::Normal, "Pruned", condition),
+        Some((_, condition)) if condition.status == "False" => tell(EventType::Warning, "PruneFailed", condition),
+        _ => {}
     }
     // Of a spec that is refused only this condition speaks.
     if let Some(ready) = conditions::find(&new.conditions, READY)

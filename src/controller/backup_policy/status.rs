@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::dereference::{Facts as Seen, StreamSeen};
 use super::fulls::{Decision, Facts, State};
-use super::{Refusal, Validated, news};
+use super::{Refusal, Validated, news, retention};
 use crate::api::report::{PodReport, StreamReport};
 use crate::api::{BackupPolicy, BackupPolicyStatus, GapStatus, WindowStatus};
 use crate::controller::conditions::{self, Verdict, updated, word};
@@ -23,6 +23,9 @@ pub const STREAMING: &str = "Streaming";
 pub const RECOVERABLE: &str = "Recoverable";
 /// Transactions are missing between what can be restored.
 pub const GAP_DETECTED: &str = "GapDetected";
+
+/// What retention lets go is deleted.
+pub const PRUNED: &str = "Pruned";
 
 /// Figures that never rest are written this often at most.
 const WRITE_INTERVAL: Duration = Duration::from_secs(30);
@@ -78,8 +81,15 @@ pub fn compute(
     let due = facts.fulls.iter().filter_map(|full| full.due).max().map(|moment| moment.to_string());
     let next = facts.schedule.filter(|schedule| !schedule.suspend).and_then(|schedule| schedule.next_after(now));
     let verdicts = [(READY, ready), (STREAMING, streaming), (RECOVERABLE, recoverable), (GAP_DETECTED, gap)];
+    let mut conditions = updated(&old.conditions, generation, now, verdicts);
+    match retention::verdict(validated, &seen.retention) {
+        Some(pruned) => conditions = updated(&conditions, generation, now, [(PRUNED, pruned)]),
+        // What the last one did is worth knowing as long as there is to be another.
+        None if validated.retention.is_some() => {}
+        None => conditions.retain(|condition| condition.type_ != PRUNED),
+    }
     BackupPolicyStatus {
-        conditions: updated(&old.conditions, generation, now, verdicts),
+        conditions,
         observed_generation: generation,
         lag: report.and_then(|report| report.stream.as_ref()).map(|stream| span(stream.lag_seconds)),
         last_full_time: facts.newest_shown(now).map(|moment| moment.to_string()),
@@ -121,10 +131,17 @@ impl Moments {
         let skipped = archive.windows.len().saturating_sub(WINDOWS_MAX);
         let windows: Vec<WindowStatus> = archive.windows.iter().skip(skipped).map(short).collect();
         let time = |text: &String| text.parse::<Timestamp>().ok();
-        let first = windows.iter().map(|window| &window.from).min_by_key(|text| time(text)).cloned();
+        let spans = |window: &&WindowStatus| !is_moment(window, &windows);
+        let first = windows.iter().filter(spans).map(|window| &window.from).min_by_key(|text| time(text)).cloned();
         let latest = windows.iter().map(|window| &window.to).max_by_key(|text| time(text)).cloned();
         Self { windows, first, latest, known: true }
     }
+}
+
+/// Whether a window is but the moment of a full whose log retention took, or that never had one, while another window grows: no gap in
+/// anything, and nothing is recoverable "from" it.
+fn is_moment(window: &WindowStatus, all: &[WindowStatus]) -> bool {
+    window.gap.is_some() && window.from == window.to && all.iter().any(|window| window.gap.is_none())
 }
 
 fn short(window: &WindowStatus) -> WindowStatus {
@@ -174,7 +191,8 @@ fn gap_detected(moments: &Moments, stream: Option<&StreamReport>, facts: &Facts<
         return Verdict::unknown("NotReadYet", "the archive has not been read yet");
     }
     let told = stream.map(|stream| (stream.gaps.as_slice(), stream.losses.as_slice())).unwrap_or_default();
-    let in_windows = moments.windows.iter().filter_map(|window| window.gap.as_ref());
+    let spans = |window: &&WindowStatus| !is_moment(window, &moments.windows);
+    let in_windows = moments.windows.iter().filter(spans).filter_map(|window| window.gap.as_ref());
     let gtids = |gap: &GapStatus| Some(shortened(&gap.gtids, GTIDS_CHARS)).filter(|gtids| !gtids.is_empty());
     let mut missing: Vec<String> = in_windows.filter_map(gtids).collect();
     if missing.is_empty() {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 
-use crate::api::{BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, SourceSpec, StorageSpec, unsupported};
+use crate::api::{
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, RetentionSpec, ScheduleSpec, SourceSpec, StorageSpec,
+    unsupported,
+};
 use crate::controller::{secrets, storage};
 use crate::schedule::Schedule;
 
@@ -25,6 +28,10 @@ pub struct Validated {
     pub storage: StorageSpec,
     /// How it is compressed.
     pub compression: CompressionSpec,
+    /// What of the archive may go.
+    pub retention: Option<RetentionSpec>,
+    /// The schedule as it is written, for its time zone.
+    pub written_schedule: Option<ScheduleSpec>,
     /// Names of the Secrets that its pods mount.
     pub secrets: BTreeSet<String>,
     /// What the user wants otherwise in a Job's pod.
@@ -72,7 +79,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         binlog,
         storage,
         copies: _,
-        retention: _,
+        retention,
         encryption: _,
         compression,
         drill: _,
@@ -93,6 +100,10 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         );
         refusal.invalid("spec.compression.level", &message);
     }
+    for (field, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
+        refusal.invalid(field, message);
+    }
+    let written = schedule.clone();
     let schedule = schedule
         .as_ref()
         .and_then(|spec| Schedule::new(spec).map_err(|(field, message)| refusal.invalid(field, &message)).ok());
@@ -106,6 +117,8 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         binlog: binlog.clone(),
         storage: storage.clone(),
         compression: compression.clone(),
+        retention: retention.clone(),
+        written_schedule: written,
         secrets: secrets::of_source(source).into_iter().chain(secrets::of_storage(storage)).collect(),
         job_template: job_template.clone(),
         pod_template: pod_template.clone(),

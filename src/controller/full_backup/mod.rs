@@ -1,7 +1,8 @@
-//! FullBackup → a Job that takes it, and what became of it. A FullBackup that has ended is never touched again.
+//! FullBackup → a Job that takes it, and what became of it. A FullBackup that has ended is never touched again, until it is deleted.
 
 mod apply;
 mod build;
+mod deletion;
 mod dereference;
 mod result;
 mod status;
@@ -32,7 +33,12 @@ pub fn policy_of(full: &FullBackup) -> Option<ObjectRef<BackupPolicy>> {
 /// Looks at one FullBackup.
 pub async fn reconcile(full: Arc<FullBackup>, context: Arc<Context>) -> Result<Action, Error> {
     let now = Timestamp::now();
-    if full.metadata.deletion_timestamp.is_some() || status::phase(&full).is_terminal() {
+    if full.metadata.deletion_timestamp.is_some() {
+        apply::forget(&context, &full);
+        return deletion::reconcile(&context, &full, now).await;
+    }
+    deletion::guard(&context, &full).await?;
+    if status::phase(&full).is_terminal() {
         apply::forget(&context, &full);
         return Ok(Action::await_change());
     }

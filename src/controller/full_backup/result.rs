@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use k8s_openapi::api::batch::v1::JobCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::dereference::{Facts, runs};
@@ -13,7 +13,7 @@ use crate::api::{FullBackup, Phase, ProgressStatus};
 use crate::controller::Error;
 use crate::controller::engine_pod::CONTAINER;
 use crate::controller::error::text;
-use crate::controller::reports::{killed, outcome, waits_for};
+use crate::controller::reports::{job_condition, killed, outcome, waits_for};
 
 /// A pod's end may be seen later than its Job's.
 const LATENESS: Duration = Duration::from_secs(30);
@@ -115,11 +115,6 @@ fn gave_up(seen: &Facts, error: Option<PodError>, failed: &JobCondition) -> Stan
         }
     };
     Standing::Failed { reason, message, stop: false }
-}
-
-fn job_condition<'a>(job: &'a Job, type_: &str) -> Option<&'a JobCondition> {
-    let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub fn validate(full: &FullBackup, seen: &Facts) -> Result<Validated, Refusal> {
 }
 
 fn check(full: &FullBackup, policy: Option<&BackupPolicy>) -> Result<Validated, Refusal> {
-    let FullBackupSpec { policy_ref: ObjectRef { name }, method: _ } = &full.spec;
+    let FullBackupSpec { policy_ref: ObjectRef { name }, method: _, deletion_policy: _ } = &full.spec;
     if let Some((field, message)) = unsupported::of_full(&full.spec) {
         let message = format!("{field}: {message}. A FullBackup cannot be changed: make another one");
         return Err(Refusal { forever: true, reason: "Unsupported", message });

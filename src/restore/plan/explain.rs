@@ -1,9 +1,9 @@
 //! A plan's reasons, in words.
 
-use super::{Facts, Plan, Request};
+use super::{Facts, Plan, Request, Target};
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::FullHead;
-use crate::model::Flavor;
+use crate::model::{CommitTime, Flavor};
 
 /// Why this base and this end.
 pub(super) fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &Plan) -> Vec<String> {
@@ -20,6 +20,7 @@ pub(super) fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &
         None => "nothing to replay: the full is the target".to_owned(),
         Some(end) => format!("replay: the log up to {end}"),
     });
+    lines.extend(cut_second(facts.flavor, request));
     if !plan.prepared.is_empty() {
         lines.push(format!(
             "{} prepared XA transactions that were not ended when the base was taken: replayed first, as the base lacks what they did",
@@ -34,6 +35,20 @@ pub(super) fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &
         ));
     }
     lines
+}
+
+/// What a time within a second means where the log knows whole seconds only.
+fn cut_second(flavor: Flavor, request: &Request) -> Option<String> {
+    let Target::Time(time) = request.target else { return None };
+    let begin = time.as_second();
+    if flavor != Flavor::Mariadb || time.subsec_microsecond() == 999_999 {
+        return None;
+    }
+    let [begin, end] = [begin * 1_000_000, begin * 1_000_000 + 999_999].map(|micros| CommitTime(micros).timestamp());
+    Some(format!(
+        "MariaDB logs whole seconds, which count at their end: nothing of the second that begins at {begin} is restored. A GTID is exact; {end} \
+         takes the whole second"
+    ))
 }
 
 /// The forks that are not in the result. (On MariaDB the live lineage may have other transactions of the same numbers.)
@@ -54,4 +69,24 @@ pub(super) fn left_out(facts: &Facts, plan: &Plan) -> Vec<String> {
             )
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_within_a_second_is_explained_where_the_log_knows_whole_seconds() {
+        let at = |time: &str| Request {
+            target: Target::Time(time.parse().unwrap()),
+            exclusive: false,
+            skip_gtids: None,
+            allow_nearest: false,
+        };
+        let within = at("2026-11-25T12:00:05.3Z");
+        let told = cut_second(Flavor::Mariadb, &within).unwrap();
+        assert!(told.contains("2026-11-25T12:00:05Z") && told.contains("2026-11-25T12:00:05.999999Z"), "{told}");
+        assert_eq!(cut_second(Flavor::Mysql, &within), None);
+        assert_eq!(cut_second(Flavor::Mariadb, &at("2026-11-25T12:00:05.999999Z")), None);
+    }
 }

@@ -10,7 +10,7 @@ mod explain;
 mod prepared;
 mod show;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 

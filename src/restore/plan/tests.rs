@@ -20,23 +20,23 @@ enum Event {
 }
 
 /// A transaction of the world: `letter:number`.
-type Name = (char, u64);
+pub(crate) type Name = (char, u64);
 
 #[derive(Clone, Debug, Default)]
-struct World {
+pub(crate) struct World {
     /// The live lineage.
-    lineage: Vec<Name>,
+    pub(crate) lineage: Vec<Name>,
     /// Server, what came before, its own transactions.
-    files: Vec<(char, Vec<Name>, Vec<Name>)>,
+    pub(crate) files: Vec<(char, Vec<Name>, Vec<Name>)>,
     /// Server, moment (a count of events), what it holds.
-    fulls: Vec<(char, i64, Vec<Name>)>,
+    pub(crate) fulls: Vec<(char, i64, Vec<Name>)>,
     /// When each file was begun.
-    begun: Vec<i64>,
+    pub(crate) begun: Vec<i64>,
     /// When each transaction committed, in µs.
-    commits: BTreeMap<Name, i64>,
+    pub(crate) commits: BTreeMap<Name, i64>,
 }
 
-fn history() -> impl Strategy<Value = World> {
+pub(crate) fn history() -> impl Strategy<Value = World> {
     let event = prop_oneof![
         5 => (1u8..4).prop_map(Event::Commit),
         3 => Just(Event::Rotate),
@@ -77,7 +77,7 @@ fn history() -> impl Strategy<Value = World> {
     })
 }
 
-fn set(names: &[Name]) -> GtidSet {
+pub(crate) fn set(names: &[Name]) -> GtidSet {
     let mut set = MysqlGtidSet::default();
     for name in names {
         set.insert(&gtid(*name));
@@ -99,7 +99,7 @@ fn uuid(server: char) -> String {
 }
 
 impl World {
-    fn facts(&self, dropped: &BTreeSet<usize>) -> Facts {
+    pub(crate) fn facts(&self, dropped: &BTreeSet<usize>) -> Facts {
         let mut files = Vec::new();
         for (i, (server, previous, own)) in self.files.iter().enumerate().filter(|(i, _)| !dropped.contains(i)) {
             let commit = |name: &Name| CommitTime(self.commits[name]);
@@ -189,7 +189,7 @@ impl World {
         })
     }
 
-    fn plan(&self, facts: &Facts, request: &Request) -> Result<Plan, String> {
+    pub(crate) fn plan(&self, facts: &Facts, request: &Request) -> Result<Plan, String> {
         let mut facts = facts.clone();
         for (fork, file, question) in unsure(&facts.clone(), request) {
             let found = self.find(&file.id, &question, &set(&[]));
@@ -229,7 +229,7 @@ impl World {
 
     /// The server before the last one goes on, with `count` transactions in its old file or a new one, and knows nothing of what the last one
     /// wrote: its promotion is taken back.
-    fn take_back(&mut self, count: u8, new_file: bool) {
+    pub(crate) fn take_back(&mut self, count: u8, new_file: bool) {
         let Some((interim, _, own)) = self.files.last().cloned() else { return };
         let Some(file) = self.files.iter().rposition(|file| file.0 != interim).filter(|_| !own.is_empty()) else {
             return;
@@ -390,7 +390,7 @@ fn taken_back() -> [World; 2] {
     ]
 }
 
-fn to(target: Target) -> Request {
+pub(crate) fn to(target: Target) -> Request {
     Request { target, exclusive: false, skip_gtids: None, allow_nearest: false }
 }
 

@@ -14,7 +14,7 @@ use crate::archive::ArchiveError;
 use crate::archive::catalog::Catalog;
 use crate::archive::timeline::{Chain, ChainEnd, Gap, Timeline};
 use crate::cli::config::Policy;
-use crate::cli::verbs::backup;
+use crate::cli::verbs::{backup, prune};
 use crate::cli::{engine, exit};
 use crate::model::Progress;
 use crate::schedule::{Due, due};
@@ -149,7 +149,14 @@ impl Keeper {
         let span = tracing::info_span!("full", policy = self.policy.name);
         tracing::info!(parent: &span, reason, "taking a full");
         let (policy, trace_id, stop) = (Arc::clone(&self.policy), self.trace_id.clone(), self.stop.clone());
-        let full = async move { backup::take(&policy, None, &trace_id, stop, Progress::default()).await.map(drop) };
+        let full = async move {
+            backup::take(&policy, None, &trace_id, stop.clone(), Progress::default()).await?;
+            // The full is taken, whatever becomes of the old ones.
+            if let Err(error) = prune::by_policy(&policy, &stop).await {
+                tracing::error!(error = exit::text(&error), "cannot prune the archive; again after the next full");
+            }
+            Ok(())
+        };
         self.running.spawn(full.instrument(span));
         self.for_gap = std::mem::take(&mut self.gap);
         self.before = self.last;

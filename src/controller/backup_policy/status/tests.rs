@@ -38,7 +38,13 @@ fn window(from: &str, to: &str, gap: Option<&str>) -> WindowStatus {
 }
 
 fn seen(stream: StreamSeen) -> Seen {
-    Seen { stateful_set: None, config_map: None, stream, full_backups: Vec::new() }
+    Seen {
+        stateful_set: None,
+        config_map: None,
+        stream,
+        full_backups: Vec::new(),
+        retention: retention::Seen::default(),
+    }
 }
 
 fn reports(change: impl FnOnce(&mut PodReport)) -> Seen {

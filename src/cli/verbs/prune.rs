@@ -1,0 +1,140 @@
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::report::{Outcome, PruneOutcome};
+use crate::archive::catalog::Catalog;
+use crate::archive::store::Store;
+use crate::cli::args::{Output, PruneArgs};
+use crate::cli::config::{self, Policy};
+use crate::cli::progress::{Display, bytes};
+use crate::cli::report::{self, WorkSubject, outcome};
+use crate::cli::{engine, output};
+use crate::model::Progress;
+use crate::retention::plan::{self, FileVerdict, Plan, Rules};
+use crate::retention::{Pruned, RetentionError, execute, strays};
+
+/// What `-o json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    policy: String,
+    archive: String,
+    dry_run: bool,
+    #[serde(flatten)]
+    plan: Plan,
+    /// Stored bytes that the plan frees.
+    freed_bytes: u64,
+    /// What was deleted; none in a dry run.
+    pruned: Option<Pruned>,
+}
+
+/// Deletes what retention lets go, or one full, prints every keep and every delete, and says how that ended.
+pub async fn run(args: PruneArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut outcome = Outcome::default();
+    let done = one(&args, &shutdown, &mut outcome).await;
+    if let Some(file) = &args.outcome.file {
+        outcome::write(file, outcome, done.as_ref().err());
+    }
+    done
+}
+
+/// Deletes what a policy's retention lets go, if it has one: for whoever has just taken a full.
+pub async fn by_policy(policy: &Policy, cancel: &CancellationToken) -> anyhow::Result<()> {
+    if policy.retention.is_empty() {
+        return Ok(());
+    }
+    let store = engine::store(&policy.store)?;
+    let plan = decide(&store, &policy.retention, None).await?;
+    let pruned = execute(&store, &plan, &Progress::default(), cancel).await?;
+    let Pruned { fulls, files, objects: _, bytes } = pruned;
+    tracing::info!(policy = policy.name, fulls, files, bytes, "the archive is pruned");
+    Ok(())
+}
+
+async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let (archive, rules) = config::one_retention(&args.policy)?;
+    let progress = Progress::default();
+    progress.begin("planning", 0);
+    let _server = match args.report.listen {
+        Some(listen) => {
+            let subject = WorkSubject::new("prune", &archive.name, progress.clone());
+            Some(report::serve(listen, subject, cancel).await?)
+        }
+        None => None,
+    };
+    let display = Display::start(progress.clone(), args.output == Output::Human);
+    let store = engine::store(&archive.store)?;
+    let plan = decide(&store, &rules, args.full.as_deref()).await?;
+    let pruned = match args.dry_run {
+        true => None,
+        false => Some(execute(&store, &plan, &progress, cancel).await?),
+    };
+    drop(display);
+    if let Some(Pruned { fulls, files, objects: _, bytes }) = pruned.clone() {
+        tracing::info!(policy = archive.name, fulls, files, bytes, "the archive is pruned");
+        let kept_fulls = plan.fulls.iter().filter(|full| full.keep).count() as u64;
+        let (at, notes) = (Timestamp::now().to_string(), plan.notes.clone());
+        outcome.prune = Some(PruneOutcome { at, fulls, files, bytes, kept_fulls, notes });
+    }
+    let (policy, freed_bytes) = (archive.name, plan.freed_bytes());
+    let report = Report { policy, archive: store.url().to_owned(), dry_run: args.dry_run, plan, freed_bytes, pruned };
+    match args.output {
+        Output::Json => output::json(&report),
+        Output::Human => {
+            show(&report);
+            Ok(())
+        }
+    }
+}
+
+async fn decide(store: &Store, rules: &Rules, full: Option<&str>) -> Result<Plan, RetentionError> {
+    let catalog = Catalog::load(store).await?;
+    let now = Timestamp::now();
+    match full {
+        Some(full) => plan::one(&catalog, rules, now, full),
+        None => plan::plan(&catalog, &strays(store, &catalog).await?, rules, now),
+    }
+}
+
+fn show(report: &Report) {
+    let Report { policy, archive, dry_run, plan, freed_bytes, pruned } = report;
+    println!("policy {policy}");
+    println!("  archive  {archive}");
+    if let Some(from) = plan.window_from {
+        println!("  window   every moment since {from} that can be restored stays so");
+    }
+    for full in &plan.fulls {
+        let (at, size, reasons) = (full.consistent_at, bytes(full.bytes), full.reasons.join("; "));
+        println!("  {}   full {} shows {at} ({size}): {reasons}", word(full.keep), full.id);
+    }
+    for run in plan.files.chunk_by(alike) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        let names = match run.len() {
+            1 => format!("binlog file {}", first.file.name),
+            count => format!("{count} binlog files {} to {}", first.file.name, last.file.name),
+        };
+        let size = bytes(crate::model::total(run.iter().map(|file| file.bytes)));
+        println!("  {}   {names} of server {} ({size}): {}", word(first.keep), first.file.server, first.reason);
+    }
+    for stray in &plan.strays {
+        println!("  {}   objects in {} ({}): {}", word(stray.keep), stray.dir, bytes(stray.bytes), stray.reason);
+    }
+    for note in &plan.notes {
+        println!("  note     {note}");
+    }
+    match pruned {
+        Some(pruned) => println!("  freed    {} in {} objects", bytes(pruned.bytes), pruned.objects),
+        None if *dry_run => println!("  frees    {} (--dry-run: nothing was changed)", bytes(*freed_bytes)),
+        None => {}
+    }
+}
+
+fn word(keep: bool) -> &'static str {
+    if keep { "keep  " } else { "DELETE" }
+}
+
+/// Whether two files are told in one line.
+fn alike(a: &FileVerdict, b: &FileVerdict) -> bool {
+    a.keep == b.keep && a.reason == b.reason && a.file.server == b.file.server
+}

@@ -1,0 +1,165 @@
+//! Deletion in an order that a crash cannot turn into a lie: what refers to objects goes before they do.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::error::RetentionError;
+use super::plan::Plan;
+use super::strays::stray;
+use crate::archive::binlog_index::FileId;
+use crate::archive::catalog::load_manifest;
+use crate::archive::keys::{self, Key};
+use crate::archive::store::{Object, Store};
+use crate::model::Progress;
+
+/// Objects deleted at a time.
+const CONCURRENCY: usize = 8;
+
+/// What a prune did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    /// Fulls deleted.
+    pub fulls: u64,
+    /// Binlog files deleted.
+    pub files: u64,
+    /// Objects deleted.
+    pub objects: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+}
+
+/// Does what `plan` says: first fulls, then logs from their beginning on, then strays. It may die anywhere and be run again: what it
+/// leaves behind belongs to nothing, and is swept later.
+pub async fn execute(
+    store: &Store,
+    plan: &Plan,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<Pruned, RetentionError> {
+    progress.begin("prune", plan.freed_bytes());
+    let mut work = Work { store, progress, cancel, shared: HashSet::new(), pruned: Pruned::default() };
+    let fulls: Vec<&str> = plan.fulls.iter().filter(|full| !full.keep).map(|full| full.id.as_str()).collect();
+    let strays = || plan.strays.iter().filter(|stray| !stray.keep);
+    if !fulls.is_empty() || strays().next().is_some() {
+        work.find_shared(&fulls).await?;
+    }
+    for full in fulls {
+        work.delete_full(full).await?;
+    }
+    for file in plan.files.iter().filter(|file| !file.keep) {
+        work.delete_file(&file.file).await?;
+    }
+    for stray in strays() {
+        work.sweep(&stray.dir).await?;
+    }
+    Ok(work.pruned)
+}
+
+struct Work<'a> {
+    store: &'a Store,
+    progress: &'a Progress,
+    cancel: &'a CancellationToken,
+    /// Objects that a full which stays refers to in the folder of another one.
+    shared: HashSet<String>,
+    pruned: Pruned,
+}
+
+impl Work<'_> {
+    /// Learns what the fulls that stay (whenever they came) have of others. A manifest that cannot be read ends the prune.
+    async fn find_shared(&mut self, going: &[&str]) -> Result<(), RetentionError> {
+        for dir in self.store.list_dirs(keys::FULLS).await? {
+            self.go_on()?;
+            let Some(id) = keys::parse_full_dir(&dir).filter(|id| !going.contains(&id.as_str())) else { continue };
+            match load_manifest(self.store, &id).await {
+                Ok(manifest) => {
+                    let others = manifest.objects.into_iter().map(|object| object.key);
+                    self.shared.extend(others.filter(|key| !key.starts_with(&dir)));
+                }
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_full(&mut self, id: &str) -> Result<(), RetentionError> {
+        self.go_on()?;
+        let manifest = match load_manifest(self.store, id).await {
+            Ok(manifest) => manifest,
+            // Somebody else deletes it, too.
+            Err(e) if e.is_not_found() => return Ok(()),
+            Err(e) => return Err(e.into()),
+        };
+        tracing::info!(full = id, "deleting a full");
+        self.store.delete(&keys::manifest(id)).await?;
+        self.pruned.fulls += 1;
+        fail::fail_point!("retention::execute::after_manifest");
+        let objects = manifest.objects.into_iter().map(|object| (object.key, object.bytes));
+        let own: Vec<_> = objects.filter(|(key, _)| !self.shared.contains(key)).collect();
+        self.delete(own).await?;
+        self.store.remove_empty_dir(&keys::full_dir(id)).await;
+        Ok(())
+    }
+
+    async fn delete_file(&mut self, file: &FileId) -> Result<(), RetentionError> {
+        self.go_on()?;
+        let dir = keys::file_dir(file);
+        let objects = self.store.list(&dir).await?;
+        tracing::info!(server = file.server, file = file.name, "deleting a binlog file");
+        self.store.delete(&keys::index(file)).await?;
+        fail::fail_point!("retention::execute::after_index");
+        let segments = objects.into_iter().filter_map(|object| match keys::parse(&object.key) {
+            Some(Key::Segment { start, .. }) => Some((start == 0, (object.key, object.bytes))),
+            _ => None,
+        });
+        // Without its beginning a file does not exist; what is left of one with it would look like a file that is being written.
+        let (begin, rest): (Vec<_>, Vec<_>) = segments.partition(|(is_begin, _)| *is_begin);
+        self.delete(begin.into_iter().map(|(_, object)| object).collect()).await?;
+        self.pruned.files += 1;
+        fail::fail_point!("retention::execute::after_first_segment");
+        self.delete(rest.into_iter().map(|(_, object)| object).collect()).await?;
+        self.store.remove_empty_dir(&dir).await;
+        Ok(())
+    }
+
+    /// Deletes what is in a folder of strays, if that is still what they are.
+    async fn sweep(&mut self, dir: &str) -> Result<(), RetentionError> {
+        self.go_on()?;
+        let objects = self.store.list(dir).await?;
+        let sizes: Vec<(String, u64)> = objects.iter().map(|Object { key, bytes, .. }| (key.clone(), *bytes)).collect();
+        let Some(found) = stray(objects, dir.to_owned()) else { return Ok(()) };
+        tracing::info!(dir, "sweeping objects that nothing refers to");
+        let own = sizes.into_iter().filter(|(key, _)| found.keys.contains(key) && !self.shared.contains(key));
+        self.delete(own.collect()).await?;
+        self.store.remove_empty_dir(dir).await;
+        Ok(())
+    }
+
+    async fn delete(&mut self, objects: Vec<(String, u64)>) -> Result<(), RetentionError> {
+        let (store, progress, cancel) = (self.store, self.progress, self.cancel);
+        let mut deleted = stream::iter(objects)
+            .map(|(key, bytes)| async move {
+                if cancel.is_cancelled() {
+                    return Err(RetentionError::Cancelled);
+                }
+                store.delete(&key).await?;
+                fail::fail_point!("retention::execute::after_object");
+                progress.add(bytes, 1);
+                Ok(bytes)
+            })
+            .buffer_unordered(CONCURRENCY);
+        while let Some(bytes) = deleted.try_next().await? {
+            self.pruned.objects += 1;
+            self.pruned.bytes += bytes;
+        }
+        Ok(())
+    }
+
+    fn go_on(&self) -> Result<(), RetentionError> {
+        if self.cancel.is_cancelled() { Err(RetentionError::Cancelled) } else { Ok(()) }
+    }
+}
