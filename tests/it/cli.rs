@@ -127,6 +127,15 @@ fn help_teaches_and_usage_errors_exit_with_2() {
 }
 
 #[test]
+fn whoever_reads_may_go_away() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = tidemark_command(["crd"]).stdout(writer).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
+}
+
+#[test]
 fn a_manifest_that_is_wrong_or_asks_for_what_is_not_there_yet_is_refused_by_field() {
     let desk = Desk::new();
     let storage = format!("storage: {{fs: {{path: {}}}}}", desk.archive().display());

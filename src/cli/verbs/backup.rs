@@ -9,6 +9,7 @@ use crate::archive::{ArchiveError, identity};
 use crate::backup::logical::{self, LogicalConfig};
 use crate::cli::args::{BackupArgs, Output};
 use crate::cli::config::{self, Policy};
+use crate::cli::output::say;
 use crate::cli::progress::{Display, bytes, duration};
 use crate::cli::report::{self, WorkSubject, outcome};
 use crate::cli::{engine, output, source};
@@ -70,13 +71,13 @@ async fn one(
     match args.output {
         Output::Json => output::json(&report),
         Output::Human => {
-            println!("full {} of policy {}", report.id, report.policy);
-            println!("  shows    {}", report.consistent_at);
-            println!("  holds    {}", if report.gtids.is_empty() { "(GTIDs are off)" } else { &report.gtids });
+            say!("full {} of policy {}", report.id, report.policy);
+            say!("  shows    {}", report.consistent_at);
+            say!("  holds    {}", if report.gtids.is_empty() { "(GTIDs are off)" } else { &report.gtids });
             if let Some(position) = &report.position {
-                println!("  at       {position}");
+                say!("  at       {position}");
             }
-            println!(
+            say!(
                 "  stored   {} in {} objects ({} before compression), {}",
                 bytes(report.bytes),
                 report.objects,
@@ -84,7 +85,7 @@ async fn one(
                 duration(std::time::Duration::from_secs_f64(report.seconds))
             );
             for warning in &report.warnings {
-                println!("  warning  {warning}");
+                say!("  warning  {warning}");
             }
             Ok(())
         }

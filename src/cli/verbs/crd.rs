@@ -3,10 +3,11 @@ use std::fmt::Write;
 use anyhow::Context;
 
 use crate::api;
+use crate::cli::output::say;
 
 /// Prints every CustomResourceDefinition.
 pub fn run() -> anyhow::Result<()> {
-    print!("{}", yaml()?);
+    say!("{}", yaml()?.trim_end());
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::archive::catalog::Catalog;
 use crate::archive::store::Store;
 use crate::cli::args::{Output, PruneArgs};
 use crate::cli::config::{self, Policy};
+use crate::cli::output::say;
 use crate::cli::progress::{Display, bytes};
 use crate::cli::report::{self, WorkSubject, outcome};
 use crate::cli::{engine, output};
@@ -99,14 +100,14 @@ async fn decide(store: &Store, rules: &Rules, full: Option<&str>) -> Result<Plan
 
 fn show(report: &Report) {
     let Report { policy, archive, dry_run, plan, freed_bytes, pruned } = report;
-    println!("policy {policy}");
-    println!("  archive  {archive}");
+    say!("policy {policy}");
+    say!("  archive  {archive}");
     if let Some(from) = plan.window_from {
-        println!("  window   every moment since {from} that can be restored stays so");
+        say!("  window   every moment since {from} that can be restored stays so");
     }
     for full in &plan.fulls {
         let (at, size, reasons) = (full.consistent_at, bytes(full.bytes), full.reasons.join("; "));
-        println!("  {}   full {} shows {at} ({size}): {reasons}", word(full.keep), full.id);
+        say!("  {}   full {} shows {at} ({size}): {reasons}", word(full.keep), full.id);
     }
     for run in plan.files.chunk_by(alike) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
@@ -115,17 +116,17 @@ fn show(report: &Report) {
             count => format!("{count} binlog files {} to {}", first.file.name, last.file.name),
         };
         let size = bytes(crate::model::total(run.iter().map(|file| file.bytes)));
-        println!("  {}   {names} of server {} ({size}): {}", word(first.keep), first.file.server, first.reason);
+        say!("  {}   {names} of server {} ({size}): {}", word(first.keep), first.file.server, first.reason);
     }
     for stray in &plan.strays {
-        println!("  {}   objects in {} ({}): {}", word(stray.keep), stray.dir, bytes(stray.bytes), stray.reason);
+        say!("  {}   objects in {} ({}): {}", word(stray.keep), stray.dir, bytes(stray.bytes), stray.reason);
     }
     for note in &plan.notes {
-        println!("  note     {note}");
+        say!("  note     {note}");
     }
     match pruned {
-        Some(pruned) => println!("  freed    {} in {} objects", bytes(pruned.bytes), pruned.objects),
-        None if *dry_run => println!("  frees    {} (--dry-run: nothing was changed)", bytes(*freed_bytes)),
+        Some(pruned) => say!("  freed    {} in {} objects", bytes(pruned.bytes), pruned.objects),
+        None if *dry_run => say!("  frees    {} (--dry-run: nothing was changed)", bytes(*freed_bytes)),
         None => {}
     }
 }

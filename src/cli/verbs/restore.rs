@@ -9,6 +9,7 @@ use crate::archive::store::Store;
 use crate::cli::args::{Output, RestoreArgs};
 use crate::cli::config::{self, Restore};
 use crate::cli::manifests::ManifestError;
+use crate::cli::output::say;
 use crate::cli::progress::{Display, duration};
 use crate::cli::report::{self, WorkSubject, outcome, plan_status};
 use crate::cli::{engine, output};
@@ -96,7 +97,7 @@ async fn one(
     if human {
         print!("{plan}");
         if resumes {
-            println!("  - an earlier run began this restore: it goes on where that stopped");
+            say!("  - an earlier run began this restore: it goes on where that stopped");
         }
     }
     let Some(target) = wanted.into.as_ref().filter(|_| !wanted.flags.dry_run) else {
@@ -151,17 +152,17 @@ fn explain(error: RestoreError, wanted: &Restore, target: &Endpoint) -> anyhow::
 }
 
 fn show(report: &RestoreReport) {
-    println!("restored {} and proved it", report.target);
+    say!("restored {} and proved it", report.target);
     if !report.executed.is_empty() {
-        println!("  executed  {}", report.executed);
+        say!("  executed  {}", report.executed);
     }
     if let Some(end) = &report.end {
-        println!("  end       {end} of the source");
+        say!("  end       {end} of the source");
     }
     if let Some(time) = report.restored_to {
-        println!("  newest    transaction committed {}", time.timestamp());
+        say!("  newest    transaction committed {}", time.timestamp());
     }
-    println!("  took      {}", duration(std::time::Duration::from_secs_f64(report.rto_seconds)));
+    say!("  took      {}", duration(std::time::Duration::from_secs_f64(report.rto_seconds)));
 }
 
 /// The engine's request. GTIDs are read as the archive's flavor writes them.

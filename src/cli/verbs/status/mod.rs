@@ -10,6 +10,7 @@ use crate::archive::timeline::{Fork, Timeline, Window};
 use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
 use crate::cli::inspect::{self, End};
+use crate::cli::output::say;
 use crate::cli::progress::{bytes, duration};
 use crate::cli::{engine, output};
 use crate::model::{CommitTime, Flavor, GtidSet, total};
@@ -184,13 +185,13 @@ fn full(full: &FullHead) -> FullReport {
 }
 
 fn show(report: &PolicyReport) {
-    println!("policy {}", report.name);
-    println!("  archive      {}", report.archive);
+    say!("policy {}", report.name);
+    say!("  archive      {}", report.archive);
     let Some(flavor) = report.flavor else {
-        println!("  nothing is archived here yet: run `tidemark run`, or `tidemark backup` and `tidemark stream`");
+        say!("  nothing is archived here yet: run `tidemark run`, or `tidemark backup` and `tidemark stream`");
         return;
     };
-    println!(
+    say!(
         "  holds        {flavor}: {} full(s), {} binlog file(s) of {}, {} stored",
         report.fulls.len(),
         report.binlog_files,
@@ -199,55 +200,55 @@ fn show(report: &PolicyReport) {
     );
     match (report.source.reachable, report.source.lag_seconds) {
         (true, Some(lag)) if lag <= 0.0 => {
-            println!("  lag          none: everything the source has executed is archived")
+            say!("  lag          none: everything the source has executed is archived")
         }
-        (true, Some(lag)) => println!(
+        (true, Some(lag)) => say!(
             "  lag          up to {}: not archived yet: {}",
             duration(Duration::from_secs_f64(lag)),
             report.source.not_archived.as_deref().unwrap_or_default()
         ),
-        (true, None) => println!("  lag          unknown: without GTIDs the source cannot be compared"),
+        (true, None) => say!("  lag          unknown: without GTIDs the source cannot be compared"),
         (false, _) => {
-            println!(
+            say!(
                 "  lag          unknown: the source cannot be asked ({})",
                 report.source.error.as_deref().unwrap_or_default()
             );
         }
     }
     if report.windows.is_empty() {
-        println!("  recoverable  NOTHING: there is no complete full; run `tidemark backup`");
+        say!("  recoverable  NOTHING: there is no complete full; run `tidemark backup`");
     }
     for fork in report.forks.iter().filter(|fork| fork.contested) {
         let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "an unknown time".to_owned());
         let live = fork.live_server.as_deref().unwrap_or_default();
         let before = if fork.server == live { ", before a crash or before its data was put back," } else { "" };
-        println!(
+        say!(
             "  TWO LINEAGES server {live} counts as live ({} only there, the newest of {}),",
             if fork.live_only.is_empty() { "nothing" } else { &fork.live_only },
             time(&fork.live_latest)
         );
-        println!(
+        say!(
             "               but server {}{before} committed no earlier ({} only there, the newest of {}):",
             fork.server,
             fork.gtids,
             time(&fork.latest)
         );
-        println!(
+        say!(
             "               which one is wanted cannot be told, and `restore` to the latest or to a time behind the split is refused"
         );
     }
     for window in &report.windows {
-        println!("  recoverable  {} to {}", window.first, window.latest);
-        println!("               from {}", window.fulls.join(", "));
+        say!("  recoverable  {} to {}", window.first, window.latest);
+        say!("               from {}", window.fulls.join(", "));
         if !window.gtids.is_empty() {
-            println!("               up to {}", window.gtids);
+            say!("               up to {}", window.gtids);
         }
         if let Some(reason) = &window.ends_because {
-            println!("               ends there: {reason}");
+            say!("               ends there: {reason}");
         }
     }
     for full in &report.fulls {
-        println!(
+        say!(
             "  full         {} shows {} ({}, {} stored, {} {})",
             full.id,
             full.consistent_at,
@@ -258,15 +259,15 @@ fn show(report: &PolicyReport) {
         );
     }
     for fork in &report.forks {
-        println!("  fork         only {} had {}: kept, but on no window's way", fork.server, fork.gtids);
+        say!("  fork         only {} had {}: kept, but on no window's way", fork.server, fork.gtids);
     }
     for warning in &report.warnings {
-        println!("  WARNING      {warning}");
+        say!("  WARNING      {warning}");
     }
     for problem in &report.problems {
-        println!("  DAMAGE       {problem}");
+        say!("  DAMAGE       {problem}");
     }
     for key in &report.unknown_objects {
-        println!("  unknown      {key}: not of this format; left alone");
+        say!("  unknown      {key}: not of this format; left alone");
     }
 }
