@@ -68,6 +68,15 @@ impl Session {
         self.connection.exec_bytes(sql).await.with_context(|_| SqlSnafu { doing: what.to_owned() })
     }
 
+    /// Runs a table's definition. Servers print it in UTF-8, and convert what it says of values (members, defaults, bounds of partitions)
+    /// into the columns' own character sets: it has to be said in which one they are.
+    pub(super) async fn define_table(&mut self, sql: &[u8], what: &str) -> Result<Done, BaseError> {
+        self.exec("SET NAMES utf8mb4").await?;
+        let made = self.define(sql, what).await;
+        self.exec("SET NAMES binary").await?;
+        made
+    }
+
     pub(super) async fn query(&mut self, sql: &str) -> Result<Vec<Row>, BaseError> {
         let doing = || sql.chars().take(80).collect::<String>();
         self.connection.query(sql).await.with_context(|_| SqlSnafu { doing: doing() })

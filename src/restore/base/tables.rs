@@ -148,11 +148,11 @@ impl Loader {
         if table.kind == TableKind::Sequence {
             create_sequence(session, table, &name).await?;
         } else {
-            match session.define(create, &format!("creating {name}")).await {
+            match session.define_table(create, &format!("creating {name}")).await {
                 // Made by a load that was cut off before it could note so; it is empty.
                 Err(e) if e.code() == Some(1050) && !self.steps.0.is_empty() => {
                     session.exec(&format!("DROP TABLE {name}")).await?;
-                    session.define(create, &format!("creating {name}")).await?;
+                    session.define_table(create, &format!("creating {name}")).await?;
                 }
                 other => drop(other?),
             }
@@ -205,7 +205,7 @@ impl Loader {
             // A load that was cut off may have left some rows; not every engine can delete them.
             session.exec(&format!("USE {}", quote::identifier(&table.schema))).await?;
             session.exec(&format!("DROP TABLE {name}")).await?;
-            session.define(create, &format!("creating {name}")).await?;
+            session.define_table(create, &format!("creating {name}")).await?;
         }
         for part in table.chunks.iter().flat_map(|chunk| &chunk.parts) {
             self.stream(session, table, &name, part).await?;
@@ -270,7 +270,7 @@ impl Loader {
         session.exec(&format!("USE {}", quote::identifier(&table.schema))).await?;
         let adds: Vec<_> = adds.iter().map(|add| [b"ADD ", add.as_slice()].concat()).collect();
         let sql = [format!("ALTER TABLE {name} ").as_bytes(), &adds.join(&b", "[..])].concat();
-        match session.define(&sql, &format!("adding {what} of {name}")).await {
+        match session.define_table(&sql, &format!("adding {what} of {name}")).await {
             Err(e) if e.code() == Some(duplicate) && !self.steps.0.is_empty() => {}
             other => drop(other?),
         }
