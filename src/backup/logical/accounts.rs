@@ -24,7 +24,8 @@ pub(super) async fn check_privileges(session: &mut Session) -> Result<(), Logica
     };
     let missing: Vec<_> = NEEDED.into_iter().filter(|privilege| !has(privilege)).collect();
     if !missing.is_empty() {
-        return Err(LogicalError::Privilege { missing: missing.join(", "), account });
+        let (user, host) = account.rsplit_once('@').unwrap_or((account.as_str(), "%"));
+        return Err(LogicalError::Privilege { missing: missing.join(", "), account: quote::account(user, host) });
     }
     if let Some(revoke) = grants.iter().find(|line| line.starts_with("REVOKE ")) {
         let reason =

@@ -327,7 +327,10 @@ fn warnings(definitions: &Definitions, ignored_accounts: &[String]) -> Vec<Strin
     for view in definitions.programs.iter().filter(|program| program.kind == ProgramKind::View) {
         if let Some(why) = &view.broken {
             let name = quote::qualified(&view.schema, &view.name);
-            out.push(format!("view {name} is broken on the source and will not be restored ({why})"));
+            out.push(format!(
+                "view {name} is broken, or not to be read by this account ({why}): a restore makes it if it can be made. Where it calls \
+                 functions, GRANT EXECUTE ON *.* tells which"
+            ));
         }
     }
     out

@@ -11,17 +11,31 @@ pub(super) async fn restore(
     mut programs: Vec<Program>,
     resumed: bool,
 ) -> Result<Vec<String>, BaseError> {
-    let mut warnings = Vec::new();
-    programs.retain(|program| {
-        let name = quote::qualified(&program.schema, &program.name);
-        if let Some(why) = &program.broken {
-            warnings.push(format!("view {name} was broken on the source and was not restored ({why})"));
-        }
-        program.broken.is_none()
-    });
     programs.sort_by(|a, b| (a.kind, &a.schema, a.order, &a.name).cmp(&(b.kind, &b.schema, b.order, &b.name)));
+    let (doubtful, sound): (Vec<_>, Vec<_>) = programs.into_iter().partition(|program| program.broken.is_some());
+    if let (_, Some(e)) = make_all(session, sound, resumed).await? {
+        return Err(e);
+    }
+    // Views that the account of the backup could not read: some of them only for want of a right.
+    let (broken, _) = make_all(session, doubtful, resumed).await?;
+    let told = |view: Program| {
+        let name = quote::qualified(&view.schema, &view.name);
+        format!("view {name} was broken on the source and was not restored ({})", view.broken.unwrap_or_default())
+    };
+    let warnings = broken.into_iter().map(told).collect();
+    session.exec("SET NAMES binary").await?;
+    session.exec("SET SESSION time_zone = '+00:00', sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'").await?;
+    Ok(warnings)
+}
+
+/// Makes those that can be made; the others, with what the first of them lacks.
+async fn make_all(
+    session: &mut Session,
+    mut programs: Vec<Program>,
+    resumed: bool,
+) -> Result<(Vec<Program>, Option<BaseError>), BaseError> {
     // What another one needs may come later in the list (views of views): go round as long as that helps.
-    while !programs.is_empty() {
+    loop {
         let before = programs.len();
         let mut left = Vec::new();
         let mut problem = None;
@@ -37,14 +51,11 @@ pub(super) async fn restore(
                 Err(e) => return Err(e),
             }
         }
-        match problem {
-            Some(e) if left.len() == before => return Err(e),
-            _ => programs = left,
+        if left.is_empty() || left.len() == before {
+            return Ok((left, problem));
         }
+        programs = left;
     }
-    session.exec("SET NAMES binary").await?;
-    session.exec("SET SESSION time_zone = '+00:00', sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'").await?;
-    Ok(warnings)
 }
 
 /// No such table, column, function, view that works or library.

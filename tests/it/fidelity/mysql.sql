@@ -5,6 +5,16 @@ CREATE DATABASE app;
 CREATE DATABASE empty_one CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 USE app;
 
+-- Values within definitions, in other character sets than that of the definitions.
+CREATE TABLE words (id INT PRIMARY KEY, e ENUM('klein','groß') DEFAULT 'groß', s SET('ä','ö') DEFAULT 'ö', v VARCHAR(9) DEFAULT 'ö' COMMENT 'größe',
+  raw VARBINARY(9) DEFAULT x'FF27C3', length INT AS (LENGTH(CONCAT(v, 'ö'))) STORED, KEY (v), CHECK (v <> 'ü')) CHARACTER SET latin1;
+INSERT INTO words (id) VALUES (1);
+CREATE TABLE words_ru (id INT, w VARCHAR(9) NOT NULL DEFAULT 'ж', e ENUM('а','б') DEFAULT 'б', PRIMARY KEY (id, w)) CHARACTER SET koi8r
+  PARTITION BY LIST COLUMNS (w) (PARTITION p0 VALUES IN ('ж'), PARTITION p1 VALUES IN ('я', 'б'));
+INSERT INTO words_ru (id) VALUES (1); INSERT INTO words_ru VALUES (2, 'я', 'а');
+CREATE TABLE words_zh (id INT PRIMARY KEY, s SET('中','日') DEFAULT '日', w VARCHAR(9) DEFAULT '中') CHARACTER SET gbk;
+INSERT INTO words_zh (id) VALUES (1);
+
 -- Every column type, with values whose text loses bits.
 CREATE TABLE numbers (
   id BIGINT UNSIGNED PRIMARY KEY, t TINYINT, tu TINYINT UNSIGNED ZEROFILL, s SMALLINT, m MEDIUMINT, i INT, b BIGINT, bu BIGINT UNSIGNED,
@@ -112,6 +122,7 @@ INSERT INTO large (id, a) VALUES (18446744073709551610, 1);
 CREATE VIEW zz_base AS SELECT id, a FROM large;
 CREATE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW aa_on_view AS SELECT id FROM zz_base WHERE a > 5 WITH CASCADED CHECK OPTION;
 CREATE FUNCTION add_one(x INT) RETURNS INT DETERMINISTIC RETURN x + 1;
+CREATE SQL SECURITY INVOKER VIEW calls AS SELECT add_one(1) AS two;
 CREATE VIEW with_function AS SELECT add_one(id) AS n, 'é😀' AS txt FROM numbers;
 CREATE TABLE doomed (a INT); CREATE VIEW broken_view AS SELECT a FROM doomed; DROP TABLE doomed;
 
