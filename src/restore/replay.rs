@@ -47,7 +47,9 @@ pub(super) async fn replay(
         session.exec(dialect.stop_replica()).await?;
     }
     let resumed = if resumed.is_some() { status(session).await? } else { None };
-    settings::ready_applier(session, options.workers).await?;
+    // Several workers apply several domains side by side, whatever the order of the log, which is that of the commits.
+    let workers = if plan.has_domains() { 0 } else { options.workers };
+    settings::ready_applier(session, workers).await?;
     let source = serve(session, plan, store, options, cancel).await?;
     let begin = match plan.coordinates {
         Coordinates::Gtid => {

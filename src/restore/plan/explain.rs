@@ -21,6 +21,9 @@ pub(super) fn explain(facts: &Facts, request: &Request, full: &FullHead, plan: &
         Some(end) => format!("replay: the log up to {end}"),
     });
     lines.extend(cut_second(facts.flavor, request));
+    if plan.has_domains() {
+        lines.push("several gtid_domain_ids: replayed by one thread, in the order of the log".to_owned());
+    }
     if !plan.prepared.is_empty() {
         lines.push(format!(
             "{} prepared XA transactions that were not ended when the base was taken: replayed first, as the base lacks what they did",

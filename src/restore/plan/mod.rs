@@ -225,6 +225,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether transactions of several MariaDB domains are replayed: only the log tells their order.
+    pub(super) fn has_domains(&self) -> bool {
+        matches!(&self.replay_gtids, GtidSet::Mariadb(set) if set.domains().count() > 1)
+    }
+
     /// A hex digest of everything that decides the result: two plans of equal digest restore the same.
     /// The estimate, the words and the way it was asked for are left out.
     pub fn digest(&self) -> String {
