@@ -158,7 +158,10 @@ impl PolicyReport {
         if self.windows.is_empty() && self.latest_restorable_time.is_some() {
             stretches.extend(fulls.iter().map(|full| Stretch { from: *full, to: *full, gap: false }));
         }
-        timeline::draw(&stretches, &fulls, now, WIDTH)
+        // A full whose FullBackup is gone is still told by the window that it begins, and the newest one by the archive.
+        let told = self.windows.iter().map(|window| &window.from).chain(&self.last_full_time);
+        let marks: Vec<Timestamp> = fulls.iter().copied().chain(told.filter_map(|text| text.parse().ok())).collect();
+        timeline::draw(&stretches, &marks, now, WIDTH)
     }
 }
 
@@ -196,7 +199,7 @@ fn draw_line(out: &mut String, line: &Line, paint: Paint) {
     fact(out, "", &paint.dim(&format!("{from}{to:>room$}")));
     let has = |cell| line.cells.contains(&cell);
     let meanings = [
-        (true, "▼ a full"),
+        (line.fulls.contains(&true), "▼ a full"),
         (has(Cell::Window) || has(Cell::Growing), "━ every transaction"),
         (has(Cell::Moment), "● this moment only"),
         (has(Cell::Gap), "╳ never archived"),

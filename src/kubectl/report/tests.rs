@@ -81,6 +81,9 @@ orders in shop: Ready (Protected)
   next full    2026-11-26T01:30:00Z (in 13h 30m)
 "
     );
+    // Without their objects: where windows begin, and the newest.
+    let alone = PolicyReport::new(&policy, &[]);
+    assert_eq!(alone.draw(now(), Paint::Plain), report.draw(now(), Paint::Plain));
     let names: Vec<&str> = report.fulls.iter().map(|full| full.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
     let json = serde_json::to_value(&report).unwrap();
