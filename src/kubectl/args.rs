@@ -56,7 +56,8 @@ Examples:
   kubectl tidemark status -A                  of the whole cluster
   kubectl tidemark status orders -o json | jq '.policies[0].windows'
 
-All moments are UTC, in the form that `restore --to-time` takes. Fulls are drawn as far as their FullBackup objects are still there.")]
+All moments are UTC, in the form that `restore --to-time` takes. A full whose
+FullBackup is gone is drawn only where a window begins, or as the newest.")]
     Status(StatusArgs),
     /// Take one full backup now.
     #[command(after_help = "\

@@ -57,8 +57,8 @@ pub async fn run(cluster: &Cluster, args: LogsArgs) -> Result<(), Error> {
         return Err(Error::NoPods { object: args.object.to_string(), why });
     }
     found.sort_by_key(|pod| pod.creation_timestamp());
-    let containers: Vec<(String, String)> = found.iter().flat_map(containers_of).collect();
-    let logs = stream::iter(containers.into_iter().map(|(pod, container)| log(&pods, pod, container, &args)));
+    let logs = found.iter().flat_map(|pod| logs_of(&pods, pod, &args));
+    let logs = stream::iter(logs.collect::<Vec<_>>());
     let mut lines = if args.follow { logs.flatten_unordered(None).boxed() } else { logs.flatten().boxed() };
     while let Some(line) = lines.next().await {
         // A reader that has seen enough is no failure.
@@ -97,11 +97,30 @@ fn said(conditions: &[Condition], type_: &str) -> String {
     }
 }
 
-/// The containers of a pod, in the order in which they start.
-fn containers_of(pod: &Pod) -> Vec<(String, String)> {
+/// The logs of a pod's containers, in the order in which they start.
+fn logs_of<'a>(pods: &'a Api<Pod>, pod: &Pod, args: &LogsArgs) -> Vec<BoxStream<'a, String>> {
+    if let Some(why) = homeless(pod) {
+        // The API server answers with an empty log.
+        let line = format!("{} (no log: it has no node yet: {why})", pod.name_any());
+        return vec![stream::iter([line]).boxed()];
+    }
     let spec = pod.spec.clone().unwrap_or_default();
     let all = spec.init_containers.into_iter().flatten().chain(spec.containers);
-    all.map(|container| (pod.name_any(), container.name)).collect()
+    all.map(|container| log(pods, pod.name_any(), container.name, args)).collect()
+}
+
+/// Why a pod has no node, where it has none.
+fn homeless(pod: &Pod) -> Option<String> {
+    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        return None;
+    }
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
+    Some(
+        scheduled
+            .and_then(|condition| condition.message.clone())
+            .unwrap_or_else(|| "the scheduler has not said why".to_owned()),
+    )
 }
 
 /// The lines of one container, each with its name in front.
@@ -155,6 +174,16 @@ mod tests {
         for text in ["orders", "pod/x", "policy/", "/x", "policy/a/b"] {
             assert!(text.parse::<Object>().unwrap_err().contains("write policy/NAME"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_pod_without_a_node_is_told_with_the_schedulers_words() {
+        let pod = |text: &str| serde_yaml::from_str::<Pod>(text).unwrap();
+        let waits = pod(
+            "{spec: {containers: []}, status: {conditions: [{type: PodScheduled, status: 'False', message: no node has room}]}}",
+        );
+        assert_eq!(homeless(&waits).as_deref(), Some("no node has room"));
+        assert_eq!(homeless(&pod("{spec: {nodeName: n, containers: []}}")), None);
     }
 
     /// What the operator writes on its pods, by its own snapshots.

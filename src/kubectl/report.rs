@@ -27,6 +27,8 @@ pub struct PolicyReport {
     ready: bool,
     reason: String,
     message: String,
+    /// Whether anything can be restored; null while that is not known.
+    recoverable: Option<bool>,
     first_recoverability_point: Option<String>,
     latest_restorable_time: Option<String>,
     windows: Vec<WindowStatus>,
@@ -62,6 +64,11 @@ impl PolicyReport {
     pub fn new(policy: &BackupPolicy, fulls: &[FullBackup]) -> Self {
         let status = policy.status.clone().unwrap_or_default();
         let ready = condition(&status.conditions, "Ready");
+        let recoverable = condition(&status.conditions, "Recoverable").and_then(|told| match told.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        });
         let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
         let is_its =
             |full: &&FullBackup| full.spec.policy_ref.name == name && full.namespace().unwrap_or_default() == namespace;
@@ -74,6 +81,7 @@ impl PolicyReport {
                 || "the operator has not looked at it yet: does it run, and look after this namespace?".to_owned(),
                 |ready| ready.message.clone(),
             ),
+            recoverable,
             fulls: its.into_iter().map(FullReport::new).collect(),
             first_recoverability_point: status.first_recoverability_point,
             latest_restorable_time: status.latest_restorable_time,
@@ -99,7 +107,11 @@ impl PolicyReport {
         match self.line(now) {
             Some(line) => draw_line(&mut out, &line, paint),
             None => {
-                let _ = writeln!(out, "  {}", paint.bad("nothing can be restored yet: the archive holds no full"));
+                let what = match self.recoverable {
+                    Some(false) => "nothing can be restored yet: the archive holds no full",
+                    Some(true) | None => "what can be restored is not known yet",
+                };
+                let _ = writeln!(out, "  {}", paint.bad(what));
             }
         }
         out.push('\n');
@@ -146,7 +158,10 @@ impl PolicyReport {
         if self.windows.is_empty() && self.latest_restorable_time.is_some() {
             stretches.extend(fulls.iter().map(|full| Stretch { from: *full, to: *full, gap: false }));
         }
-        timeline::draw(&stretches, &fulls, now, WIDTH)
+        // A full whose FullBackup is gone is still told by the window that it begins, and the newest one by the archive.
+        let told = self.windows.iter().map(|window| &window.from).chain(&self.last_full_time);
+        let marks: Vec<Timestamp> = fulls.iter().copied().chain(told.filter_map(|text| text.parse().ok())).collect();
+        timeline::draw(&stretches, &marks, now, WIDTH)
     }
 }
 
@@ -184,7 +199,7 @@ fn draw_line(out: &mut String, line: &Line, paint: Paint) {
     fact(out, "", &paint.dim(&format!("{from}{to:>room$}")));
     let has = |cell| line.cells.contains(&cell);
     let meanings = [
-        (true, "▼ a full"),
+        (line.fulls.contains(&true), "▼ a full"),
         (has(Cell::Window) || has(Cell::Growing), "━ every transaction"),
         (has(Cell::Moment), "● this moment only"),
         (has(Cell::Gap), "╳ never archived"),

@@ -1,7 +1,5 @@
 //! Figures as Prometheus would read them, through the API server.
 
-use serde_json::Value;
-
 use crate::cluster::{kubectl, run};
 
 /// The answer to a GET at the API server; none where nobody answers.
@@ -28,7 +26,8 @@ fn values<'a>(text: &'a str, metric: &str, labels: &[&str]) -> Vec<(&'a str, f64
 
 /// The sum of a metric over what has these labels.
 pub fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
-    values(text, metric, labels).iter().map(|(_, value)| value).sum()
+    // Not `sum()`: of nothing that is -0.
+    values(text, metric, labels).iter().fold(0.0, |sum, (_, value)| sum + value)
 }
 
 /// The bound of the bucket that a quantile of a histogram is in; infinite where it is in none.
@@ -42,11 +41,4 @@ pub fn quantile(text: &str, histogram: &str, labels: &[&str], share: f64) -> f64
     buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
     let all = buckets.last().map_or(0.0, |bucket| bucket.1);
     buckets.iter().find(|(_, count)| *count >= all * share).map_or(f64::INFINITY, |bucket| bucket.0)
-}
-
-/// Memory of a pod's containers in bytes, as its kubelet has measured it.
-pub fn resident_bytes(node: &str, pod: &str) -> Option<u64> {
-    let summary: Value = serde_json::from_str(&raw(&format!("/api/v1/nodes/{node}/proxy/stats/summary"))?).unwrap();
-    let of = summary["pods"].as_array()?.iter().find(|of| of["podRef"]["name"] == pod)?;
-    Some(of["containers"].as_array()?.iter().filter_map(|container| container["memory"]["rssBytes"].as_u64()).sum())
 }

@@ -81,6 +81,9 @@ orders in shop: Ready (Protected)
   next full    2026-11-26T01:30:00Z (in 13h 30m)
 "
     );
+    // Without their objects: where windows begin, and the newest.
+    let alone = PolicyReport::new(&policy, &[]);
+    assert_eq!(alone.draw(now(), Paint::Plain), report.draw(now(), Paint::Plain));
     let names: Vec<&str> = report.fulls.iter().map(|full| full.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
     let json = serde_json::to_value(&report).unwrap();
@@ -106,7 +109,17 @@ fn a_policy_without_a_full_says_that_nothing_can_be_restored() {
         full("first", "orders", "2026-11-25T10:00:00Z", &format!("{{phase: Failed, conditions: [{failed}]}}")),
         full("second", "orders", "2026-11-25T11:00:00Z", &format!("{{phase: Running, conditions: [{under_way}]}}")),
     ];
-    let policy = policy(&format!("{{conditions: [{}]}}", condition_of("Ready", "False", "NoFull", "wait for it")));
+    let conditions = |recoverable| {
+        [
+            condition_of("Ready", "False", "NoFull", "wait for it"),
+            condition_of("Recoverable", recoverable, "NoFull", "wait for it"),
+        ]
+        .join(", ")
+    };
+    let unknown = policy(&format!("{{conditions: [{}]}}", conditions("Unknown")));
+    let drawn = PolicyReport::new(&unknown, &fulls).draw(now(), Paint::Plain);
+    assert!(drawn.contains("what can be restored is not known yet"), "{drawn}");
+    let policy = policy(&format!("{{conditions: [{}]}}", conditions("False")));
     assert_eq!(
         PolicyReport::new(&policy, &fulls).draw(now(), Paint::Plain),
         "\
