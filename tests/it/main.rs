@@ -22,6 +22,7 @@ mod processes;
 mod ranges;
 mod recovery;
 mod restore;
+mod retention;
 mod semisync;
 mod serve;
 mod servers;
