@@ -23,6 +23,7 @@ mod processes;
 mod ranges;
 mod recovery;
 mod restore;
+mod retention;
 mod semisync;
 mod serve;
 mod servers;

@@ -70,7 +70,10 @@ pub(super) fn decide<'a>(facts: &Facts<'a>, rules: &Rules) -> Vec<Decided<'a>> {
         // Without a window nothing says how far back the log is wanted: all of it stays that a kept full can use.
         Decided { full, verdict, with_log: keep && (facts.since.is_none() || with_log.contains(&full.id)) }
     };
-    facts.fulls().iter().map(decided).collect()
+    let mut fulls: Vec<Decided<'a>> = facts.fulls().iter().map(decided).collect();
+    // Ids of one second are in no order.
+    fulls.sort_by(|a, b| (a.full.consistent_at, &a.full.id).cmp(&(b.full.consistent_at, &b.full.id)));
+    fulls
 }
 
 fn keep(reasons: &mut Reasons, id: &str, why: String) {

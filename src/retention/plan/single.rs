@@ -30,9 +30,11 @@ pub fn one(catalog: &Catalog, rules: &Rules, now: Timestamp, id: &str) -> Result
         keep: true,
         reason: OTHER.to_owned(),
     };
+    let mut fulls: Vec<FullVerdict> = facts.fulls().iter().map(full).collect();
+    fulls.sort_by(|a, b| (a.consistent_at, &a.id).cmp(&(b.consistent_at, &b.id)));
     Ok(Plan {
         window_from: facts.since.map(CommitTime::timestamp),
-        fulls: facts.fulls().iter().map(full).collect(),
+        fulls,
         files: Timeline::logs(facts.files()).into_iter().flatten().map(file).collect(),
         strays: Vec::new(),
         notes: Vec::new(),

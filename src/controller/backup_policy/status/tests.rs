@@ -89,6 +89,22 @@ fn a_policy_whose_stream_works_and_whose_window_grows_is_ready() {
 }
 
 #[test]
+fn a_full_whose_log_retention_took_is_no_gap_and_nothing_is_recoverable_from_it() {
+    let moment = || window("2025-01-01T00:00:00Z", "2025-01-01T00:00:00Z", Some("u:1-5"));
+    let with = |more: WindowStatus| reports(|report| archive_of(report).windows.insert(0, more));
+    let status = status_of(&policy(), &with(moment()), &Decision::default());
+    assert_eq!(condition(&status, GAP_DETECTED), ("False".to_owned(), "NoGap".to_owned()));
+    assert_eq!(status.first_recoverability_point.as_deref(), Some("2026-11-20T10:00:00Z"));
+    assert_eq!(status.windows.len(), 2);
+    let stretch = window("2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z", Some("u:1-5"));
+    let status = status_of(&policy(), &with(stretch), &Decision::default());
+    assert_eq!(condition(&status, GAP_DETECTED).0, "True");
+    // Without a window that grows it is one.
+    let alone = reports(|report| archive_of(report).windows = vec![moment()]);
+    assert_eq!(condition(&status_of(&policy(), &alone, &Decision::default()), GAP_DETECTED).0, "True");
+}
+
+#[test]
 fn every_trouble_has_its_reason() {
     let error = |reason: &str| Some(PodError { reason: reason.to_owned(), message: "m".to_owned(), transient: true });
     let fine = "Streaming=True/Streaming Recoverable=True/Recoverable GapDetected=False/NoGap";

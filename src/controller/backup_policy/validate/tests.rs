@@ -43,6 +43,9 @@ fn everything_that_cannot_be_done_is_refused_by_field_as_the_binary_alone_refuse
         (with("  compression: {level: 20}"), "InvalidSpec", "spec.compression.level"),
         (with("  schedule: {cron: 'every day'}"), "InvalidSpec", "spec.schedule.cron"),
         (with("  schedule: {cron: '0 3 * * *', timeZone: Berlin}"), "InvalidSpec", "spec.schedule.timeZone"),
+        (with("  retention: {}"), "InvalidSpec", "spec.retention"),
+        (with("  retention: {window: 0s}"), "InvalidSpec", "spec.retention.window"),
+        (with("  retention: {window: 7d, keepLast: 0}"), "InvalidSpec", "spec.retention.keepLast"),
         ((HOST, "", ""), "InvalidSpec", "spec.storage"),
         ((HOST, "s3: {bucket: abc, endpoint: 'minio:9000'}", ""), "InvalidSpec", "spec.storage.s3.endpoint"),
     ] {
