@@ -14,8 +14,9 @@ fn a_restore_across_a_failover_is_exact_and_tells_what_only_the_dead_primary_had
     operator();
     let site = Site::new("failover", Flavor::Mysql, Store::S3);
     site.add_second();
+    // What its first start made, the first server's log makes again.
     site.second().sql(
-        "SET GLOBAL super_read_only = ON; CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'mysql', SOURCE_USER = 'root', \
+        "DROP USER 'root'@'%'; RESET BINARY LOGS AND GTIDS; SET GLOBAL super_read_only = ON; CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'mysql', SOURCE_USER = 'root', \
          SOURCE_PASSWORD = 'secret-of-the-tests', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA",
     );
     let ledger = Ledger::default();
