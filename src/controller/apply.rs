@@ -218,3 +218,17 @@ impl Applier {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+/// A status, parts of which move all the time.
+pub trait Status: PartialEq + Sized {
+    /// Those alone are written this often at most.
+    const WRITE_INTERVAL: Duration;
+
+    /// The status without them.
+    fn material(&self) -> Self;
+}
+
+/// Whether a status should be written: at once when something happened, now and then when only figures moved. `age` is that of what is
+/// written ([`Applier::status_age`]).
+pub fn worth_writing<S: Status>(old: &S, new: &S, age: Option<Duration>) -> bool {
+    old.material() != new.material() || (old != new && age.is_none_or(|age| age >= S::WRITE_INTERVAL))
+}

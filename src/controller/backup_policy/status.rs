@@ -10,6 +10,7 @@ use super::fulls::{Decision, Facts, State};
 use super::{Refusal, Validated, news, retention};
 use crate::api::report::{PodReport, StreamReport};
 use crate::api::{BackupPolicy, BackupPolicyStatus, GapStatus, WindowStatus};
+use crate::controller::apply::{Status, worth_writing};
 use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::error::text;
 use crate::controller::figures::{shortened, span};
@@ -27,8 +28,6 @@ pub const GAP_DETECTED: &str = "GapDetected";
 /// What retention lets go is deleted.
 pub const PRUNED: &str = "Pruned";
 
-/// Figures that never rest are written this often at most.
-const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 /// Fulls that fail this many times in a row are a reason not to be ready.
 const FAILURES_TOLERATED: usize = 3;
 /// Windows that are shown: the newest ones. An object has little room.
@@ -315,49 +314,44 @@ fn ready(
     Verdict::yes("Protected", "what is committed is archived and can be restored")
 }
 
-/// Whether a status should be written: at once when something happened, now and then when only figures moved.
-pub fn worth_writing(old: &BackupPolicyStatus, new: &BackupPolicyStatus, age: Option<Duration>) -> bool {
-    if material(old) != material(new) {
-        return true;
-    }
-    old != new && age.is_none_or(|age| age >= WRITE_INTERVAL)
-}
+impl Status for BackupPolicyStatus {
+    const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The status without what moves all the time.
-fn material(status: &BackupPolicyStatus) -> BackupPolicyStatus {
-    let BackupPolicyStatus {
-        conditions,
-        observed_generation,
-        first_recoverability_point,
-        latest_restorable_time,
-        windows,
-        lag,
-        last_full_time,
-        last_schedule_time,
-        next_schedule_time,
-        last_drill_time,
-    } = status.clone();
-    let conditions = conditions.into_iter().map(|mut condition| {
-        condition.message.clear();
-        condition
-    });
-    let windows = windows.into_iter().map(|WindowStatus { from, to: _, base, gap }| WindowStatus {
-        from,
-        to: String::new(),
-        base,
-        gap,
-    });
-    BackupPolicyStatus {
-        conditions: conditions.collect(),
-        observed_generation,
-        first_recoverability_point,
-        latest_restorable_time: latest_restorable_time.map(|_| String::new()),
-        windows: windows.collect(),
-        lag: lag.map(|_| String::new()),
-        last_full_time,
-        last_schedule_time,
-        next_schedule_time,
-        last_drill_time,
+    fn material(&self) -> Self {
+        let BackupPolicyStatus {
+            conditions,
+            observed_generation,
+            first_recoverability_point,
+            latest_restorable_time,
+            windows,
+            lag,
+            last_full_time,
+            last_schedule_time,
+            next_schedule_time,
+            last_drill_time,
+        } = self.clone();
+        let conditions = conditions.into_iter().map(|mut condition| {
+            condition.message.clear();
+            condition
+        });
+        let windows = windows.into_iter().map(|WindowStatus { from, to: _, base, gap }| WindowStatus {
+            from,
+            to: String::new(),
+            base,
+            gap,
+        });
+        BackupPolicyStatus {
+            conditions: conditions.collect(),
+            observed_generation,
+            first_recoverability_point,
+            latest_restorable_time: latest_restorable_time.map(|_| String::new()),
+            windows: windows.collect(),
+            lag: lag.map(|_| String::new()),
+            last_full_time,
+            last_schedule_time,
+            next_schedule_time,
+            last_drill_time,
+        }
     }
 }
 

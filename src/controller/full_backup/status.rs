@@ -9,6 +9,7 @@ use kube::runtime::events::EventType;
 use super::result::Standing;
 use crate::api::report::FullOutcome;
 use crate::api::{FullBackup, FullBackupStatus, Phase, ProgressStatus};
+use crate::controller::apply::{Status, worth_writing};
 use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::figures::{bytes, rate, shortened, span};
 use crate::controller::{Context, Error};
@@ -16,8 +17,6 @@ use crate::controller::{Context, Error};
 /// It is in the archive.
 pub const COMPLETE: &str = "Complete";
 
-/// Progress is written this often at most.
-const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 const GTIDS_CHARS: usize = 4000;
 
 /// How far it is known to be.
@@ -87,26 +86,19 @@ pub fn compute(full: &FullBackup, standing: Standing, now: Timestamp) -> FullBac
     }
 }
 
-/// Whether a status should be written: at once when something happened, now and then when only figures moved.
-pub fn worth_writing(old: &FullBackupStatus, new: &FullBackupStatus, age: Option<Duration>) -> bool {
-    if material(old) != material(new) {
-        return true;
-    }
-    old != new && age.is_none_or(|age| age >= WRITE_INTERVAL)
-}
+impl Status for FullBackupStatus {
+    const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The status without what moves all the time.
-fn material(status: &FullBackupStatus) -> FullBackupStatus {
-    let mut status = status.clone();
-    for condition in &mut status.conditions {
-        condition.message.clear();
+    fn material(&self) -> Self {
+        let mut status = self.clone();
+        for condition in &mut status.conditions {
+            condition.message.clear();
+        }
+        status.progress = status.progress.map(|ProgressStatus { step, done_bytes: _, total_bytes: _ }| {
+            ProgressStatus { step, done_bytes: 0, total_bytes: 0 }
+        });
+        status
     }
-    status.progress = status.progress.map(|ProgressStatus { step, done_bytes: _, total_bytes: _ }| ProgressStatus {
-        step,
-        done_bytes: 0,
-        total_bytes: 0,
-    });
-    status
 }
 
 /// Writes it if it is worth it, and tells what happened.

@@ -9,10 +9,9 @@ use kube::runtime::events::EventType;
 
 use super::status::{COMPLETE, PLANNED, PROVED};
 use crate::api::{ProgressStatus, RestoreRequest, RestoreRequestStatus};
+use crate::controller::apply::{Status, worth_writing};
 use crate::controller::{Context, Error, conditions};
 
-/// Figures alone are written this often at most.
-const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 /// What is no news to anybody: it is on its way.
 const ON_ITS_WAY: [&str; 6] = ["Pending", "Starting", "Planning", "Restoring", "Opening", "Ending"];
 
@@ -42,26 +41,20 @@ pub async fn write(
     Ok(())
 }
 
-/// At once when something happened, now and then when only figures moved.
-fn worth_writing(old: &RestoreRequestStatus, new: &RestoreRequestStatus, age: Option<Duration>) -> bool {
-    if material(old) != material(new) {
-        return true;
-    }
-    old != new && age.is_none_or(|age| age >= WRITE_INTERVAL)
-}
+impl Status for RestoreRequestStatus {
+    const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The status without what moves all the time.
-fn material(status: &RestoreRequestStatus) -> RestoreRequestStatus {
-    let mut status = status.clone();
-    for condition in &mut status.conditions {
-        condition.message.clear();
+    fn material(&self) -> Self {
+        let mut status = self.clone();
+        for condition in &mut status.conditions {
+            condition.message.clear();
+        }
+        status.progress_percent = None;
+        status.progress = status.progress.map(|ProgressStatus { step, done_bytes: _, total_bytes: _ }| {
+            ProgressStatus { step, ..ProgressStatus::default() }
+        });
+        status
     }
-    status.progress_percent = None;
-    status.progress = status.progress.map(|ProgressStatus { step, done_bytes: _, total_bytes: _ }| ProgressStatus {
-        step,
-        ..ProgressStatus::default()
-    });
-    status
 }
 
 /// One event.
