@@ -47,7 +47,7 @@ mod tests {
         let body = |name: Option<&str>| to_value(full_backup("orders", name.map(str::to_owned))).unwrap();
         let expected = |metadata| {
             json!({"apiVersion": "tidemark.dev/v1alpha1", "kind": "FullBackup", "metadata": metadata,
-                "spec": {"policyRef": {"name": "orders"}}})
+                "spec": {"policyRef": {"name": "orders"}, "deletionPolicy": "Retain"}})
         };
         assert_eq!(body(None), expected(json!({"generateName": "orders-now-"})));
         assert_eq!(body(Some("before")), expected(json!({"name": "before"})));
