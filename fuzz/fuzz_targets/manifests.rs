@@ -13,6 +13,7 @@ use tidemark::archive::identity::ArchiveInfo;
 use tidemark::archive::keys;
 use tidemark::archive::logical::Record;
 use tidemark::archive::manifest::FullManifest;
+use tidemark::archive::sealed::{seal, unseal};
 use tidemark::archive::segment::{SegmentObject, parse_meta};
 use tidemark::archive::timeline::Timeline;
 use tidemark::cli::manifests;
@@ -43,8 +44,10 @@ fn archive(data: &[u8]) {
         assert_eq!(head.objects, manifest.objects.len() as u64);
     }
 
+    _ = unseal::<FullManifest>("fuzz", data);
+    // No mutation finds a right checksum.
     let index = json::<FileIndex>(data);
-    let index = index.and_then(|index| parse_index(&index.file.clone(), data).ok());
+    let index = index.and_then(|index| parse_index(&index.file.clone(), &seal("fuzz", &index).ok()?).ok());
     let fulls: Vec<FullHead> = head.into_iter().collect();
     if let Some(index) = index {
         assert_eq!(index.ranges.last().map_or(0, |range| range.end), index.size);
@@ -55,7 +58,6 @@ fn archive(data: &[u8]) {
     }
 
     meta(data);
-    // No mutation finds a right checksum.
     let size = (data.len() as u32).to_le_bytes();
     let (frame, crc) = ((data.len() as u32 + 16).to_le_bytes(), crc32fast::hash(data).to_le_bytes());
     meta(&[&[0x54, 0x2a, 0x4d, 0x18], &frame, data, &crc, &size, b"TDMKSEG1"].concat());

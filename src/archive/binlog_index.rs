@@ -44,6 +44,14 @@ pub struct FileSummary {
     pub last_gtid: Option<Gtid>,
     /// Whether events end with a CRC32 (from the format description event).
     pub crc32: bool,
+    /// Changes of rows up to the end of what is described that were logged as statements, not as rows: a replay runs them again, and what
+    /// `UUID()` or a variable gives there is another value.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub statements: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The end of every segment object: a zstd skippable frame that stock `zstd -d` passes over.

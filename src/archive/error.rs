@@ -41,6 +41,18 @@ pub enum ArchiveError {
         /// Cause.
         source: serde_json::Error,
     },
+    /// A small object is not what was written, though it can be read.
+    #[snafu(display("the object {key} is damaged: it is not what its own checksum says; put back a good copy of it"))]
+    Changed {
+        /// The object.
+        key: String,
+    },
+    /// A report shows damage.
+    #[snafu(display("the archive is damaged: {count} problem(s), named above; put back good copies of those objects"))]
+    Problems {
+        /// How many.
+        count: usize,
+    },
     /// A newer binary wrote this.
     #[snafu(display("{key} is of archive format {found}, this binary reads up to {FORMAT}: use a newer tidemark"))]
     Newer {
@@ -60,6 +72,19 @@ pub enum ArchiveError {
         archived: Flavor,
         /// The server's flavor.
         offered: Flavor,
+    },
+    /// One archive holds one cluster.
+    #[snafu(display(
+        "{store} is the archive of another cluster: server {server} was never archived there and has executed none of the transactions it \
+         holds (it began with server {first_server}); give each cluster a prefix of its own, also one that was set up anew from a dump"
+    ))]
+    OtherCluster {
+        /// The store.
+        store: String,
+        /// The first server archived there.
+        first_server: String,
+        /// The refused one.
+        server: String,
     },
     /// The ranges of a file leave something out.
     #[snafu(display("bytes {from}..{to} of the binlog file {file} are not in the archive"))]
@@ -130,7 +155,13 @@ impl ArchiveError {
 
     /// Whether an object is there but cannot be trusted.
     pub fn is_damage(&self) -> bool {
-        matches!(self, ArchiveError::Unreadable { .. } | ArchiveError::Segment { source: SegmentError::Damaged { .. } })
+        matches!(
+            self,
+            ArchiveError::Unreadable { .. }
+                | ArchiveError::Changed { .. }
+                | ArchiveError::Problems { .. }
+                | ArchiveError::Segment { source: SegmentError::Damaged { .. } }
+        )
     }
 }
 

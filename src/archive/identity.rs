@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use snafu::ResultExt;
 
-use super::error::{DescribeSnafu, parse};
+use super::sealed::{seal, unseal};
 use super::store::{Condition, Put, Store};
 use super::{ArchiveError, FORMAT, keys};
 use crate::model::Flavor;
@@ -27,7 +26,7 @@ pub struct ArchiveInfo {
 /// What the archive says it is; none where there is no archive yet.
 pub async fn read(store: &Store) -> Result<Option<ArchiveInfo>, ArchiveError> {
     match store.get(keys::ARCHIVE).await {
-        Ok(json) => parse(keys::ARCHIVE, &json).map(Some),
+        Ok(json) => unseal(keys::ARCHIVE, &json).map(Some),
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e.into()),
     }
@@ -44,13 +43,10 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
     };
     let info = match read(store).await? {
         Some(info) => info,
-        None => {
-            let json = serde_json::to_vec_pretty(&mine).context(DescribeSnafu { key: keys::ARCHIVE })?;
-            match store.put(keys::ARCHIVE, json.into(), Condition::IfAbsent).await? {
-                Put::Created => mine,
-                Put::AlreadyThere => read(store).await?.unwrap_or(mine),
-            }
-        }
+        None => match store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &mine)?, Condition::IfAbsent).await? {
+            Put::Created => mine,
+            Put::AlreadyThere => read(store).await?.unwrap_or(mine),
+        },
     };
     if info.flavor != flavor {
         return Err(ArchiveError::OtherFlavor {

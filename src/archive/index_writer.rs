@@ -2,10 +2,9 @@
 //! store holds.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use snafu::ResultExt;
 
 use super::binlog_index::{Ending, FileId, FileIndex, FileSummary, IndexedRange, SegmentMeta};
-use super::error::{DescribeSnafu, parse};
+use super::sealed::{seal, unseal};
 use super::segment::{SegmentObject, StoredSegment, read_meta, verify};
 use super::store::{Condition, Put, Store};
 use super::{ArchiveError, FORMAT, keys, ranges};
@@ -110,11 +109,10 @@ impl IndexWriter {
         };
         fail::fail_point!("archive::index::before_put");
         let key = keys::index(&index.file);
-        let json = serde_json::to_vec(&index).context(DescribeSnafu { key: &key })?;
-        if store.put(&key, json.into(), Condition::IfAbsent).await? == Put::Created {
+        if store.put(&key, seal(&key, &index)?, Condition::IfAbsent).await? == Put::Created {
             return Ok(index);
         }
-        let stored: FileIndex = parse(&key, &store.get(&key).await?)?;
+        let stored: FileIndex = unseal(&key, &store.get(&key).await?)?;
         // Which stamps were in the future depends on when a streamer saw them.
         let FileSummary { first_commit, last_commit, .. } = stored.summary;
         let same = stored.summary == FileSummary { first_commit, last_commit, ..index.summary };

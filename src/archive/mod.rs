@@ -20,6 +20,7 @@ pub mod manifest;
 mod ranges;
 pub mod reader;
 pub mod rows;
+pub mod sealed;
 pub mod segment;
 pub mod store;
 pub mod timeline;

@@ -9,9 +9,11 @@ use super::error::{AnswerSnafu, SourceSnafu};
 use super::locate::Source;
 use super::preflight::{self, Findings, VARIABLES};
 use super::{Acknowledge, Error};
+use crate::model::gtid::ParseGtidError;
 use crate::model::{Flavor, GtidSet};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::flavor::preflight::{REPLICATION, unlogged_replication};
+use crate::mysql::flavor::{lineage, lineage_query};
 use crate::mysql::wire::{self, Connection};
 
 /// The source as it is now.
@@ -20,6 +22,8 @@ pub(super) struct Survey {
     pub findings: Findings,
     /// Everything it has executed; empty where GTIDs are off.
     pub executed: GtidSet,
+    /// [`lineage`].
+    pub lineage: GtidSet,
 }
 
 /// Server errors that mean a missing privilege.
@@ -59,15 +63,23 @@ pub(super) async fn survey(endpoint: &Endpoint, acknowledge: Acknowledge) -> Res
         Flavor::Mysql => ("SELECT @@GLOBAL.gtid_executed", "read the source's gtid_executed"),
         Flavor::Mariadb => ("SELECT @@GLOBAL.gtid_binlog_pos", "read the source's gtid_binlog_pos"),
     };
-    let rows = connection.query(question).await.context(SourceSnafu { doing })?;
-    let executed = rows.first().map(|row| text(row, 0)).unwrap_or_default();
-    let executed = match GtidSet::parse(flavor, &executed) {
-        Ok(executed) => executed,
-        Err(_) => return AnswerSnafu { question, answer: executed }.fail(),
-    };
+    let executed = ask(&mut connection, question, doing, |answer| GtidSet::parse(flavor, answer)).await?;
+    let question = lineage_query(flavor);
+    let lineage = ask(&mut connection, question, "read whose transactions it has", |a| lineage(flavor, a)).await?;
     connection.close().await;
     let source = Source { server: findings.server.clone(), flavor, gtids_on: findings.gtids_on, files };
-    Ok(Survey { source, findings, executed })
+    Ok(Survey { source, findings, executed, lineage })
+}
+
+async fn ask(
+    connection: &mut Connection,
+    question: &'static str,
+    doing: &'static str,
+    read: impl Fn(&str) -> Result<GtidSet, ParseGtidError>,
+) -> Result<GtidSet, Error> {
+    let rows = connection.query(question).await.context(SourceSnafu { doing })?;
+    let answer = rows.first().map(|row| text(row, 0)).unwrap_or_default();
+    read(&answer).map_err(|_| AnswerSnafu { question, answer }.build())
 }
 
 fn monitor(flavor: Flavor) -> &'static str {

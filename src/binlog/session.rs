@@ -21,6 +21,7 @@ use super::pump::{Downstream, Ended, Pump};
 use super::status::{Gap, StreamStatus};
 use super::upload::{self, Durable};
 use super::{Acknowledge, Error, StreamConfig, encode};
+use crate::archive::catalog::check_kinship;
 use crate::archive::identity;
 use crate::archive::index_writer::IndexWriter;
 use crate::archive::segment::SegmentError;
@@ -197,7 +198,8 @@ impl Stream {
 
     /// From the source's state and the store's, where to go on.
     async fn prepare(&self) -> Result<(Cutter, BinlogPosition, Option<IndexWriter>), Error> {
-        let Survey { source, findings, executed } = files::survey(&self.source, self.config.acknowledge).await?;
+        let Survey { source, findings, executed, lineage } =
+            files::survey(&self.source, self.config.acknowledge).await?;
         for warning in &findings.warnings {
             if !self.status.read().warnings.contains(warning) {
                 tracing::warn!("{warning}");
@@ -205,6 +207,7 @@ impl Stream {
         }
         let archiving = ArchiveSnafu { doing: "open the archive" };
         identity::ensure(&self.store, source.flavor, &source.server).await.context(archiving)?;
+        check_kinship(&self.store, &source.server, &lineage).await.context(archiving)?;
         let mut archived = checkpoint::load(&self.store).await?;
         settle(&mut archived, &source, self).await?;
         self.check_kept(&archived, &source.server);

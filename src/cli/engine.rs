@@ -1,12 +1,23 @@
 //! Validated config → what the engine's modules take.
 
 use super::config::Policy;
+use crate::archive::ArchiveError;
 use crate::archive::codec::Compression;
 use crate::archive::store::{Store, StoreConfig};
 
 /// A client of the archive's store.
 pub fn store(config: &StoreConfig) -> anyhow::Result<Store> {
     Ok(Store::open(config)?)
+}
+
+/// A client that only reads: a mistyped folder is not made.
+pub fn store_to_read(config: &StoreConfig) -> anyhow::Result<Store> {
+    match config {
+        StoreConfig::Fs { root } if !root.exists() => {
+            Err(ArchiveError::Missing { store: root.display().to_string() }.into())
+        }
+        config => store(config),
+    }
 }
 
 /// How a policy's objects are compressed.

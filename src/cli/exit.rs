@@ -33,11 +33,20 @@ pub fn of(error: &anyhow::Error) -> Exit {
 /// An error and its causes on one line each, without repeating what a cause's own text already holds.
 pub fn text(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
+    for cause in error.chain().skip(1).map(words) {
         if !text.contains(&cause) {
             text.push_str("\n  because: ");
             text.push_str(&cause);
         }
     }
     text
+}
+
+/// A cause as people read it: a store's client prints whole HTTP responses, headers and all.
+fn words(cause: &(dyn std::error::Error + 'static)) -> String {
+    let boxed = || cause.downcast_ref::<Box<opendal::Error>>().map(AsRef::as_ref);
+    match cause.downcast_ref::<opendal::Error>().or_else(boxed) {
+        Some(answer) => format!("{}: {}", answer.kind(), answer.message()),
+        None => cause.to_string(),
+    }
 }

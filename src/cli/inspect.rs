@@ -1,6 +1,6 @@
 //! What an archive holds, in the words that every report of it uses.
 
-use crate::archive::catalog::{Catalog, FullHead};
+use crate::archive::catalog::{Catalog, by_statement};
 use crate::archive::timeline::{ChainEnd, Timeline, unlogged};
 use crate::model::{GtidSet, total};
 
@@ -29,9 +29,10 @@ pub fn end_of(end: &ChainEnd) -> Option<End> {
     }
 }
 
-/// What may be missing behind each full, once.
-pub fn unlogged_by(fulls: &[FullHead], timeline: &Timeline) -> Vec<String> {
-    let mut notes = Vec::new();
+/// What may be missing behind each full, or come back as something else, once.
+pub fn warnings(catalog: &Catalog, timeline: &Timeline) -> Vec<String> {
+    let fulls = &catalog.fulls;
+    let mut notes: Vec<String> = by_statement(&catalog.files).into_iter().collect();
     for full in fulls {
         let links = timeline.chain(&full.id).map(|chain| chain.links.as_slice()).unwrap_or_default();
         let taken: Vec<(&str, &GtidSet)> = links.iter().map(|link| (link.file.server.as_str(), &link.take)).collect();

@@ -69,10 +69,11 @@ reasons! {
     "The store is mounted read-only." StoreReadOnly Unreachable,
     "The store cannot be used as it is configured, or is not fit for an archive." StoreUnfit Unreachable,
     "There is no archive where one is expected." ArchiveMissing Failed,
-    "Objects of the archive are missing." ArchiveIncomplete Failed,
+    "Objects of the archive are missing." ArchiveIncomplete Damaged,
     "Objects of the archive are damaged." ArchiveDamaged Damaged,
     "A newer version wrote the archive." ArchiveNewer Damaged,
     "The archive is of the other flavor than the server." OtherFlavor Failed,
+    "The archive is of another cluster than the server." OtherCluster Failed,
     "The archive holds no complete full." NoFull Refused,
     "The archive does not reach the target of the restore." OutsideWindow Refused,
     "The archive holds two lineages that nothing tells apart: the restore must say which." TwoLineages Refused,
@@ -99,7 +100,7 @@ impl Reason {
     pub fn code(self) -> &'static str {
         match self.word() {
             "InvalidManifest" => "manifest",
-            "OtherFlavor" => "archive",
+            "OtherFlavor" | "OtherCluster" => "archive",
             word if word.starts_with("Store") || word.starts_with("Bucket") => "store",
             word if word.starts_with("Archive") => "archive",
             word if word.starts_with("Source") || word.starts_with("Binlog") => "source",
@@ -223,7 +224,7 @@ fn of_restore(error: &RestoreError) -> Reason {
         E::Serve { source } => of_serve(source),
         E::Sql { source } => of_sql(Side::Target, source),
         E::Base { source, .. } => of_base(source),
-        E::Unreadable { .. } => Reason::ArchiveDamaged,
+        E::Unreadable { .. } | E::Damaged { .. } => Reason::ArchiveDamaged,
         E::PlannedFileGone { .. } => Reason::ArchiveIncomplete,
         E::Preflight { occupied: true, .. } => Reason::TargetNotEmpty,
         E::Preflight { .. } => Reason::TargetUnfit,
@@ -306,9 +307,12 @@ fn of_archive(error: &ArchiveError) -> Reason {
             }
         },
         ArchiveError::Missing { .. } => Reason::ArchiveMissing,
-        ArchiveError::Unreadable { .. } => Reason::ArchiveDamaged,
+        ArchiveError::Unreadable { .. } | ArchiveError::Changed { .. } | ArchiveError::Problems { .. } => {
+            Reason::ArchiveDamaged
+        }
         ArchiveError::Newer { .. } => Reason::ArchiveNewer,
         ArchiveError::OtherFlavor { .. } => Reason::OtherFlavor,
+        ArchiveError::OtherCluster { .. } => Reason::OtherCluster,
         ArchiveError::Hole { .. } => Reason::ArchiveIncomplete,
         ArchiveError::IndexDiverged { .. } => Reason::SourceDiverged,
         ArchiveError::Interrupted { .. } => Reason::Cancelled,

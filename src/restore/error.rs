@@ -45,6 +45,12 @@ pub enum RestoreError {
         /// Cause.
         message: String,
     },
+    /// Damage of the archive is in the way.
+    #[snafu(display("{message}"))]
+    Damaged {
+        /// What fails, and what is damaged.
+        message: String,
+    },
     /// A planned file is gone.
     #[snafu(display("the archive no longer holds {file} up to {end}, which the plan needs: plan the restore again"))]
     PlannedFileGone {

@@ -189,7 +189,11 @@ async fn watch_applier(
             "Yes" if served.failures == forgiven => read_ok_at = Instant::now(),
             "No" if now.io_errno != 0 => {
                 let message = served.failure.unwrap_or(now.io_error);
-                return Err(RestoreError::Stream { message });
+                return Err(if served.damaged {
+                    RestoreError::Damaged { message: format!("the archived log cannot be replayed: {message}") }
+                } else {
+                    RestoreError::Stream { message }
+                });
             }
             _ if read_ok_at.elapsed() > STALL => {
                 let failure = served.failure.unwrap_or(now.io_error);

@@ -12,7 +12,24 @@ use crate::mysql::event::{ChecksumAlgorithm, FileScanner, Step as Tracked, Trans
 
 /// Plans a restore of what `store` holds now.
 pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result<Plan, RestoreError> {
-    let mut facts = Facts::of(Catalog::load(store).await?);
+    let mut catalog = Catalog::load(store).await?;
+    let damage = std::mem::take(&mut catalog.problems);
+    let told = |problem: &String| format!("DAMAGE in the archive, which this restore does without: {problem}");
+    match plan_from(store, Facts::of(catalog), request, speed).await {
+        Ok(plan) => Ok(Plan { forks: plan.forks.into_iter().chain(damage.iter().map(told)).collect(), ..plan }),
+        Err(RestoreError::Plan { source }) if !damage.is_empty() => Err(RestoreError::Damaged {
+            message: format!("{source}; the archive is damaged, which may be why: {}", damage.join("; ")),
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+async fn plan_from(
+    store: &Store,
+    mut facts: Facts,
+    request: &Request,
+    speed: Throughput,
+) -> Result<Plan, RestoreError> {
     if facts.fulls.is_empty() {
         return Err(PlanError::NoFull.into());
     }
@@ -322,6 +339,7 @@ mod tests {
                 last_commit: None,
                 last_gtid: None,
                 crc32: true,
+                statements: 0,
             },
             objects: 0,
             object_bytes: 0,

@@ -124,6 +124,17 @@ pub enum ServeError {
 }
 
 impl ServeError {
+    /// Whether the archive's objects are not what was written, or not there.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Archive { source } => source.is_damage() || source.is_not_found(),
+            Self::Scan { .. } | Self::Track { .. } | Self::Parse { .. } | Self::Gone { .. } | Self::Short { .. } => {
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn scan(part: &Part, source: ScanError) -> Self {
         Self::Scan { file: part.name(), source }
     }

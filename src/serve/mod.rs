@@ -86,12 +86,15 @@ pub struct ServeStatus {
     pub failure: Option<String>,
     /// How many there were.
     pub failures: u64,
+    /// Whether one of them was damage of the archive.
+    pub damaged: bool,
 }
 
 impl ServeStatus {
     fn failed(&mut self, error: &ServeError) {
         self.failure = Some(error.to_string());
         self.failures += 1;
+        self.damaged |= error.is_damage();
     }
 }
 

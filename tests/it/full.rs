@@ -33,6 +33,8 @@ pub const BANK: &str = "CREATE DATABASE bank; USE bank;
       UPDATE accounts SET balance = balance + x WHERE id = b;
       INSERT INTO ledger (f, t, amount) VALUES (a, b, x);
       COMMIT;
+      -- A writer that never pauses keeps LOCK TABLES from ever being given (MySQL's rule).
+      DO SLEEP(0.001);
     UNTIL EXISTS (SELECT 1 FROM stop) END REPEAT;
   END//";
 

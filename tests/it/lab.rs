@@ -34,6 +34,13 @@ pub struct Streaming {
     pub status: StreamStatus,
 }
 
+impl Streaming {
+    /// Waits for its end, which nobody asked for.
+    pub async fn ended(self) -> Result<(), tidemark::binlog::Error> {
+        self.task.await.unwrap()
+    }
+}
+
 impl Lab {
     /// A fresh source with one full of its empty self.
     pub fn new(options: ServerOptions) -> Lab {

@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod archive;
 mod chart;
 mod cli;
 mod crash;

@@ -34,13 +34,13 @@ const STEPS: [(&str, &str); 11] = [
 ];
 
 /// A lab whose archive the binary is pointed at.
-struct Rig {
-    lab: Lab,
+pub struct Rig {
+    pub lab: Lab,
     dir: tempfile::TempDir,
 }
 
 impl Rig {
-    fn new(lab: Lab) -> Rig {
+    pub fn new(lab: Lab) -> Rig {
         let folder = format!("{{fs: {{path: {}}}}}", lab.root.display());
         Rig::over(lab, &folder)
     }
@@ -63,13 +63,13 @@ impl Rig {
         self.dir.path().join("policy.yaml")
     }
 
-    fn tidemark(&self, verb: &str, args: &[&str]) -> Command {
+    pub fn tidemark(&self, verb: &str, args: &[&str]) -> Command {
         let mut command = tidemark_command([verb, "-f"]);
         command.arg(self.policy()).args(args).env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
         command
     }
 
-    fn restore(&self, target: &Server, args: &[&str]) -> Command {
+    pub fn restore(&self, target: &Server, args: &[&str]) -> Command {
         let mut command = self.tidemark("restore", args);
         command.args(["--into", &target.addr().to_string(), "--into-tls", "Disabled"]);
         command
@@ -82,7 +82,7 @@ fn must(mut command: Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!(
         "{}\n{}\n{}",
         output.status,

@@ -2,7 +2,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::CONCURRENCY;
 use crate::archive::binlog_index::{Ending, FileId, FileIndex, FileSummary, OpenTransaction};
-use crate::archive::error::parse;
+use crate::archive::sealed::unseal;
 use crate::archive::segment::{SegmentObject, read_meta};
 use crate::archive::store::Store;
 use crate::archive::{ArchiveError, keys, ranges};
@@ -31,6 +31,21 @@ pub struct ArchivedFile {
     pub closed: Option<Closed>,
     /// Where the next stored range begins, if bytes between `size` and it are missing.
     pub hole_until: Option<u64>,
+}
+
+/// That some of these files hold changes which were logged as statements, in words; none if none does.
+pub fn by_statement<'a>(files: impl IntoIterator<Item = &'a ArchivedFile>) -> Option<String> {
+    let files: Vec<_> = files.into_iter().filter(|file| file.summary.statements > 0).collect();
+    let (first, last) = (files.first()?, files.last()?);
+    let changes = total(files.iter().map(|file| file.summary.statements));
+    let span = if files.len() > 1 { format!(" to {}", last.id.name) } else { String::new() };
+    Some(format!(
+        "{changes} change(s) in {} binlog file(s) ({}{span}) were logged as statements (binlog_format was STATEMENT or MIXED in a session): a \
+         restore runs them again, and what UUID(), RAND(), a variable or the order of rows gave there may be another value then; keep \
+         binlog_format = ROW, and take a full after such a change",
+        files.len(),
+        first.id.name
+    ))
 }
 
 /// How a closed file ended.
@@ -143,7 +158,7 @@ async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveErro
 /// Reads the `index.json` of a file and checks that it speaks of this very file and leaves nothing of it out.
 pub fn parse_index(id: &FileId, json: &[u8]) -> Result<FileIndex, ArchiveError> {
     let key = keys::index(id);
-    let index: FileIndex = parse(&key, json)?;
+    let index: FileIndex = unseal(&key, json)?;
     let mut end = 0;
     for range in &index.ranges {
         if range.start != end || range.end <= range.start {

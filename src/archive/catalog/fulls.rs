@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::archive::error::check_format;
 use crate::archive::manifest::FullManifest;
+use crate::archive::sealed::SealCheck;
 use crate::archive::store::{Store, StoreError};
 use crate::archive::{ArchiveError, keys};
 use crate::model::{BinlogPosition, Flavor, GtidSet};
@@ -162,21 +163,28 @@ impl<'de> Deserialize<'de> for ObjectSums {
 /// Parses a JSON object as it streams in.
 async fn read_json<T: DeserializeOwned + Send + 'static>(store: &Store, key: &str) -> Result<T, ArchiveError> {
     // The format first: whatever a newer one changed must not pass for damage.
-    let FormatOnly { format } = stream_json(store, key).await?;
+    let (FormatOnly { format }, _) = stream_json(store, key).await?;
     check_format(key, format)?;
-    stream_json(store, key).await
+    let (value, check) = stream_json(store, key).await?;
+    check.finish(key)?;
+    Ok(value)
 }
 
-async fn stream_json<T: DeserializeOwned + Send + 'static>(store: &Store, key: &str) -> Result<T, ArchiveError> {
+async fn stream_json<T>(store: &Store, key: &str) -> Result<(T, SealCheck), ArchiveError>
+where
+    T: DeserializeOwned + Send + 'static,
+{
     let Some(bytes) = store.stat(key).await? else {
         // The store words what is missing.
         store.get(key).await?;
         return Err(ArchiveError::Missing { store: store.url().to_owned() });
     };
     let stream = store.read_stream(key, 0..bytes).await?;
-    let reader =
-        BufReader::with_capacity(64 << 10, Blocking { stream, piece: Bytes::new(), runtime: Handle::current() });
-    let parsed = spawn_blocking(move || serde_json::from_reader(reader)).await;
+    let object = Blocking { stream, piece: Bytes::new(), check: SealCheck::default(), runtime: Handle::current() };
+    let mut reader = BufReader::with_capacity(64 << 10, object);
+    // It reads to the end: what follows the value is an error.
+    let read = move || serde_json::from_reader(&mut reader).map(|value| (value, reader.into_inner().check));
+    let parsed = spawn_blocking(read).await;
     let e = match parsed {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(e)) if !e.is_io() => return Err(ArchiveError::Unreadable { key: key.to_owned(), source: e }),
@@ -193,6 +201,8 @@ async fn stream_json<T: DeserializeOwned + Send + 'static>(store: &Store, key: &
 struct Blocking {
     stream: BoxStream<'static, Result<Bytes, StoreError>>,
     piece: Bytes,
+    /// Of what was handed out or is next to be.
+    check: SealCheck,
     runtime: Handle,
 }
 
@@ -200,7 +210,10 @@ impl Read for Blocking {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
             match self.runtime.block_on(self.stream.next()) {
-                Some(piece) => self.piece = piece.map_err(io::Error::other)?,
+                Some(piece) => {
+                    self.piece = piece.map_err(io::Error::other)?;
+                    self.check.update(&self.piece);
+                }
                 None => return Ok(0),
             }
         }

@@ -2,14 +2,16 @@
 
 mod files;
 mod fulls;
+mod kinship;
 
 #[cfg(test)]
 mod tests;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-pub use files::{ArchivedFile, ArchivedRange, Closed, load_file, load_ranges, parse_index};
+pub use files::{ArchivedFile, ArchivedRange, Closed, by_statement, load_file, load_ranges, parse_index};
 pub use fulls::{FullHead, load_manifest};
+pub use kinship::check_kinship;
 
 use super::identity::{self, ArchiveInfo};
 use super::store::Store;
@@ -23,7 +25,7 @@ const CONCURRENCY: usize = 16;
 pub struct Catalog {
     /// `archive.json`.
     pub info: ArchiveInfo,
-    /// Every full with a readable manifest, oldest first (by id).
+    /// Every full with a readable manifest, by the moment it shows, oldest first.
     pub fulls: Vec<FullHead>,
     /// Every binlog file, by key.
     pub files: Vec<ArchivedFile>,
@@ -67,6 +69,8 @@ impl Catalog {
                 Err(unknown) => self.unknown.push(unknown),
             }
         }
+        // Ids name whole seconds.
+        self.fulls.sort_by(|a, b| (a.consistent_at, &a.id).cmp(&(b.consistent_at, &b.id)));
         Ok(())
     }
 

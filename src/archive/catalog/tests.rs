@@ -39,6 +39,7 @@ async fn segment(store: &Store, file: &FileId, start: u64, end: u64) -> StoredSe
             last_commit: None,
             last_gtid: None,
             crc32: true,
+            statements: 0,
         },
         gtids: upto(end / 100).difference(&upto(start / 100)),
         open_transaction: None,

@@ -27,6 +27,7 @@ fn meta(start: u64, end: u64) -> SegmentMeta {
         last_commit: None,
         last_gtid: None,
         crc32: true,
+        statements: 0,
     };
     let (flavor, server_version) = (Flavor::Mysql, "9.7.0".into());
     let raw_xxh3 = String::new();

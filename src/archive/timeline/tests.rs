@@ -50,6 +50,7 @@ pub(super) fn file(server: &str, number: u32, created: u32, previous: GtidSet, g
             last_commit: (transactions > 0).then_some(CommitTime(i64::from(created) * 1_000_000 + 500_000)),
             last_gtid: None,
             crc32: true,
+            statements: 0,
         },
         objects: 1,
         object_bytes: 500,

@@ -57,8 +57,8 @@ pub enum LogicalError {
     NoLock { source: Box<wire::Error> },
 
     #[snafu(display(
-        "could not align the snapshots: the account may not take the global lock ({source}), and writes never paused; run GRANT RELOAD \
-         ON *.* TO the account"
+        "could not align the snapshots: the account may not take the global lock ({source}), and writes never paused long enough for \
+         LOCK TABLES; run GRANT RELOAD ON *.* TO the account"
     ))]
     Unaligned { source: Box<wire::Error> },
 

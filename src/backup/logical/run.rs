@@ -1,7 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use snafu::ResultExt;
 use tokio::task::JoinSet;
@@ -18,13 +17,16 @@ use super::shield::Shield;
 use super::snapshot::{Snapshot, align};
 use super::stamp;
 use super::{accounts, ranges};
+use crate::archive::catalog::check_kinship;
 use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Table, TableKind};
 use crate::archive::manifest::{Content, FullManifest};
+use crate::archive::sealed::seal;
 use crate::archive::store::{Condition, Store};
 use crate::archive::{FORMAT, identity, keys};
 use crate::model::{Flavor, Progress};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::flavor::preflight::{REPLICATION, logs_replicated, unlogged_replication};
+use crate::mysql::flavor::{lineage, lineage_query};
 use crate::mysql::quote;
 
 /// Takes a full and writes its manifest last. An error leaves objects that nothing refers to, and no full.
@@ -96,6 +98,9 @@ async fn once(
     let mut control = Session::open(source, config.lock_wait).await?;
     accounts::check_privileges(&mut control).await?;
     let (server_version, server) = identity(&mut control).await?;
+    let answer = control.value(lineage_query(control.flavor)).await?;
+    let lineage = lineage(control.flavor, &answer).map_err(|_| LogicalError::Answer { doing: "its executed GTIDs" })?;
+    check_kinship(store, &server, &lineage).await?;
     let resets = stamp::resets(&mut control).await?;
 
     let mut shield = match control.flavor {
@@ -212,10 +217,10 @@ async fn once(
         }),
     };
     fail::fail_point!("backup::logical::before_manifest");
-    let json = serde_json::to_vec(&manifest).context(DescribeSnafu)?;
     // Refuses the archive of another flavor; the first writer of all makes it.
     identity::ensure(store, manifest.flavor, &manifest.server).await?;
-    let _ = store.put(&keys::manifest(&full_id), Bytes::from(json), Condition::IfAbsent).await?;
+    let key = keys::manifest(&full_id);
+    let _ = store.put(&key, seal(&key, &manifest)?, Condition::IfAbsent).await?;
     control.connection.close().await;
     Ok(manifest)
 }

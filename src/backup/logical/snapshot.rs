@@ -64,6 +64,10 @@ impl Held {
 /// How often snapshots are begun in a row where nothing holds writes back.
 const UNLOCKED_TRIES: u32 = 100;
 
+/// Each attempt becomes as many where LOCK TABLES is waited for: MySQL gives the lock only in a moment in which nobody writes to the table,
+/// and lets all writers pass meanwhile.
+const TABLES_PATIENCE: u32 = 6;
+
 /// Takes the snapshots. `tables` are all base tables; `keep_lock` asks for a lock that also stops non-transactional writes; `staged`: a backup
 /// stage is held already (MariaDB has only one).
 pub(super) async fn align(
@@ -81,10 +85,13 @@ pub(super) async fn align(
     let flavor = holder.flavor;
     let mut lock = if flavor == Flavor::Mariadb && !staged { Lock::Stage } else { Lock::Global };
     let mut denied = None;
-    for attempt in 0..=config.attempts.max(1) {
+    let mut attempt = 0;
+    while attempt <= config.attempts.max(1) * if lock == Lock::Tables { TABLES_PATIENCE } else { 1 } {
         if attempt > 0 {
-            tokio::time::sleep(Duration::from_millis(500 << attempt.min(5))).await;
+            let pause = if lock == Lock::Tables { 0 } else { attempt.min(5) };
+            tokio::time::sleep(Duration::from_millis(500 << pause)).await;
         }
+        attempt += 1;
         match take(&mut holder, lock, tables).await {
             Ok(()) => {}
             Err(LogicalError::Sql { source, doing }) => match source.server_error().map(|e| e.code) {

@@ -10,10 +10,10 @@ use crate::archive::digest::RawDigest;
 use crate::binlog::Error;
 use crate::binlog::error::EventSnafu;
 use crate::binlog::status::Incident;
-use crate::model::{BinlogPosition, CommitTime, Flavor, GtidSet};
+use crate::model::{BinlogPosition, CommitTime, EndsBy, Flavor, GtidSet};
 use crate::mysql::event::{
     self, ChecksumAlgorithm, EventType, FileScanner, FormatDescription, GtidList, MAGIC, Rotate, Scan, ScanError, Step,
-    TransactionTracker, parse_previous_gtids,
+    TransactionTracker, changes_rows, parse_previous_gtids, query_event,
 };
 
 /// Raw bytes go to the next stage in pieces of about this size.
@@ -73,6 +73,7 @@ impl Open {
             last_commit: None,
             last_gtid: None,
             crc32: false,
+            statements: 0,
         };
         Self {
             name: name.to_owned(),
@@ -222,10 +223,20 @@ impl Open {
             }
             _ => {}
         }
+        let by_statement = match header.event_type {
+            EventType::QUERY => query_event(body).is_ok_and(|(_, statement)| changes_rows(statement)),
+            EventType::EXECUTE_LOAD_QUERY => true,
+            // MariaDB compresses no statement that ends a transaction, and of rows it logs no statement.
+            EventType::QUERY_COMPRESSED => self.tracker.open().is_some_and(|open| open.ends_by == EndsBy::Commit),
+            _ => false,
+        };
         let disorder = |detail: String| Error::OutOfOrder { at: at.clone(), detail };
         let step = self.tracker.step(&header, offset, body).map_err(|e| disorder(e.to_string()))?;
         // Only now: an event that is refused is not part of what is sealed.
         self.event_end = end;
+        if by_statement {
+            self.by_statement(offset);
+        }
         match step {
             Step::Head => self.summary.boundary = end,
             Step::Between | Step::Inside => {}
@@ -256,6 +267,20 @@ impl Open {
             }
         }
         Ok(())
+    }
+
+    /// A change of rows was logged as the statement that made it.
+    fn by_statement(&mut self, offset: u64) {
+        if self.summary.statements == 0 {
+            let file = &self.name;
+            tracing::warn!(
+                file,
+                offset,
+                "a change was logged as a statement (binlog_format was STATEMENT or MIXED in a session): a restore runs it again, and what \
+                 UUID(), RAND() or a variable gave there may be another value then; further ones in this file are counted only",
+            );
+        }
+        self.summary.statements += 1;
     }
 
     pub fn seal(&mut self, flavor: Flavor, upto: u64, cuts: &mut Vec<Cut>) {

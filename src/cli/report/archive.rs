@@ -194,7 +194,7 @@ impl Archive {
             fulls: catalog.fulls.len(),
             last_full_time: catalog.fulls.iter().map(|full| full.consistent_at).max().map(|time| time.to_string()),
             stored_bytes: inspect::stored_bytes(&catalog),
-            warnings: inspect::unlogged_by(&catalog.fulls, &timeline),
+            warnings: inspect::warnings(&catalog, &timeline),
             problems: catalog.problems.into_iter().chain(inspect::contested(&timeline)).collect(),
         };
         let growing = growing.map(|(index, window)| (index, window.latest));

@@ -45,7 +45,7 @@ pub async fn by_policy(policy: &Policy, cancel: &CancellationToken) -> anyhow::R
     if policy.retention.is_empty() {
         return Ok(());
     }
-    let store = engine::store(&policy.store)?;
+    let store = engine::store_to_read(&policy.store)?;
     let plan = decide(&store, &policy.retention, None).await?;
     let pruned = execute(&store, &plan, &Progress::default(), cancel).await?;
     let Pruned { fulls, files, objects: _, bytes } = pruned;
@@ -65,7 +65,7 @@ async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome
         None => None,
     };
     let display = Display::start(progress.clone(), args.output == Output::Human);
-    let store = engine::store(&archive.store)?;
+    let store = engine::store_to_read(&archive.store)?;
     let plan = decide(&store, &rules, args.full.as_deref()).await?;
     let pruned = match args.dry_run {
         true => None,

@@ -78,7 +78,7 @@ async fn one(
         Some(listen) => Some(report::serve(listen, subject.clone(), &shutdown).await?),
         None => None,
     };
-    let store = engine::store(&wanted.archive.store)?;
+    let store = engine::store_to_read(&wanted.archive.store)?;
     let request = request(&wanted, &store).await?;
     let unfinished = match (&wanted.into, wanted.flags.dry_run) {
         (Some(target), false) => restore::unfinished(target, &request).await?,

@@ -85,6 +85,14 @@ impl MariadbGtidSet {
         set
     }
 
+    /// What the writers in a server's state may have written of what it has: every number up to each one's last. For the question whether two
+    /// servers have anything in common, where [`Self::of_state`] says too little of a single writer.
+    pub fn of_writers(state: &[MariadbGtid]) -> Self {
+        let mut set = Self::default();
+        state.iter().for_each(|gtid| set.insert_range(gtid.domain, gtid.server, 1, gtid.seq));
+        set
+    }
+
     /// The domains with any transaction.
     pub fn domains(&self) -> impl Iterator<Item = u32> {
         self.domains.keys().copied()

@@ -23,7 +23,7 @@ pub use error::ParseEventError;
 pub use gtid::{MariadbGtidEvent, MysqlGtidEvent};
 pub use header::{EventHeader, EventType, HEADER_BYTES};
 pub use scanner::{EventHead, FileScanner, MAGIC, Scan, ScanError};
-pub use statement::{QueryKind, TransactionPayload, XaPrepare, query_event};
+pub use statement::{QueryKind, TransactionPayload, XaPrepare, changes_rows, query_event};
 pub use tracker::{Step, TrackError, Transaction, TransactionTracker};
 
 /// Most bytes of a body that a parser looks at, but for the events that [`head_bytes`] wants whole: a QUERY event's

@@ -54,6 +54,21 @@ pub fn query_event(body: &[u8]) -> Result<(&[u8], &[u8]), ParseEventError> {
     Ok((schema, input.rest()))
 }
 
+/// Whether a statement in the log is one that changed rows: the source logged it instead of what it changed (`binlog_format = STATEMENT`).
+/// Needs its first bytes only. Comments before its first word are passed over.
+pub fn changes_rows(statement: &[u8]) -> bool {
+    let mut rest = statement.trim_ascii_start();
+    while let Some(comment) = rest.strip_prefix(b"/*") {
+        let Some(end) = comment.windows(2).position(|two| two == b"*/") else { return false };
+        rest = comment.get(end + 2..).unwrap_or_default().trim_ascii_start();
+    }
+    let word = rest.split(|byte| !byte.is_ascii_alphabetic()).next().unwrap_or_default();
+    // A SELECT is logged for the function it calls.
+    [&b"INSERT"[..], b"REPLACE", b"UPDATE", b"DELETE", b"LOAD", b"WITH", b"SELECT", b"CALL"]
+        .iter()
+        .any(|known| word.eq_ignore_ascii_case(known))
+}
+
 fn is(statement: &[u8], word: &[u8]) -> bool {
     statement.trim_ascii().eq_ignore_ascii_case(word)
 }

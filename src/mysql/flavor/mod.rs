@@ -2,10 +2,12 @@
 //! on MySQL 8.0, 8.4 and 9 and on MariaDB 10.11 and 11.
 
 mod grants;
+mod lineage;
 pub mod preflight;
 mod version;
 
 pub use grants::{Verb, grants, missing_grants};
+pub use lineage::{lineage, lineage_query};
 pub use version::ServerVersion;
 
 use crate::model::{BinlogPosition, Flavor};

@@ -6,7 +6,7 @@
 use super::error::{self, PlanError};
 use super::explain::{explain, left_out};
 use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, contested, prepared, shown};
-use crate::archive::catalog::{ArchivedFile, FullHead};
+use crate::archive::catalog::{ArchivedFile, FullHead, by_statement};
 use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage, unlogged};
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet, total};
@@ -363,7 +363,8 @@ pub fn make(
     plan.explanation = explain(facts, request, full, &plan);
     let taken: Vec<(&str, &GtidSet)> = plan.files.iter().map(|p| (p.file.server.as_str(), &p.take)).collect();
     let unlogged = unlogged(&facts.fulls, full, &taken);
-    plan.forks = left_out(facts, &plan).into_iter().chain(lacks).chain(unlogged).collect();
+    let statements = by_statement(plan.files.iter().filter_map(|part| facts.file(&part.file)));
+    plan.forks = left_out(facts, &plan).into_iter().chain(lacks).chain(unlogged).chain(statements).collect();
     Ok(plan)
 }
 

@@ -122,6 +122,7 @@ impl World {
                     last_commit: own.last().map(commit),
                     last_gtid: own.last().map(|name| Gtid::Mysql(gtid(*name))),
                     crc32: true,
+                    statements: 0,
                 },
                 objects: 1,
                 object_bytes: 1,

@@ -252,6 +252,7 @@ fn steady(flavor: Flavor, days: i64) -> Catalog {
             last_commit: Some(CommitTime(((nth + 1) * DAY / 4 - 100) * 1_000_000)),
             last_gtid: None,
             crc32: true,
+            statements: 0,
         },
         objects: 1,
         object_bytes: 100,

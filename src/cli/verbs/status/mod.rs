@@ -95,23 +95,28 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     for archive in config::archives(&args.policy)? {
         report.policies.push(inspect(&archive).await?);
     }
+    let problems = report.policies.iter().map(|policy| policy.problems.len()).sum();
     match args.output {
-        Output::Json => output::json(&report),
-        Output::Human => {
-            report.policies.iter().for_each(show);
-            Ok(())
-        }
+        Output::Json => output::json(&report)?,
+        Output::Human => report.policies.iter().for_each(show),
     }
+    if problems > 0 { Err(ArchiveError::Problems { count: problems }.into()) } else { Ok(()) }
 }
 
 async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
-    let store = engine::store(&archive.store)?;
-    let mut report =
-        PolicyReport { name: archive.name.clone(), archive: store.url().to_owned(), ..PolicyReport::default() };
-    let catalog = match Catalog::load(&store).await {
+    let mut report = PolicyReport { name: archive.name.clone(), ..PolicyReport::default() };
+    let load = async {
+        let store = engine::store_to_read(&archive.store)?;
+        report.archive = store.url().to_owned();
+        Ok::<Catalog, anyhow::Error>(Catalog::load(&store).await?)
+    };
+    let catalog = match load.await {
         Ok(catalog) => catalog,
-        Err(ArchiveError::Missing { .. }) => return Ok(report),
-        Err(error) => return Err(error.into()),
+        Err(error) => match error.downcast::<ArchiveError>() {
+            Ok(ArchiveError::Missing { store }) => return Ok(PolicyReport { archive: store, ..report }),
+            Ok(error) => return Err(error.into()),
+            Err(error) => return Err(error),
+        },
     };
     let timeline = Timeline::new(catalog.info.flavor, &catalog.fulls, &catalog.files);
     report.flavor = Some(catalog.info.flavor);
@@ -121,8 +126,7 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
     report.fulls = catalog.fulls.iter().map(full).collect();
     report.forks = timeline.forks.iter().map(|f| fork(f, &timeline)).collect();
     report.source = source::ask(archive, &timeline).await;
-    report.warnings =
-        report.source.warning.iter().cloned().chain(inspect::unlogged_by(&catalog.fulls, &timeline)).collect();
+    report.warnings = report.source.warning.iter().cloned().chain(inspect::warnings(&catalog, &timeline)).collect();
     report.binlog_files = catalog.files.len();
     report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
     report.stored_bytes = inspect::stored_bytes(&catalog);
