@@ -16,6 +16,7 @@ mod json;
 mod lab;
 mod memory;
 mod moments;
+mod odd_targets;
 mod plugin;
 mod pods;
 mod privileges;
