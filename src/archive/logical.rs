@@ -88,13 +88,19 @@ pub struct ServerRecord {
     pub lower_case_table_names: u8,
     /// `@@partial_revokes` (MySQL): needed before grants that revoke in part.
     pub partial_revokes: bool,
-    /// Statements for what belongs to the whole server and comes before schemas: general tablespaces.
+    /// Statements for what belongs to the whole server and comes before schemas: spatial reference systems, general tablespaces.
     pub before_schemas: Vec<SqlText>,
     /// Loadable functions (name, library) that must be installed by hand.
     pub loadable_functions: Vec<(String, String)>,
+    /// `@@default_storage_engine`: what a table in the log has that is made without saying one. None in older fulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_storage_engine: Option<String>,
     /// Statements that make what `mysql.servers` holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_servers: Vec<SqlText>,
+    /// Statements that bring back histograms (MySQL), run once every row is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histograms: Vec<SqlText>,
 }
 
 /// A schema.
@@ -266,6 +272,7 @@ pub struct Account {
     pub role: bool,
     /// `CREATE USER …` or `CREATE ROLE …`, without default roles.
     pub create: SqlText,
-    /// `GRANT`, `REVOKE` and `SET DEFAULT ROLE` statements, run once every account and object exists.
+    /// `GRANT`, `REVOKE`, `ALTER USER` (default roles, second passwords) and `SET DEFAULT ROLE` statements, run once every account and object
+    /// exists.
     pub grants: Vec<SqlText>,
 }

@@ -111,6 +111,8 @@ impl Session {
         let info = ServerInfo { version: nobody, version_text: String::new(), server_id: 0, server_uuid: None };
         let mut session = Self { conn, info };
         session.identify().await?;
+        // Whatever the server gives its users: a statement is a transaction, and its end begins no other.
+        session.exec("SET SESSION autocommit = 1, completion_type = 0").await?;
         Ok(session)
     }
 

@@ -42,19 +42,20 @@ pub async fn run(
             let (begun, base) = (other.plan.request.to_string(), other.plan.base.id);
             return Err(RestoreError::OtherRestore { address, begun, base });
         }
-        None => (begin(&mut session, plan, &address, options).await?, false),
+        None => (begin(&mut session, plan, store, target, options).await?, false),
     };
     fail::fail_point!("restore::begun");
     let began = Instant::now();
     settings::shut_admins(&mut session, false).await?;
     settings::shut(&mut session).await?;
+    let failed = |e: base::BaseError| RestoreError::Base { full: plan.base.id.clone(), source: e };
     if state.phase == Phase::Base {
-        let failed = |e: base::BaseError| RestoreError::Base { full: plan.base.id.clone(), source: e };
         let manifest = load_manifest(store, &plan.base.id).await?;
-        let config = BaseConfig { allow_non_empty: options.allow_non_empty, ..options.base.clone() };
+        let config = base_config(options);
         let loaded =
             base::load(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
         state.warnings = loaded.warnings;
+        state.default_storage_engine = loaded.default_storage_engine;
         fail::fail_point!("restore::base::loaded");
         base::verify(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
         next(&mut session, &mut state, Phase::Gtids, began).await?;
@@ -70,6 +71,7 @@ pub async fn run(
     if state.phase == Phase::Replay {
         let began = Instant::now();
         if !plan.files.is_empty() {
+            settings::make_tables_of(&mut session, state.default_storage_engine.as_deref()).await?;
             replay::replay(&mut session, plan, store, options, progress, cancel).await?;
         }
         fail::fail_point!("restore::replay::done");
@@ -105,10 +107,16 @@ async fn connect(target: &Endpoint) -> Result<Session, RestoreError> {
     Ok(session)
 }
 
+fn base_config(options: &RestoreOptions) -> BaseConfig {
+    BaseConfig { allow_non_empty: options.allow_non_empty, ..options.base.clone() }
+}
+
+/// Notes what is to be done. A target that is refused stays as it was found.
 async fn begin(
     session: &mut Session,
     plan: &Plan,
-    address: &str,
+    store: &Store,
+    target: &Endpoint,
     options: &RestoreOptions,
 ) -> Result<State, RestoreError> {
     let facts = TargetFacts::read(session).await?;
@@ -116,8 +124,11 @@ async fn begin(
     if !problems.is_empty() {
         let same_flavor = facts.version.is_none_or(|version| version.flavor == plan.flavor);
         let occupied = same_flavor && !options.allow_non_empty && !facts.schemas.is_empty();
-        return Err(RestoreError::Preflight { address: address.to_owned(), problems, occupied });
+        return Err(RestoreError::Preflight { address: target.address(), problems, occupied });
     }
+    let manifest = load_manifest(store, &plan.base.id).await?;
+    let failed = |e: base::BaseError| RestoreError::Base { full: plan.base.id.clone(), source: e };
+    base::check(store, &manifest, target, &base_config(options)).await.map_err(failed)?;
     let saved = settings::save(session).await?;
     let state = State {
         id: uuid::Uuid::new_v4(),
@@ -127,6 +138,7 @@ async fn begin(
         seconds: Vec::new(),
         events: Vec::new(),
         warnings: Vec::new(),
+        default_storage_engine: None,
     };
     state.write(session).await?;
     Ok(state)

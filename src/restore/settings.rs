@@ -9,6 +9,12 @@ use crate::mysql::sql::Session;
 /// restore. It is several times as fast.
 const FLUSHING: [(&str, &str); 2] = [("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2")];
 
+/// What an applier takes from the server, and must not.
+const APPLYING: [(&str, &str); 2] = [("autocommit", "1"), ("completion_type", "0")];
+
+/// What a table is made of whose statement says nothing. The log does not tell what the source's was.
+const ENGINE: &str = "default_storage_engine";
+
 /// What keeps users out. read_only before super_read_only: giving back super_read_only=ON first would switch read_only on, too.
 const SHUTTING: [&str; 2] = ["read_only", "super_read_only"];
 
@@ -17,6 +23,8 @@ pub(super) async fn save(session: &mut Session) -> Result<Vec<(String, String)>,
     let dialect = session.dialect();
     let mut names = vec![dialect.applier_workers(), dialect.replica_max_packet(), "max_allowed_packet"];
     names.extend(FLUSHING.map(|(name, _)| name));
+    names.extend(APPLYING.map(|(name, _)| name));
+    names.push(ENGINE);
     match session.info().flavor() {
         Flavor::Mysql => names.extend(SHUTTING),
         Flavor::Mariadb => names.extend(["slave_parallel_mode", "read_only"]),
@@ -50,13 +58,21 @@ pub(super) async fn ready_applier(session: &mut Session, workers: u32) -> Result
     set(session, "max_allowed_packet", GIB).await?;
     set(session, dialect.replica_max_packet(), GIB).await?;
     set(session, dialect.applier_workers(), &workers.to_string()).await?;
-    for (name, value) in FLUSHING {
+    for (name, value) in FLUSHING.into_iter().chain(APPLYING) {
         set(session, name, value).await?;
     }
     if session.info().flavor() == Flavor::Mariadb {
         set(session, "slave_parallel_mode", "optimistic").await?;
     }
     Ok(())
+}
+
+/// Makes the applier's tables of the engine that was the source's default when the full was taken, if that is known.
+pub(super) async fn make_tables_of(session: &mut Session, engine: Option<&str>) -> Result<(), RestoreError> {
+    match engine {
+        Some(engine) => set(session, ENGINE, engine).await,
+        None => Ok(()),
+    }
 }
 
 /// Gives `saved` back. Before the server opens to its users everything restored is on disk.

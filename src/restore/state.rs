@@ -44,6 +44,9 @@ pub(super) struct State {
     pub events: Vec<events::Listed>,
     /// What could not be restored as it was.
     pub warnings: Vec<String>,
+    /// The source's when the base was taken.
+    #[serde(default)]
+    pub default_storage_engine: Option<String>,
 }
 
 impl State {

@@ -17,6 +17,7 @@ mod json;
 mod lab;
 mod memory;
 mod moments;
+mod odd_targets;
 mod plugin;
 mod pods;
 mod privileges;

@@ -1,7 +1,7 @@
 //! Users, roles and what they may do.
 
 use super::error::LogicalError;
-use super::session::{Session, bytes, text};
+use super::session::{Row, Session, bytes, number, text};
 use crate::archive::logical::{Account, SqlText};
 use crate::model::Flavor;
 use crate::mysql::quote;
@@ -64,6 +64,7 @@ async fn is_ignored(session: &mut Session, failed: &LogicalError) -> Result<bool
 
 async fn mysql(session: &mut Session) -> Result<Accounts, LogicalError> {
     let sql = "SELECT User, Host FROM mysql.user WHERE User NOT IN ('mysql.sys','mysql.session','mysql.infoschema') ORDER BY User, Host";
+    let second = second_passwords(session).await?;
     let mut out = Accounts::default();
     for row in session.query(sql).await? {
         let (user, host) = (text(&row, 0), text(&row, 1));
@@ -71,12 +72,41 @@ async fn mysql(session: &mut Session) -> Result<Accounts, LogicalError> {
         let create = one(session, &format!("SHOW CREATE USER {name}")).await?;
         let (create, default_roles) = split_default_roles(create);
         let mut grants = all(session, &format!("SHOW GRANTS FOR {name}")).await?;
+        if let Some((_, _, statements)) = second.iter().find(|(u, h, _)| (u, h) == (&user, &host)) {
+            grants.extend(statements.iter().cloned());
+        }
         if let Some(roles) = default_roles {
             grants.push(SqlText::from([format!("ALTER USER {name} DEFAULT ROLE ").as_bytes(), &roles].concat()));
         }
         out.known.push(Account { user, host, role: false, create: create.into(), grants });
     }
     Ok(out)
+}
+
+/// By user and host the statements that give an account of MySQL its second password (`RETAIN CURRENT PASSWORD`): it must have been the first.
+async fn second_passwords(session: &mut Session) -> Result<Vec<(String, String, Vec<SqlText>)>, LogicalError> {
+    let sql = "SELECT User, Host, plugin, HEX(authentication_string), HEX(JSON_UNQUOTE(JSON_EXTRACT(User_attributes, _utf8mb4'$.additional_password'))), \
+               password_expired FROM mysql.user WHERE JSON_EXTRACT(User_attributes, _utf8mb4'$.additional_password') IS NOT NULL";
+    let rows = match session.query(sql).await {
+        // Before 8.0.14 there are none.
+        Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1054) => Vec::new(),
+        rows => rows?,
+    };
+    let statements = |row: Row| {
+        let (user, host) = (text(&row, 0), text(&row, 1));
+        let name = quote::account(&user, &host);
+        let plugin = quote::plain_text(&text(&row, 2));
+        let identified = |hash: usize, retain: &str| {
+            let hash = text(&row, hash);
+            SqlText::from(format!("ALTER USER {name} IDENTIFIED WITH {plugin} AS 0x{hash}{retain}"))
+        };
+        let mut statements = vec![identified(4, ""), identified(3, " RETAIN CURRENT PASSWORD")];
+        if text(&row, 5) == "Y" {
+            statements.push(format!("ALTER USER {name} PASSWORD EXPIRE").into());
+        }
+        (user, host, statements)
+    };
+    Ok(rows.into_iter().map(statements).collect())
 }
 
 async fn mariadb(session: &mut Session) -> Result<Accounts, LogicalError> {
@@ -96,7 +126,16 @@ async fn mariadb(session: &mut Session) -> Result<Accounts, LogicalError> {
                 shown => shown?.into(),
             }
         };
-        let grants = all(session, &format!("SHOW GRANTS FOR {name}")).await?;
+        let mut grants = all(session, &format!("SHOW GRANTS FOR {name}")).await?;
+        // Printed with quotes that do not hold a name with a quote in it.
+        let requoted = proxies(session, &user, &host).await?;
+        for grant in grants.iter_mut().filter(|grant| grant.as_bytes().starts_with(b"GRANT PROXY ")) {
+            if let Some(same) =
+                requoted.iter().find(|same| quote::bare(same.as_bytes()) == quote::bare(grant.as_bytes()))
+            {
+                *grant = same.clone();
+            }
+        }
         out.known.push(Account { user, host: if role { String::new() } else { host }, role, create, grants });
     }
     // Everybody's role (10.11): there from the start, and only granted to.
@@ -118,6 +157,28 @@ async fn mariadb(session: &mut Session) -> Result<Accounts, LogicalError> {
         Err(e) => return Err(e),
     }
     Ok(out)
+}
+
+/// For whom an account of MariaDB may act, as `SHOW GRANTS` says it, with names quoted as elsewhere.
+async fn proxies(session: &mut Session, user: &str, host: &str) -> Result<Vec<SqlText>, LogicalError> {
+    let sql = format!(
+        "SELECT Proxied_user, Proxied_host, With_grant FROM mysql.proxies_priv WHERE User = {} AND Host = {} ORDER BY 1, 2",
+        quote::text(user),
+        quote::text(host)
+    );
+    let name = |name: String| if name.is_empty() { "''".to_owned() } else { quote::identifier(&name) };
+    let host_of = |host: String| if host.is_empty() { "%".to_owned() } else { host };
+    let grant = |row: &Row| {
+        let option = if number(row, 2) == 1 { " WITH GRANT OPTION" } else { "" };
+        let (proxied_user, proxied_host) = (name(text(row, 0)), name(host_of(text(row, 1))));
+        format!(
+            "GRANT PROXY ON {proxied_user}@{proxied_host} TO {}@{}{option}",
+            name(user.to_owned()),
+            name(host.to_owned())
+        )
+        .into()
+    };
+    Ok(session.query(&sql).await?.iter().map(grant).collect())
 }
 
 async fn one(session: &mut Session, sql: &str) -> Result<Vec<u8>, LogicalError> {

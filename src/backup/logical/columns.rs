@@ -1,6 +1,6 @@
 //! How each column is read so that no bit is lost, and how `LOAD DATA` takes it back.
 //!
-//! Rows are read with `SET NAMES binary` (text comes as it is stored), `time_zone = '+00:00'` and an empty `sql_mode`.
+//! Rows are read with [`AS_STORED`](crate::mysql::quote::AS_STORED), `time_zone = '+00:00'` and an empty `sql_mode`.
 
 use super::json;
 use crate::model::Flavor;

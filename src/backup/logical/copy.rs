@@ -134,6 +134,13 @@ impl Copier {
         let mut load_session = Vec::new();
         let mut from_suffix = String::new();
         if job.head.versioned {
+            if range == 0 && memchr::memmem::find(create.as_bytes(), b" PARTITION BY SYSTEM_TIME LIMIT ").is_some() {
+                let warning = format!(
+                    "{qualified} is PARTITION BY SYSTEM_TIME LIMIT: its rows of the past come back, but not each in the partition where it was, so \
+                     that DROP PARTITION takes other ones; PARTITION BY SYSTEM_TIME INTERVAL keeps them apart"
+                );
+                self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+            }
             from_suffix = "FOR SYSTEM_TIME ALL".to_owned();
             load_session.push("SET SESSION system_versioning_insert_history = 1".to_owned());
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::LogicalError;
 use super::session::{Row, Session, bytes, number, text};
+use super::{comments, extras, views};
 use crate::archive::logical::{Program, ProgramKind, Schema, ServerRecord, SqlText, TableKind};
 use crate::model::Flavor;
 use crate::mysql::quote;
@@ -78,6 +79,7 @@ async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
     let mut before_schemas = Vec::new();
     let mut partial_revokes = false;
     if session.flavor == Flavor::Mysql {
+        before_schemas = extras::spatial_systems(session).await?;
         partial_revokes = session.value("SELECT @@partial_revokes").await? == "1";
         let sql = "SELECT TABLESPACE_NAME, FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'TABLESPACE' \
                    AND TABLESPACE_NAME NOT LIKE '%/%' AND TABLESPACE_NAME NOT IN ('mysql','innodb_system','innodb_temporary') \
@@ -95,8 +97,10 @@ async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
         lower_case_table_names: lower.parse().unwrap_or(0),
         partial_revokes,
         before_schemas,
+        default_storage_engine: Some(session.value("SELECT @@GLOBAL.default_storage_engine").await?),
         loadable_functions: functions.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
         foreign_servers: foreign_servers(session).await?,
+        histograms: Vec::new(),
     })
 }
 
@@ -137,8 +141,7 @@ fn server_option((name, value): &(String, String)) -> String {
     if name == "PORT" && value.bytes().all(|b| b.is_ascii_digit()) {
         return format!("{name} {value}");
     }
-    // These take no expression; the restore's sql_mode knows backslashes.
-    format!("{name} '{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+    format!("{name} {}", quote::plain_text(value))
 }
 
 async fn schemas(session: &mut Session) -> Result<Vec<Schema>, LogicalError> {
@@ -205,6 +208,9 @@ async fn tables(session: &mut Session) -> Result<BTreeMap<(String, String), Tabl
         let versioned = table_type == "SYSTEM VERSIONED";
         out.insert((schema, name), TableHead { kind, engine, versioned, created, data_bytes: number(&row, 5) });
     }
+    if session.flavor == Flavor::Mariadb {
+        refuse_transaction_ids(session).await?;
+    }
     if !session.query("SELECT 1 FROM mysql.time_zone_name LIMIT 1").await?.is_empty() {
         for name in TIME_ZONE_TABLES {
             let head = TableHead {
@@ -218,6 +224,19 @@ async fn tables(session: &mut Session) -> Result<BTreeMap<(String, String), Tabl
         }
     }
     Ok(out)
+}
+
+/// A history that is told by the ids of its server's transactions means nothing on another server.
+async fn refuse_transaction_ids(session: &mut Session) -> Result<(), LogicalError> {
+    let sql = "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS WHERE GENERATION_EXPRESSION = 'ROW START' \
+               AND DATA_TYPE = 'bigint' LIMIT 1";
+    let Some(row) = session.query(sql).await?.into_iter().next() else { return Ok(()) };
+    let what = quote::qualified(&text(&row, 0), &text(&row, 1));
+    let reason = format!(
+        "its versions are told apart by transaction ids (a BIGINT column AS ROW START), which no other server knows; use TIMESTAMP(6) columns: \
+         ALTER TABLE {what} DROP SYSTEM VERSIONING (which drops its history), then add it again"
+    );
+    Err(LogicalError::Unsupported { what, reason })
 }
 
 async fn programs(session: &mut Session) -> Result<Vec<Program>, LogicalError> {
@@ -270,7 +289,10 @@ async fn program(session: &mut Session, row: &Row) -> Result<Program, LogicalErr
         }
     };
     let qualified = quote::qualified(&schema, &name);
-    let shown = session.row(&format!("SHOW CREATE {word} {qualified}"), "SHOW CREATE").await?;
+    let (shown, broken) = match kind {
+        View => views::read(session, &schema, &name).await?,
+        _ => (session.row(&format!("SHOW CREATE {word} {qualified}"), "SHOW CREATE").await?, None),
+    };
     // Where the definition stands, and the character set after it.
     let (create, charset) = match kind {
         View => (1, 2),
@@ -287,7 +309,7 @@ async fn program(session: &mut Session, row: &Row) -> Result<Program, LogicalErr
         database_collation: (kind != View && kind != Library).then(|| text(&shown, charset + 2)),
         time_zone: (kind == Event).then(|| text(&shown, 2)),
         order: number(row, 3),
-        broken: None,
+        broken,
         schema,
         name,
     };
@@ -300,16 +322,8 @@ async fn program(session: &mut Session, row: &Row) -> Result<Program, LogicalErr
         if !own.starts_with("utf8") && !program.create.as_bytes().is_ascii() {
             (program.client_charset, program.connection_collation) = ("utf8mb4".into(), "utf8mb4_general_ci".into());
         }
-        match session.query(&format!("SELECT 1 FROM {qualified} LIMIT 0")).await {
-            Err(LogicalError::Sql { source, .. })
-                if source.server_error().is_some_and(|e| matches!(e.code, 1356 | 1146 | 1449)) =>
-            {
-                program.broken = Some(source.to_string());
-            }
-            Err(LogicalError::Sql { source, .. }) if source.server_error().is_some() => {}
-            other => drop(other?),
-        }
     }
+    comments::respell(session, &mut program).await?;
     Ok(program)
 }
 

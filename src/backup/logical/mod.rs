@@ -6,10 +6,12 @@
 
 mod accounts;
 mod columns;
+mod comments;
 mod config;
 mod copy;
 mod definitions;
 mod error;
+mod extras;
 mod json;
 mod keyset;
 mod look;
@@ -21,6 +23,7 @@ mod session;
 mod shield;
 mod snapshot;
 mod stamp;
+mod views;
 
 pub use config::LogicalConfig;
 pub use error::LogicalError;

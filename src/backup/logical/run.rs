@@ -16,7 +16,7 @@ use super::session::Session;
 use super::shield::Shield;
 use super::snapshot::{Snapshot, align};
 use super::stamp;
-use super::{accounts, ranges};
+use super::{accounts, extras, ranges};
 use crate::archive::catalog::check_kinship;
 use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Table, TableKind};
 use crate::archive::manifest::{Content, FullManifest};
@@ -169,7 +169,11 @@ async fn once(
         Some(shield) => shield.over(rest).await?,
         None => rest.await?,
     }
-    let Look { definitions, accounts, .. } = look;
+    let Look { mut definitions, accounts, .. } = look;
+    if control.flavor == Flavor::Mysql {
+        // Last: the server makes them anew by itself.
+        definitions.server.histograms = extras::histograms(&mut control, &definitions.tables).await?;
+    }
     let mut warnings = warnings(&definitions, &accounts.ignored);
     let mut log_slave_updates = None;
     if control.flavor == Flavor::Mariadb {

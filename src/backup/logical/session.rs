@@ -8,6 +8,7 @@ use snafu::ResultExt;
 use super::error::{ConnectSnafu, LogicalError, SqlSnafu};
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
+use crate::mysql::quote;
 use crate::mysql::wire::{Connection, Done};
 
 /// A row of a small result.
@@ -21,8 +22,8 @@ pub(super) struct Session {
 }
 
 const ALWAYS: &[&str] = &[
-    "SET NAMES binary",
-    "SET SESSION time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, autocommit = 1",
+    quote::AS_STORED,
+    "SET SESSION time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, autocommit = 1, completion_type = 0",
     "SET SESSION group_concat_max_len = 1073741824",
     "SET SESSION net_write_timeout = 7200, net_read_timeout = 7200, wait_timeout = 604800",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",

@@ -31,16 +31,18 @@ pub(super) async fn restore(
     for account in &others {
         let name = quote::account(&account.user, &account.host);
         for grant in &account.grants {
+            let is_proxy = grant.as_bytes().starts_with(b"GRANT PROXY ");
+            // The server's own root may have it, and would have it twice.
+            if is_proxy && has_grant(session, &name, grant).await? {
+                continue;
+            }
             match session.define(grant.as_bytes(), &format!("granting to {name}")).await {
                 // A grant may outlive its table or routine.
                 Err(e) if matches!(e.code(), Some(1146 | 1305 | 1054)) => {
                     warnings.push(format!("a grant to {name} names what does not exist and was not restored: {e}"));
                 }
                 // Only who may act for everybody can pass that on.
-                Err(e) if e.code() == Some(1698) && grant.as_bytes().starts_with(b"GRANT PROXY ") => {
-                    if has_grant(session, &name, grant).await? {
-                        continue;
-                    }
+                Err(e) if e.code() == Some(1698) && is_proxy => {
                     warnings.push(format!("a PROXY grant to {name} was not restored: {e}"));
                 }
                 other => drop(other?),
@@ -62,7 +64,8 @@ pub(super) async fn restore(
 
 async fn has_grant(session: &mut Session, name: &str, grant: &SqlText) -> Result<bool, BaseError> {
     let grants = session.query(&format!("SHOW GRANTS FOR {name}")).await?;
-    Ok(grants.iter().any(|row| row.first().and_then(Option::as_ref).is_some_and(|own| own == grant.as_bytes())))
+    let wanted = quote::bare(grant.as_bytes());
+    Ok(grants.iter().any(|row| row.first().and_then(Option::as_ref).is_some_and(|own| quote::bare(own) == wanted)))
 }
 
 async fn create(session: &mut Session, account: &Account) -> Result<(), BaseError> {

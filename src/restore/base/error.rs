@@ -32,7 +32,7 @@ pub enum BaseError {
     #[snafu(display("cannot decompress: {source}"))]
     Decompress { source: io::Error },
 
-    #[snafu(display("the target is not empty ({what}); restore into a fresh server, or allow a non-empty one"))]
+    #[snafu(display("the target is not empty ({what}): restore into a fresh server, or drop what it holds"))]
     NotEmpty { what: String },
 
     #[snafu(display("the target runs {target}, the full is from {source_server}: {reason}"))]
@@ -86,6 +86,13 @@ impl BaseError {
         match self {
             Self::Sql { source, .. } => source.server_error().map(|e| e.code),
             _ => None,
+        }
+    }
+    /// The server's words, where it is one that refused; else nothing.
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Sql { source, .. } => source.server_error().map_or("", |e| e.message.as_str()),
+            _ => "",
         }
     }
 }

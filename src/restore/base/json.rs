@@ -6,6 +6,7 @@ use super::error::BaseError;
 use super::session::Session;
 use super::target::STATE;
 use crate::archive::logical::Table;
+use crate::mysql::quote;
 
 /// Values are replaced so many at a time: as many as a tail is a multiple of.
 const BATCH: usize = 8;
@@ -30,7 +31,7 @@ pub(super) async fn prepare(session: &mut Session, tables: &[Table]) -> Result<(
     ] {
         session.define(sql.as_bytes(), "preparing for documents of JSON").await?;
     }
-    session.exec("SET NAMES binary").await.map(drop)
+    session.exec(quote::AS_STORED).await.map(drop)
 }
 
 /// The document of a text and its tail.

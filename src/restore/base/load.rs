@@ -5,10 +5,10 @@ use tokio_util::sync::CancellationToken;
 use super::config::BaseConfig;
 use super::description::{self, Description};
 use super::error::BaseError;
-use super::session::Session;
+use super::session::{Session, text};
 use super::tables::{Loader, forget};
 use super::target::{self, Steps, note};
-use super::{accounts, json, programs};
+use super::{accounts, broken_views, json, programs};
 use crate::archive::manifest::FullManifest;
 use crate::archive::store::Store;
 use crate::model::{Progress, total};
@@ -27,6 +27,25 @@ pub struct Loaded {
     pub rows: u64,
     /// What could not be restored as it was, in words.
     pub warnings: Vec<String>,
+    /// The engine of a table that is made without saying one; none where the full does not say.
+    pub default_storage_engine: Option<String>,
+}
+
+/// Fails where the target cannot take the full, with nothing done to it.
+pub async fn check(
+    store: &Store,
+    manifest: &FullManifest,
+    target: &Endpoint,
+    config: &BaseConfig,
+) -> Result<(), BaseError> {
+    let mut session = Session::open(target).await?;
+    target::check_server(&mut session, manifest).await?;
+    if !config.allow_non_empty {
+        target::check_empty(&mut session).await?;
+    }
+    target::check_engines(&mut session, &description::read(store, manifest).await?.server).await?;
+    session.connection.close().await;
+    Ok(())
 }
 
 /// Loads a full into an empty server, or goes on with a load of the same full that was cut off. Events stay off, and the load's own
@@ -48,6 +67,7 @@ pub async fn load(
         tables: description.tables.len() as u64,
         rows: total(description.tables.iter().map(|table| table.rows)),
         warnings: Vec::new(),
+        default_storage_engine: description.server.default_storage_engine.clone(),
     };
     if steps.done(DONE) {
         return Ok(loaded);
@@ -55,6 +75,7 @@ pub async fn load(
     target::switch_on(&mut session, !config.allow_non_empty, config.disable_redo_log).await?;
     let Description { server, schemas, tables, programs: stored_programs, accounts: stored_accounts } = description;
     before_tables(&mut session, &server.before_schemas, &schemas, &steps).await?;
+    broken_views::make(&mut session, &stored_programs, &schemas, &steps).await?;
     make_servers(&mut session, &server.foreign_servers).await?;
     json::prepare(&mut session, &tables).await?;
     let resumed = !steps.0.is_empty();
@@ -71,6 +92,7 @@ pub async fn load(
     fail::fail_point!("restore::base::before_programs");
     loaded.warnings.extend(programs::restore(&mut session, stored_programs, resumed).await?);
     loaded.warnings.extend(accounts::restore(&mut session, &server, &stored_accounts).await?);
+    loaded.warnings.extend(make_histograms(&mut session, &server.histograms).await?);
     for (name, library) in &server.loadable_functions {
         loaded
             .warnings
@@ -88,6 +110,7 @@ pub async fn finish(target: &Endpoint) -> Result<(), BaseError> {
     let mut session = Session::open(target).await?;
     let sql = format!("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", quote::text(target::STATE));
     if !session.query(&sql).await?.is_empty() {
+        broken_views::drop_stand_ins(&mut session).await?;
         target::set_read_only(&mut session).await?;
         target::give_back(&mut session, &["event_scheduler"]).await?;
         forget(&mut session).await?;
@@ -137,6 +160,26 @@ async fn make_servers(session: &mut Session, servers: &[crate::archive::logical:
         }
     }
     Ok(())
+}
+
+/// The optimizer does without one that cannot be brought back, if worse.
+async fn make_histograms(
+    session: &mut Session,
+    histograms: &[crate::archive::logical::SqlText],
+) -> Result<Vec<String>, BaseError> {
+    let mut warnings = Vec::new();
+    for sql in histograms {
+        let sql = String::from_utf8_lossy(sql.as_bytes()).into_owned();
+        let refused = match session.query(&sql).await {
+            Err(e) if e.code().is_some() => Some(e.message().to_owned()),
+            rows => rows?.iter().find(|row| text(row, 2).eq_ignore_ascii_case("error")).map(|row| text(row, 3)),
+        };
+        if let Some(why) = refused {
+            let what = sql.split_once(" USING DATA ").map_or(sql.as_str(), |(what, _)| what);
+            warnings.push(format!("a histogram was not restored ({what}): {why}"));
+        }
+    }
+    Ok(warnings)
 }
 
 async fn is_empty(session: &mut Session, schema: &str) -> Result<bool, BaseError> {

@@ -1,9 +1,10 @@
 //! The base: a full loaded into an empty server and proved equal to what was saved.
 //!
-//! [`load`] goes on where a killed one stopped; [`verify`] reads everything back; [`finish`] lets events run again and removes
+//! [`check`] does nothing to the target; [`load`] goes on where a killed one stopped; [`verify`] reads everything back; [`finish`] lets events run again and removes
 //! the last trace of the load.
 
 mod accounts;
+mod broken_views;
 mod config;
 mod ddl;
 mod description;
@@ -19,5 +20,5 @@ mod verify;
 
 pub use config::BaseConfig;
 pub use error::BaseError;
-pub use load::{Loaded, finish, load};
+pub use load::{Loaded, check, finish, load};
 pub use verify::{Verified, verify};

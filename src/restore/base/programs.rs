@@ -1,7 +1,8 @@
 //! Views, routines, triggers and events, each made as it was: with its `sql_mode`, character sets and time zone.
 
+use super::broken_views;
 use super::error::BaseError;
-use super::session::Session;
+use super::session::{SQL_MODE, Session};
 use crate::archive::logical::Program;
 use crate::mysql::quote;
 
@@ -18,13 +19,13 @@ pub(super) async fn restore(
     }
     // Views that the account of the backup could not read: some of them only for want of a right.
     let (broken, _) = make_all(session, doubtful, resumed).await?;
-    let told = |view: Program| {
-        let name = quote::qualified(&view.schema, &view.name);
-        format!("view {name} was broken on the source and was not restored ({})", view.broken.unwrap_or_default())
-    };
-    let warnings = broken.into_iter().map(told).collect();
-    session.exec("SET NAMES binary").await?;
-    session.exec("SET SESSION time_zone = '+00:00', sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'").await?;
+    let mut warnings = Vec::new();
+    for view in &broken {
+        warnings.push(broken_views::told(session, view).await?);
+    }
+    session.exec(quote::AS_STORED).await?;
+    session.exec("SET SESSION time_zone = '+00:00'").await?;
+    session.exec(SQL_MODE).await?;
     Ok(warnings)
 }
 
@@ -40,11 +41,16 @@ async fn make_all(
         let mut left = Vec::new();
         let mut problem = None;
         for program in programs {
-            match make(session, &program).await {
+            let sql = match program.broken {
+                // It is there already, made without what it needs.
+                Some(_) => or_replace(program.create.as_bytes()),
+                None => program.create.as_bytes().to_vec(),
+            };
+            match make(session, &program, &sql).await {
                 Ok(()) => {}
                 // There already: made whole by a load that was cut off.
                 Err(e) if resumed && matches!(e.code(), Some(1050 | 1304 | 1359 | 1537)) => {}
-                Err(e) if is_missing_something(&e) => {
+                Err(e) if is_missing_something(&e) || (program.broken.is_some() && e.code().is_some()) => {
                     problem.get_or_insert(e);
                     left.push(program);
                 }
@@ -63,7 +69,12 @@ fn is_missing_something(e: &BaseError) -> bool {
     matches!(e.code(), Some(1146 | 1054 | 1305 | 1356 | 1049 | 6421..=6440))
 }
 
-async fn make(session: &mut Session, program: &Program) -> Result<(), BaseError> {
+fn or_replace(create: &[u8]) -> Vec<u8> {
+    [b"CREATE OR REPLACE", create.strip_prefix(b"CREATE").unwrap_or(create)].concat()
+}
+
+/// Runs `sql`, its definition, as it was run on the source.
+pub(super) async fn make(session: &mut Session, program: &Program, sql: &[u8]) -> Result<(), BaseError> {
     let what = format!("creating {:?} {}", program.kind, quote::qualified(&program.schema, &program.name));
     session.exec(&format!("USE {}", quote::identifier(&program.schema))).await?;
     let mode = program.sql_mode.as_deref().unwrap_or("");
@@ -85,9 +96,9 @@ async fn make(session: &mut Session, program: &Program) -> Result<(), BaseError>
     if let Some((wanted, _)) = &other_collation {
         session.exec(&format!("ALTER DATABASE {} COLLATE {wanted}", quote::identifier(&program.schema))).await?;
     }
-    let made = session.define(program.create.as_bytes(), &what).await;
+    let made = session.define(sql, &what).await;
     // The rest of our statements is ASCII, but names need not be.
-    session.exec("SET NAMES binary").await?;
+    session.exec(quote::AS_STORED).await?;
     if let Some((_, now)) = &other_collation {
         session.exec(&format!("ALTER DATABASE {} COLLATE {now}", quote::identifier(&program.schema))).await?;
     }

@@ -6,6 +6,7 @@ use snafu::ResultExt;
 use super::error::{BaseError, ConnectSnafu, SqlSnafu};
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
+use crate::mysql::quote;
 use crate::mysql::wire::{Connection, Done};
 
 /// A row of a small result.
@@ -18,17 +19,22 @@ pub(super) struct Session {
     pub(super) flavor: Flavor,
 }
 
+/// Takes what the source has; a table's engine is its own or an error.
+pub(super) const SQL_MODE: &str =
+    "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'";
+
 const ALWAYS: &[&str] = &[
-    "SET NAMES binary",
+    quote::AS_STORED,
     "SET SESSION sql_log_bin = 0",
-    "SET SESSION foreign_key_checks = 0, unique_checks = 0, autocommit = 1, max_error_count = 65535, time_zone = '+00:00'",
-    "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'",
+    "SET SESSION foreign_key_checks = 0, unique_checks = 0, autocommit = 1, completion_type = 0, max_error_count = 65535, time_zone = '+00:00'",
+    SQL_MODE,
     "SET SESSION group_concat_max_len = 1073741824",
     "SET SESSION net_write_timeout = 7200, net_read_timeout = 7200, wait_timeout = 604800, lock_wait_timeout = 3600",
 ];
 
 /// Not every version knows these, and some need a privilege that only matters where the setting does.
 const WHERE_KNOWN: &[&str] = &[
+    "SET SESSION lc_messages = 'en_US'",
     "SET SESSION innodb_strict_mode = OFF",
     "SET SESSION check_constraint_checks = OFF",
     "SET SESSION sql_require_primary_key = OFF",
@@ -73,7 +79,7 @@ impl Session {
     pub(super) async fn define_table(&mut self, sql: &[u8], what: &str) -> Result<Done, BaseError> {
         self.exec("SET NAMES utf8mb4").await?;
         let made = self.define(sql, what).await;
-        self.exec("SET NAMES binary").await?;
+        self.exec(quote::AS_STORED).await?;
         made
     }
 

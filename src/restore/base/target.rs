@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::error::BaseError;
 use super::session::{Session, text};
-use crate::archive::logical::Schema;
+use crate::archive::logical::{Schema, ServerRecord};
 use crate::archive::manifest::FullManifest;
 use crate::model::Flavor;
 use crate::mysql::flavor::ServerVersion;
@@ -90,7 +90,31 @@ pub(super) async fn begin(session: &mut Session, full_id: &str, allow_non_empty:
     Ok(Steps::default())
 }
 
-async fn check_empty(session: &mut Session) -> Result<(), BaseError> {
+/// Refuses a server that would make tables of other engines than the source's.
+pub(super) async fn check_engines(session: &mut Session, source: &ServerRecord) -> Result<(), BaseError> {
+    let refuse = |what: String, reason: &str| Err(BaseError::Refused { what, reason: reason.to_owned() });
+    let enforced = match session.value("SELECT @@GLOBAL.enforce_storage_engine").await {
+        Err(e) if e.code() == Some(1193) => String::new(),
+        other => other?,
+    };
+    if !enforced.is_empty() {
+        let reason = "the target makes every table of its enforce_storage_engine: SET GLOBAL enforce_storage_engine = NULL there";
+        return refuse("tables of other engines".to_owned(), reason);
+    }
+    let Some(engine) = &source.default_storage_engine else { return Ok(()) };
+    let sql = format!(
+        "SELECT 1 FROM information_schema.ENGINES WHERE ENGINE = {} AND SUPPORT IN ('YES', 'DEFAULT')",
+        quote::text(engine)
+    );
+    if session.query(&sql).await?.is_empty() {
+        let reason =
+            "it is the default_storage_engine of the source, and the target has none of that name: switch it on there";
+        return refuse(format!("tables of engine {engine}"), reason);
+    }
+    Ok(())
+}
+
+pub(super) async fn check_empty(session: &mut Session) -> Result<(), BaseError> {
     let not_empty = |what: String| Err(BaseError::NotEmpty { what });
     for (view, schema, name, what) in [
         ("TABLES", "TABLE_SCHEMA", "TABLE_NAME", "table"),
@@ -188,7 +212,7 @@ pub(super) async fn give_back(session: &mut Session, names: &[&str]) -> Result<(
     Ok(())
 }
 
-async fn remember(session: &mut Session, name: &str, value: &str) -> Result<(), BaseError> {
+pub(super) async fn remember(session: &mut Session, name: &str, value: &str) -> Result<(), BaseError> {
     let sql = format!("REPLACE INTO {STATE}.settings VALUES ({}, {})", quote::text(name), quote::text(value));
     session.exec(&sql).await.map(drop)
 }

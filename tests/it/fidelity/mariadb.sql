@@ -71,6 +71,11 @@ CREATE TABLE versioned (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING;
 INSERT INTO versioned VALUES (1, 1), (2, 2); UPDATE versioned SET a = 5 WHERE id = 1; DELETE FROM versioned WHERE id = 2;
 CREATE TABLE versioned_columns (id INT PRIMARY KEY, a INT, s TIMESTAMP(6) GENERATED ALWAYS AS ROW START, e TIMESTAMP(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING;
 INSERT INTO versioned_columns (id, a) VALUES (1, 1); UPDATE versioned_columns SET a = 6;
+SET @@timestamp = 1600000000;
+CREATE TABLE versioned_parts (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING PARTITION BY SYSTEM_TIME INTERVAL 1 DAY STARTS '2020-09-13 00:00:00'
+  (PARTITION p0 HISTORY, PARTITION p1 HISTORY, PARTITION pc CURRENT);
+INSERT INTO versioned_parts VALUES (1, 1), (2, 1); SET @@timestamp = 1600000100; UPDATE versioned_parts SET a = 2; SET @@timestamp = 1600100000; UPDATE versioned_parts SET a = 3;
+SET @@timestamp = 1600900000; DELETE FROM versioned_parts WHERE id = 2; SET @@timestamp = DEFAULT;
 CREATE TABLE app_period (id INT, f DATE, t DATE, PERIOD FOR validity (f, t), UNIQUE (id, validity WITHOUT OVERLAPS)); INSERT INTO app_period VALUES (1, '2020-01-01', '2021-01-01');
 
 CREATE SEQUENCE s1 START WITH 100 INCREMENT BY 10 CACHE 20; DO NEXTVAL(s1);
@@ -94,13 +99,29 @@ CREATE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW aa_on_view AS SELECT id FROM zz
 CREATE FUNCTION add_one(x INT) RETURNS INT DETERMINISTIC RETURN x + 1;
 CREATE SQL SECURITY INVOKER VIEW calls AS SELECT add_one(1) AS two;
 CREATE VIEW with_function AS SELECT add_one(id) AS n, 'é😀' AS txt FROM numbers;
+
+-- Views that do not work: a table, a column, a function, a schema is gone; one of such a view; one that cannot be made as it was.
+CREATE DATABASE broken; USE broken;
+CREATE TABLE doomed (a INT, b VARCHAR(9), d DATE, c TEXT CHARACTER SET latin1); CREATE TABLE kept (id INT PRIMARY KEY, gone INT); INSERT INTO kept VALUES (1, 1);
+CREATE FUNCTION f(x INT, y INT) RETURNS INT DETERMINISTIC RETURN x + y; CREATE DATABASE `gone.one`; CREATE TABLE `gone.one`.t (z INT);
+CREATE VIEW no_table AS SELECT a FROM doomed;
+CREATE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW no_column AS SELECT k.gone AS g FROM kept k WHERE k.gone > 5 AND k.id <> '😀' WITH LOCAL CHECK OPTION;
+CREATE VIEW no_function AS SELECT f(id, 2) AS n FROM kept;
+CREATE VIEW many AS SELECT d.a AS q, k.gone, COUNT(*) AS n FROM doomed d JOIN kept k ON d.a = k.id WHERE d.d > '2020-01-01' AND b = 'é' GROUP BY d.a, k.gone HAVING n > 1 ORDER BY 1 LIMIT 5;
+CREATE VIEW aa_of_a_view AS SELECT a FROM no_table WHERE a > 1 WITH CASCADED CHECK OPTION;
+CREATE VIEW no_schema AS SELECT z, x.a FROM `gone.one`.t JOIN (SELECT a FROM doomed) x;
+CREATE VIEW no_charset AS SELECT c COLLATE latin1_german1_ci AS c FROM doomed;
+DROP TABLE doomed; DROP FUNCTION f; ALTER TABLE kept DROP COLUMN gone; DROP DATABASE `gone.one`;
+USE app;
 DELIMITER //
 CREATE AGGREGATE FUNCTION summed(x INT) RETURNS INT DETERMINISTIC BEGIN DECLARE s INT DEFAULT 0; DECLARE CONTINUE HANDLER FOR NOT FOUND RETURN s; LOOP FETCH GROUP NEXT ROW; SET s = s + x; END LOOP; END//
 SET SESSION sql_mode = 'ORACLE'//
 CREATE PACKAGE pkg AS FUNCTION f RETURN INT DETERMINISTIC; PROCEDURE p; END//
 CREATE PACKAGE BODY pkg AS FUNCTION f RETURN INT DETERMINISTIC AS BEGIN RETURN 5; END; PROCEDURE p AS BEGIN SELECT f(); END; END//
 SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES'//
-CREATE PROCEDURE "odd mode"(IN p INT, OUT q TEXT) COMMENT 'it''s' BEGIN SELECT 'a\' || "id" INTO q FROM large LIMIT 1; END//
+CREATE PROCEDURE "odd mode"(IN p INT, OUT q TEXT) COMMENT 'it''s \ one' BEGIN SELECT 'a\' || "id" INTO q FROM large LIMIT 1; END//
+CREATE EVENT "odd event" ON SCHEDULE EVERY 1 DAY STARTS '2031-01-01 03:00:00' DISABLE COMMENT 'it''s \ one
+more' DO SELECT 'a\' || "x"//
 SET SESSION sql_mode = ''//
 CREATE DEFINER='nobody'@'nowhere' PROCEDURE ghost_definer() SQL SECURITY DEFINER SELECT 1//
 CREATE TRIGGER t2 BEFORE INSERT ON no_key FOR EACH ROW SET NEW.a = NEW.a + 1//
@@ -121,6 +142,10 @@ CREATE USER locked@localhost IDENTIFIED BY 'x' ACCOUNT LOCK;
 CREATE ROLE reader; CREATE ROLE writer; CREATE ROLE boss WITH ADMIN reader;
 GRANT SELECT ON app.* TO reader; GRANT INSERT, UPDATE (a, b) ON app.large TO writer WITH GRANT OPTION; GRANT reader TO writer; GRANT writer TO locked@localhost; SET DEFAULT ROLE writer FOR locked@localhost;
 GRANT BINLOG MONITOR, REPLICATION SLAVE ON *.* TO plain@'%'; GRANT EXECUTE ON PROCEDURE app.ghost_definer TO plain@'%'; GRANT SELECT ON `odd ``name`.* TO plain@'%'; GRANT SELECT ON app.numbers TO PUBLIC;
+CREATE USER `it's`@'%';
+INSERT INTO mysql.proxies_priv (Host, User, Proxied_host, Proxied_user, With_grant, Grantor) VALUES
+  ('%', 'root', '', '', 1, ''), ('%', 'it''s', '%', 'plain', 0, ''), ('localhost', 'locked', '%', 'it''s', 0, '');
+FLUSH PRIVILEGES;
 
 CREATE SERVER `far ``away` FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'h', DATABASE 'd', USER 'it''s', PASSWORD 'p\\w', PORT 3307);
 CREATE SERVER `by socket` FOREIGN DATA WRAPPER mysql OPTIONS (SOCKET '/a b', OWNER 'root');

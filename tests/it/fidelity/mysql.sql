@@ -9,10 +9,12 @@ USE app;
 CREATE TABLE words (id INT PRIMARY KEY, e ENUM('klein','groß') DEFAULT 'groß', s SET('ä','ö') DEFAULT 'ö', v VARCHAR(9) DEFAULT 'ö' COMMENT 'größe',
   raw VARBINARY(9) DEFAULT x'FF27C3', length INT AS (LENGTH(CONCAT(v, 'ö'))) STORED, KEY (v), CHECK (v <> 'ü')) CHARACTER SET latin1;
 INSERT INTO words (id) VALUES (1);
-CREATE TABLE words_ru (id INT, w VARCHAR(9) NOT NULL DEFAULT 'ж', e ENUM('а','б') DEFAULT 'б', PRIMARY KEY (id, w)) CHARACTER SET koi8r;
+CREATE TABLE words_ru (id INT, w VARCHAR(9) NOT NULL DEFAULT 'ж', e ENUM('а','б') DEFAULT 'б', PRIMARY KEY (id, w)) CHARACTER SET koi8r
+  PARTITION BY LIST COLUMNS (w) (PARTITION p0 VALUES IN ('ж'), PARTITION p1 VALUES IN ('я', 'б'));
 INSERT INTO words_ru (id) VALUES (1); INSERT INTO words_ru VALUES (2, 'я', 'а');
-CREATE TABLE words_zh (id INT PRIMARY KEY, s SET('中','日') DEFAULT '日', w VARCHAR(9) DEFAULT '中') CHARACTER SET gbk;
-INSERT INTO words_zh (id) VALUES (1);
+CREATE TABLE words_zh (id INT, s SET('中','日') DEFAULT '日', w VARCHAR(9) DEFAULT '中', PRIMARY KEY (id, w)) CHARACTER SET gbk
+  PARTITION BY RANGE COLUMNS (w) (PARTITION p0 VALUES LESS THAN ('日'), PARTITION p1 VALUES LESS THAN ('中'), PARTITION p2 VALUES LESS THAN (MAXVALUE));
+INSERT INTO words_zh (id) VALUES (1); INSERT INTO words_zh (id, w) VALUES (2, '日'), (3, '阿'), (4, 'x');
 
 -- Every column type, with values whose text loses bits.
 CREATE TABLE numbers (
@@ -55,6 +57,11 @@ CREATE TABLE shapes (id INT PRIMARY KEY, g GEOMETRY, p POINT NOT NULL SRID 4326,
 INSERT INTO shapes VALUES (1, ST_GeomFromText('POINT(1.1 2.2)', 3857), ST_GeomFromText('POINT(10.5 20.25)', 4326), ST_GeomFromText('LINESTRING(0 0, 1e-300 1e300)'),
   ST_GeomFromText('MULTIPOLYGON(((0 0,0 3,3 3,3 0,0 0),(1 1,1 2,2 2,2 1,1 1)))'), ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,1 1))')),
   (2, NULL, ST_GeomFromText('POINT(-90 180)', 4326), NULL, NULL, ST_GeomFromText('GEOMETRYCOLLECTION EMPTY'));
+
+CREATE SPATIAL REFERENCE SYSTEM 4120000 NAME 'our own, it''s \\ odd' ORGANIZATION 'us' IDENTIFIED BY 7 DEFINITION 'GEOGCS["ours",DATUM["World Geodetic System 1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.017453292519943278],AXIS["Lat",NORTH],AXIS["Lon",EAST]]' DESCRIPTION 'd';
+CREATE SPATIAL REFERENCE SYSTEM 4120001 NAME 'bare' DEFINITION 'GEOGCS["bare",DATUM["World Geodetic System 1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0],UNIT["degree",0.017453292519943278],AXIS["Lat",NORTH],AXIS["Lon",EAST]]';
+CREATE TABLE placed (id INT PRIMARY KEY, p POINT NOT NULL SRID 4120000, SPATIAL KEY (p));
+INSERT INTO placed VALUES (1, ST_GeomFromText('POINT(10.5 20.25)', 4120000));
 
 CREATE TABLE vectors (id INT PRIMARY KEY, v VECTOR(3));
 INSERT INTO vectors VALUES (1, TO_VECTOR('[1.1, -2.5e-30, 3e30]')), (2, NULL);
@@ -116,18 +123,35 @@ CREATE TABLE large (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, a INT NOT NUL
 INSERT INTO large (a, b, c) WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
   SELECT i % 977, CONCAT('row ', SHA2(i, 256)), '2020-01-01' + INTERVAL i SECOND FROM n;
 INSERT INTO large (id, a) VALUES (18446744073709551610, 1);
+ANALYZE TABLE large UPDATE HISTOGRAM ON a WITH 16 BUCKETS; ANALYZE TABLE words_ru UPDATE HISTOGRAM ON w; ANALYZE TABLE times UPDATE HISTOGRAM ON d AUTO UPDATE;
+ANALYZE TABLE texts UPDATE HISTOGRAM ON te;
 
--- Views in the wrong order, with odd settings; a broken one.
+-- Views in the wrong order, with odd settings.
 CREATE VIEW zz_base AS SELECT id, a FROM large;
 CREATE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW aa_on_view AS SELECT id FROM zz_base WHERE a > 5 WITH CASCADED CHECK OPTION;
 CREATE FUNCTION add_one(x INT) RETURNS INT DETERMINISTIC RETURN x + 1;
 CREATE SQL SECURITY INVOKER VIEW calls AS SELECT add_one(1) AS two;
 CREATE VIEW with_function AS SELECT add_one(id) AS n, 'é😀' AS txt FROM numbers;
-CREATE TABLE doomed (a INT); CREATE VIEW broken_view AS SELECT a FROM doomed; DROP TABLE doomed;
+
+-- Views that do not work: a table, a column, a function, a schema is gone; one of such a view; one that cannot be made as it was.
+CREATE DATABASE broken; USE broken;
+CREATE TABLE doomed (a INT, b VARCHAR(9), d DATE, c TEXT CHARACTER SET latin1); CREATE TABLE kept (id INT PRIMARY KEY, gone INT); INSERT INTO kept VALUES (1, 1);
+CREATE FUNCTION f(x INT, y INT) RETURNS INT DETERMINISTIC RETURN x + y; CREATE DATABASE `gone.one`; CREATE TABLE `gone.one`.t (z INT);
+CREATE VIEW no_table AS SELECT a FROM doomed;
+CREATE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW no_column AS SELECT k.gone AS g FROM kept k WHERE k.gone > 5 AND k.id <> '😀' WITH LOCAL CHECK OPTION;
+CREATE VIEW no_function AS SELECT f(id, 2) AS n FROM kept;
+CREATE VIEW many AS SELECT d.a AS q, k.gone, COUNT(*) AS n FROM doomed d JOIN kept k ON d.a = k.id WHERE d.d > '2020-01-01' AND b = 'é' GROUP BY d.a, k.gone HAVING n > 1 ORDER BY 1 LIMIT 5;
+CREATE VIEW aa_of_a_view AS SELECT a FROM no_table WHERE a > 1 WITH CASCADED CHECK OPTION;
+CREATE VIEW no_schema AS SELECT z, x.a FROM `gone.one`.t JOIN (SELECT a FROM doomed) x;
+CREATE VIEW no_charset AS SELECT c COLLATE latin1_german1_ci AS c FROM doomed;
+DROP TABLE doomed; DROP FUNCTION f; ALTER TABLE kept DROP COLUMN gone; DROP DATABASE `gone.one`;
+USE app;
 
 DELIMITER //
 SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES'//
-CREATE PROCEDURE "odd mode"(IN p INT, OUT q TEXT) COMMENT 'it''s' BEGIN SELECT 'a\' || "id" INTO q FROM large LIMIT 1; END//
+CREATE PROCEDURE "odd mode"(IN p INT, OUT q TEXT) COMMENT 'it''s \ one' BEGIN SELECT 'a\' || "id" INTO q FROM large LIMIT 1; END//
+CREATE EVENT "odd event" ON SCHEDULE EVERY 1 DAY STARTS '2031-01-01 03:00:00' DISABLE COMMENT 'it''s \ one
+more' DO SELECT 'a\' || "x"//
 SET SESSION sql_mode = ''//
 CREATE DEFINER='nobody'@'nowhere' PROCEDURE ghost_definer() SQL SECURITY DEFINER SELECT 1//
 CREATE TRIGGER t2 BEFORE INSERT ON no_key FOR EACH ROW SET NEW.a = NEW.a + 1//
@@ -155,6 +179,8 @@ CREATE USER dynamic@localhost IDENTIFIED BY 'x' DEFAULT ROLE reader, writer;
 GRANT SELECT ON app.* TO reader; GRANT INSERT, UPDATE (a, b) ON app.large TO writer WITH GRANT OPTION; GRANT writer TO `odd role`@`%.example.com`;
 GRANT BACKUP_ADMIN, REPLICATION SLAVE ON *.* TO dynamic@localhost; GRANT EXECUTE ON PROCEDURE app.ghost_definer TO plain@'%'; GRANT SELECT ON `odd ``name`.* TO plain@'%';
 GRANT `odd role`@`%.example.com` TO plain@'%' WITH ADMIN OPTION;
+CREATE USER rotated@'%' IDENTIFIED BY 'old'; ALTER USER rotated@'%' IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD;
+CREATE USER `exp''ired`@'%' IDENTIFIED BY 'old' COMMENT 'x'; ALTER USER `exp''ired`@'%' IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD; ALTER USER `exp''ired`@'%' PASSWORD EXPIRE;
 
 CREATE SERVER `far ``away` FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'h', DATABASE 'd', USER 'it''s', PASSWORD 'p\\w', PORT 3307);
 CREATE SERVER `by socket` FOREIGN DATA WRAPPER mysql OPTIONS (SOCKET '/a b', OWNER 'root');

@@ -1,0 +1,187 @@
+//! Targets that are set up otherwise than their source, and what the log does to things that a full holds in an odd form.
+
+use std::time::Duration;
+
+use tidemark::archive::manifest::Content;
+use tidemark::backup::logical;
+use tidemark::model::{Flavor, Progress};
+use tidemark::restore::base::{self, BaseConfig};
+use tidemark::restore::plan::Target;
+use tokio_util::sync::CancellationToken;
+
+use crate::fidelity::{back_up, endpoint, folder, restore, small};
+use crate::lab::{Lab, checksums, executed, request};
+use crate::support::{Server, ServerOptions};
+
+const BOTH: [Flavor; 2] = [Flavor::Mysql, Flavor::Mariadb];
+
+#[test]
+fn the_log_finds_views_that_were_broken_when_the_full_was_taken() {
+    for flavor in BOTH {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        lab.source.sql(
+            "CREATE DATABASE d; USE d; CREATE TABLE gone (a INT, b TEXT CHARACTER SET latin1); CREATE TABLE t (id INT PRIMARY KEY, x INT); INSERT INTO t VALUES (1, 2); \
+             CREATE VIEW altered AS SELECT a FROM gone; CREATE VIEW dropped AS SELECT a FROM gone; CREATE VIEW renamed AS SELECT x FROM t; \
+             CREATE VIEW mended AS SELECT x FROM t; CREATE VIEW replaced AS SELECT a FROM gone; CREATE VIEW left_alone AS SELECT a FROM gone; \
+             CREATE VIEW odd_altered AS SELECT b COLLATE latin1_german1_ci AS b FROM gone; CREATE VIEW odd_dropped AS SELECT * FROM odd_altered; \
+             CREATE VIEW odd_renamed AS SELECT b COLLATE latin1_bin AS b FROM gone; \
+             DROP TABLE gone; ALTER TABLE t DROP COLUMN x;",
+        );
+        lab.full();
+        lab.source.sql(
+            "USE d; ALTER VIEW altered AS SELECT id FROM t; DROP VIEW dropped; RENAME TABLE renamed TO d.other; CREATE OR REPLACE VIEW replaced AS SELECT 7 AS n; \
+             ALTER VIEW odd_altered AS SELECT 8 AS n; DROP VIEW odd_dropped; RENAME TABLE odd_renamed TO odd_other; \
+             ALTER TABLE t ADD COLUMN x INT DEFAULT 5; CREATE VIEW of_mended AS SELECT x FROM mended;",
+        );
+        lab.archive();
+        let (target, report) = lab.restore(&request(Target::Latest));
+        let views = "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = 'd' AND TABLE_NAME <> 'odd_other' ORDER BY 1";
+        assert_eq!(target.sql(views), lab.source.sql(views), "{flavor}");
+        for works in ["altered", "mended", "of_mended", "other", "replaced", "odd_altered"] {
+            let rows = format!("SELECT * FROM d.{works}");
+            assert_eq!(target.sql(&rows), lab.source.sql(&rows), "{flavor} {works}");
+        }
+        // What could not be made as it was is gone in the end, and was said.
+        assert_eq!(target.sql("SHOW FULL TABLES FROM d LIKE 'odd%other'"), "", "{flavor}");
+        assert!(report.warnings.iter().any(|w| w.contains("`d`.`odd_renamed`")), "{flavor}: {:#?}", report.warnings);
+    }
+}
+
+/// What a restore must leave as it was found.
+fn state(server: &Server) -> String {
+    let shut = match server.flavor() {
+        Flavor::Mysql => "@@GLOBAL.super_read_only",
+        Flavor::Mariadb => "0",
+    };
+    server.sql(&format!(
+        "SELECT @@GLOBAL.read_only, {shut}, @@GLOBAL.event_scheduler, @@GLOBAL.local_infile, @@GLOBAL.autocommit, @@GLOBAL.completion_type, \
+         @@GLOBAL.default_storage_engine; SHOW DATABASES"
+    ))
+}
+
+#[test]
+fn a_target_that_is_refused_stays_as_it_was_found() {
+    for flavor in BOTH {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        let target = ServerOptions::of(flavor).start();
+        for (occupy, free, names) in [
+            ("CREATE USER somebody@'%'", "DROP USER somebody@'%'", "`somebody`@`%`"),
+            ("CREATE DATABASE x; CREATE TABLE x.t (id INT)", "DROP DATABASE x", "x"),
+        ] {
+            target.sql(occupy);
+            let before = state(&target);
+            let refused = lab.run(&plan, &target).unwrap_err().to_string();
+            assert!(refused.contains("not empty") && refused.contains(names), "{flavor}: {refused}");
+            assert!(!refused.contains("allow"), "{flavor}: there is no such option: {refused}");
+            assert_eq!(state(&target), before, "{flavor}");
+            target.sql(free);
+        }
+        // Made empty, it takes the restore.
+        lab.source.sql("DO 0");
+        let before = state(&target);
+        if flavor == Flavor::Mysql {
+            target.sql("RESET BINARY LOGS AND GTIDS");
+        } else {
+            target.sql("RESET MASTER");
+        }
+        lab.run(&plan, &target).unwrap_or_else(|e| panic!("{flavor}: {e}"));
+        assert_eq!(state(&target).lines().next(), before.lines().next(), "{flavor}");
+    }
+}
+
+#[test]
+fn what_a_target_gives_its_users_by_default_is_nothing_to_the_restore() {
+    for flavor in BOTH {
+        let lab = Lab::without_full(ServerOptions::of(flavor).arg("--default-storage-engine=MyISAM"));
+        lab.source.sql("CREATE DATABASE d; CREATE TABLE d.before_full (id INT PRIMARY KEY)");
+        lab.full();
+        lab.source.sql(
+            "USE d; CREATE TABLE plain (id INT PRIMARY KEY); CREATE TABLE said (id INT PRIMARY KEY) ENGINE=InnoDB; \
+             BEGIN; INSERT INTO said VALUES (1); INSERT INTO said VALUES (2); COMMIT; INSERT INTO plain VALUES (1); \
+             BEGIN; INSERT INTO plain VALUES (2); ROLLBACK; CREATE TABLE later (id INT PRIMARY KEY); INSERT INTO said VALUES (3);",
+        );
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        for completion in ["CHAIN", "RELEASE"] {
+            let target = ServerOptions::of(flavor)
+                .arg("--autocommit=OFF")
+                .arg(&format!("--completion-type={completion}"))
+                .start();
+            let before = state(&target);
+            let report = lab.run(&plan, &target).unwrap_or_else(|e| panic!("{flavor} {completion}: {e}"));
+            assert_eq!(executed(&target), report.executed);
+            assert_eq!(checksums(&target), checksums(&lab.source), "{flavor} {completion}");
+            let engines =
+                "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd' ORDER BY 1";
+            assert_eq!(target.sql(engines), lab.source.sql(engines), "{flavor} {completion}");
+            assert!(target.sql(engines).contains("later\tMyISAM"), "{}", target.sql(engines));
+            assert_eq!(state(&target).lines().next(), before.lines().next(), "{flavor} {completion}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_the_source_s_engines_is_refused_and_makes_no_other_ones() {
+    for (flavor, engine, odd, names) in [
+        (Flavor::Mysql, "MyISAM", "--disabled-storage-engines=MyISAM", "MyISAM"),
+        (Flavor::Mariadb, "MyISAM", "--enforce-storage-engine=InnoDB", "enforce_storage_engine"),
+    ] {
+        let (source, target) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).arg(odd).start());
+        source.sql(&format!("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE={engine}"));
+        let dir = tempfile::tempdir().unwrap();
+        let store = folder(dir.path());
+        let manifest = back_up(&source, &store).await;
+        let (at, config) = (endpoint(&target), BaseConfig::default());
+        let checked = base::check(&store, &manifest, &at, &config).await;
+        let load = base::load(&store, &manifest, &at, &config, Progress::default(), CancellationToken::new());
+        let refused = match checked {
+            Err(e) => e.to_string(),
+            Ok(()) => load.await.unwrap_err().to_string(),
+        };
+        assert!(refused.contains(names), "{flavor}: {refused}");
+        assert_eq!(target.sql("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'"), "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_of_mariadb_that_do_not_come_back_exactly_are_said_or_refused_at_the_full() {
+    let source = ServerOptions::mariadb().start();
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path());
+    source.sql(
+        "CREATE DATABASE d; USE d; CREATE TABLE rotating (id INT PRIMARY KEY) WITH SYSTEM VERSIONING PARTITION BY SYSTEM_TIME LIMIT 9 PARTITIONS 3; \
+         CREATE TABLE by_time (id INT PRIMARY KEY) WITH SYSTEM VERSIONING PARTITION BY SYSTEM_TIME INTERVAL 1 YEAR PARTITIONS 3",
+    );
+    let Content::Logical(content) = back_up(&source, &store).await.content;
+    let said: Vec<_> = content.warnings.iter().filter(|w| w.contains("SYSTEM_TIME LIMIT")).collect();
+    assert!(said.len() == 1 && said[0].contains("`d`.`rotating`"), "{:#?}", content.warnings);
+    source.sql(
+        "CREATE TABLE d.by_id (id INT, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START, e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, \
+         PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING",
+    );
+    let (config, at) = (small(), endpoint(&source));
+    let full = logical::run(&config, &at, &store, Progress::default(), CancellationToken::new());
+    let refused = full.await.unwrap_err().to_string();
+    assert!(refused.contains("`d`.`by_id`") && refused.contains("DROP SYSTEM VERSIONING"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_larger_than_the_target_s_redo_log_is_loaded() {
+    for (flavor, small_log) in
+        [(Flavor::Mysql, "--innodb-redo-log-capacity=8M"), (Flavor::Mariadb, "--innodb-log-file-size=8M")]
+    {
+        let options = || ServerOptions::of(flavor).arg("--max-allowed-packet=64M");
+        let (source, target) = (options().start(), options().arg(small_log).start());
+        source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b LONGBLOB); INSERT INTO d.t VALUES (1, REPEAT(RANDOM_BYTES(1024), 12 << 10)), (2, 'x')");
+        let dir = tempfile::tempdir().unwrap();
+        let store = folder(dir.path());
+        let manifest = back_up(&source, &store).await;
+        let restored = tokio::time::timeout(Duration::from_secs(120), restore(&store, &manifest, &target));
+        assert!(restored.await.is_ok(), "{flavor}: it hangs");
+        let sum = "CHECKSUM TABLE d.t";
+        assert_eq!(target.sql(sum), source.sql(sum), "{flavor}");
+    }
+}
