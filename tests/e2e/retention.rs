@@ -32,7 +32,7 @@ fn full(site: &Site, name: &str, rest: &str) -> String {
 
 /// Ids of the fulls that are in the bucket, by what the S3 server has on its disk.
 fn stored(site: &Site) -> Vec<String> {
-    let list = ["exec", "deployment/s3", "--", "find", "/data/backups/shop/full", "-name", "manifest.json"];
+    let list = ["exec", "deployment/s3", "--", "find", "/data/objects/backups/shop/full", "-name", "manifest.json"];
     let files = succeed(site.namespace.kubectl(&list), None);
     let mut ids: Vec<String> = files.lines().filter_map(|file| Some(file.rsplit('/').nth(1)?.to_owned())).collect();
     ids.sort();

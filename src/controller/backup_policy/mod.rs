@@ -48,8 +48,8 @@ pub async fn reconcile(policy: Arc<BackupPolicy>, context: Arc<Context>) -> Resu
     let taken = apply::carry_out(&context, &policy, &decision, &seen).await;
     let pruned = apply::prune(&context, &policy, &validated, &facts, &seen).await;
     let told = apply::tell_gone(&context, &policy, &seen, now).await;
-    let refreshed = refresh::refresh(&context, &policy, &seen, now).await;
-    let failed = applied.and(taken).and(pruned).and(told).and(refreshed);
+    let failed = applied.and(taken).and(pruned).and(told);
+    refresh::refresh(&context, &policy, &seen, now).await;
     // Anything else passes by itself.
     let refused = failed.as_ref().err().filter(|error| error.is_refusal());
     let status = status::compute(&policy, &validated, &seen, &facts, &decision, refused, now);

@@ -11,18 +11,24 @@ use kube::ResourceExt;
 use super::dereference::{Facts, StreamSeen};
 use super::status::STREAMING;
 use crate::api::BackupPolicy;
+use crate::controller::error::text;
 use crate::controller::names::LOOK_AGAIN;
-use crate::controller::{Context, Error, conditions};
+use crate::controller::{Context, conditions};
 
 /// How often, at first: somebody is at it. The longer it fails, the less often.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Has the kubelet look for changed Secrets, if it is time to.
-pub async fn refresh(context: &Context, policy: &BackupPolicy, seen: &Facts, now: Timestamp) -> Result<(), Error> {
-    match seen.pod.as_ref().filter(|pod| is_due(policy, pod, &seen.stream, now)) {
-        Some(pod) => context.applier.annotate(pod, LOOK_AGAIN, &now.to_string()).await,
-        None => Ok(()),
+/// Has the kubelet look for changed Secrets, if it is time to. Where that fails, it looks by itself, later.
+pub async fn refresh(context: &Context, policy: &BackupPolicy, seen: &Facts, now: Timestamp) {
+    let Some(pod) = seen.pod.as_ref().filter(|pod| is_due(policy, pod, &seen.stream, now)) else { return };
+    if let Err(error) = context.applier.annotate(pod, LOOK_AGAIN, &now.to_string()).await {
+        tracing::warn!(
+            namespace = pod.namespace(),
+            pod = pod.name_any(),
+            error = text(&error),
+            "cannot refresh its Secrets"
+        );
     }
 }
 
