@@ -35,7 +35,7 @@ fn main() {
     let begun = Instant::now();
     chapter("The operator, installed by its chart");
     say("$ helm upgrade --install tidemark charts/tidemark --namespace tidemark-system --create-namespace --wait");
-    operator();
+    let _operator = operator();
     say(helm(&["list", "--namespace", cluster::OPERATOR_NAMESPACE]).trim_end());
 
     chapter("A MySQL pod with a shop in it, an S3 server, and a client that writes");

@@ -56,7 +56,7 @@ pub enum DeletionPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FullBackupStatus {
-    /// Complete, and Deleted where it is to go from the archive.
+    /// Complete, and Deleted where the full is to go from the archive, or is gone from it.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -87,7 +87,4 @@ pub struct FullBackupStatus {
     /// The moment it shows (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistent_at: Option<String>,
-    /// When retention lets go of it (RFC 3339).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<String>,
 }

@@ -29,7 +29,7 @@ pub use restore_request::{
     ChecksSpec, DecryptionSpec, IntoExistingSpec, IntoSpec, IntoStorageSpec, RestorePlanStatus, RestoreRequest,
     RestoreRequestSpec, RestoreRequestStatus, TargetSpec,
 };
-pub use source::{FlavorChoice, ObjectRef, SecretKeyRef, ServiceRef, SourceSpec, TlsMode, TlsSpec};
+pub use source::{FlavorChoice, ObjectRef, PodSelector, SecretKeyRef, ServiceRef, SourceSpec, TlsMode, TlsSpec};
 pub use status::{BackupPolicyStatus, GapStatus, Phase, ProgressStatus, WindowStatus};
 pub use storage::{AzblobSpec, FsSpec, GcsSpec, S3Spec, StorageSpec};
 pub use values::{ParseValueError, Size, Span};

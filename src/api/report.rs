@@ -79,6 +79,8 @@ pub struct ArchiveReport {
     pub windows: Vec<WindowStatus>,
     /// Fulls in it.
     pub fulls: usize,
+    /// Their ids.
+    pub full_ids: Vec<String>,
     /// The moment the newest full shows (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_full_time: Option<String>,
@@ -137,6 +139,9 @@ pub struct PruneOutcome {
     pub bytes: u64,
     /// Fulls that stay.
     pub kept_fulls: u64,
+    /// Their ids; none where they do not fit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     /// What somebody should know.
     pub notes: Vec<String>,
 }

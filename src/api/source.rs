@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ pub enum FlavorChoice {
 /// The server to protect and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("[has(self.host), has(self.hosts), has(self.serviceRef)].filter(x, x).size() == 1", "name the server by exactly one of host, hosts and serviceRef"))]
+#[x_kube(validation = ("[has(self.host), has(self.hosts), has(self.serviceRef), has(self.selector)].filter(x, x).size() == 1", "name the server by exactly one of host, hosts, serviceRef and selector"))]
 #[x_kube(validation = ("!has(self.host) || (self.host.matches(r'^[^/@\\s]+$') && self.host.split(':').size() != 2)", "host is a name or an address, without scheme; the port is written as port"))]
 #[x_kube(validation = ("!has(self.hosts) || self.hosts.all(host, host.matches(r'^[^/@\\s]+$') && host.split(':').size() != 2)", "hosts are names or addresses, without scheme; the port is written as port"))]
 pub struct SourceSpec {
@@ -29,13 +31,17 @@ pub struct SourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
-    /// The servers of one replication group, best first; the first that can be reached is used.
+    /// The servers of one replication group, best first: the first that can be reached and is not read-only is used. A name with several
+    /// addresses stands for a server at each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 253)))]
     pub hosts: Option<Vec<String>>,
     /// A Service in the cluster in front of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_ref: Option<ServiceRef>,
+    /// The pods of one replication group, in this namespace: the one that is not read-only is used, and the next one after a failover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<PodSelector>,
     /// TCP port.
     #[serde(default = "default_port")]
     #[schemars(range(min = 1))]
@@ -88,6 +94,15 @@ pub struct ServiceRef {
     /// Its namespace; the policy's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+}
+
+/// Pods, by their labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSelector {
+    /// A pod that has all of these labels is meant.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    pub match_labels: BTreeMap<String, String>,
 }
 
 /// An object in the same namespace (or the same file), by name.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -168,6 +169,18 @@ impl Applier {
         }
     }
 
+    /// Changes an annotation of a pod, if it is still there.
+    pub async fn annotate(&self, pod: &Pod, key: &str, value: &str) -> Result<(), Error> {
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let metadata = serde_json::json!({"uid": pod.uid(), "annotations": {key: value}});
+        let patch = Patch::Merge(serde_json::json!({ "metadata": metadata }));
+        match api.patch_metadata(&name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            patched => patched.map(drop).context(ApiSnafu { doing: format!("annotate Pod {namespace}/{name}") }),
+        }
+    }
+
     /// Sets an object's finalizers, if it is still as it was seen; one that is gone is fine.
     pub async fn finalizers<K>(&self, object: &K, finalizers: &[String]) -> Result<(), Error>
     where
@@ -218,6 +231,7 @@ impl Applier {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
 /// A status, parts of which move all the time.
 pub trait Status: PartialEq + Sized {
     /// Those alone are written this often at most.

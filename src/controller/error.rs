@@ -48,6 +48,14 @@ pub enum Error {
         /// Cause.
         source: super::reports::ReportError,
     },
+    /// A name is somebody else's.
+    #[snafu(display(
+        "there is a {what} already, which is not of this object: it is left alone; rename or remove it, or make this object by another name"
+    ))]
+    Taken {
+        /// Kind and name.
+        what: String,
+    },
     /// A watch ended for good.
     #[snafu(display("a watch ended: the API server does not speak to us any more"))]
     WatchEnded,
@@ -61,7 +69,11 @@ impl Error {
 
     /// Whether the API server refused the object itself: it stays refused until somebody changes something.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Error::Api { source: kube::Error::Api(status), .. } if matches!(status.code, 400 | 403 | 422))
+        match self {
+            Error::Api { source: kube::Error::Api(status), .. } => matches!(status.code, 400 | 403 | 422),
+            Error::Taken { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether our account lacks a permission: the message names it.

@@ -21,6 +21,7 @@ mod leader;
 mod metrics;
 mod names;
 mod prune;
+mod readers;
 mod reports;
 mod restore_request;
 mod secrets;
@@ -41,6 +42,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
@@ -145,14 +147,34 @@ async fn control(
         settings,
         client,
     });
+    // A restore that begins or ends holds prunes back, or lets them go on.
+    let held = {
+        let context = Arc::clone(&context);
+        move |request: Arc<RestoreRequest>| {
+            let mut policies = context.seen.policies.state();
+            policies.retain(|policy| readers::may_read(&context.seen, &request, policy));
+            policies.into_iter().map(|policy| ObjectRef::from_obj(&*policy)).collect::<Vec<_>>()
+        }
+    };
+    let held_fulls = {
+        let context = Arc::clone(&context);
+        move |_: Arc<RestoreRequest>| {
+            let mut fulls = context.seen.full_backups.state();
+            fulls.retain(|full| full.metadata.deletion_timestamp.is_some());
+            fulls.into_iter().map(|full| ObjectRef::from_obj(&*full)).collect::<Vec<_>>()
+        }
+    };
     let policy_controller = Controller::for_shared_stream(policies.events(), policies.store())
         .owns_shared_stream(stateful_sets.events())
         .owns_shared_stream(config_maps.events())
         .owns_shared_stream(jobs.events())
+        .owns_shared_stream(services.events())
         .watches_shared_stream(full_backups.events(), |full| full_backup::policy_of(&full))
+        .watches_shared_stream(restore_requests.events(), held)
         .watches_shared_stream(pods.events(), |pod| watches::by_label(&*pod, names::POLICY));
     let full_controller = Controller::for_shared_stream(full_backups.events(), full_backups.store())
         .owns_shared_stream(jobs.events())
+        .watches_shared_stream(restore_requests.events(), held_fulls)
         .watches_shared_stream(pods.events(), |pod| watches::by_label(&*pod, names::FULL_BACKUP));
     let restore_controller = Controller::for_shared_stream(restore_requests.events(), restore_requests.store())
         .owns_shared_stream(jobs.events())

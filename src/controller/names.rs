@@ -23,6 +23,9 @@ pub const OPEN: &str = "tidemark.dev/open";
 /// Hash of the manifests a pod was started with: another one starts it anew.
 pub const MANIFEST_HASH: &str = "tidemark.dev/manifest-hash";
 
+/// On the pod of a stream: when it was last told to look for better credentials (RFC 3339).
+pub const LOOK_AGAIN: &str = "tidemark.dev/look-again";
+
 /// On a FullBackup that a policy made: the moment it was due (RFC 3339).
 pub const DUE: &str = "tidemark.dev/due";
 /// On a FullBackup that a policy made: why.

@@ -9,6 +9,7 @@ pub fn of_source(source: &SourceSpec) -> Vec<String> {
         host: _,
         hosts: _,
         service_ref: _,
+        selector: _,
         port: _,
         credentials_secret_ref,
         tls,

@@ -5,6 +5,20 @@ use crate::api::StorageSpec;
 /// The pods need these folders themselves; what is mounted over one hides it.
 const OURS: [&str; 8] = ["/tmp", "/etc", "/dev", "/proc", "/sys", "/usr", "/var/lib/mysql", "/var/run"];
 
+/// Where an archive is, as one text: two that name the same place by other words (a region, a mount's path, slashes) have the same.
+pub fn location(namespace: &str, storage: &StorageSpec) -> String {
+    let StorageSpec { s3, gcs, azblob, fs } = storage;
+    let text = |parts: &[&str]| parts.iter().map(|part| part.trim_matches('/')).collect::<Vec<_>>().join("|");
+    let endpoint = |endpoint: &Option<String>| endpoint.clone().unwrap_or_default();
+    let s3 = s3.as_ref().map(|s3| text(&["s3", &endpoint(&s3.endpoint), &s3.bucket, &s3.prefix]));
+    let gcs = gcs.as_ref().map(|gcs| text(&["gcs", &endpoint(&gcs.endpoint), &gcs.bucket, &gcs.prefix]));
+    let azblob = azblob
+        .as_ref()
+        .map(|blob| text(&["azblob", &blob.account, &endpoint(&blob.endpoint), &blob.container, &blob.prefix]));
+    let fs = fs.as_ref().map(|fs| text(&["fs", namespace, fs.claim_name.as_deref().unwrap_or(&fs.path)]));
+    s3.or(gcs).or(azblob).or(fs).unwrap_or_default()
+}
+
 /// Tells `refuse` of every field that is wrong, and the way out.
 pub fn check(field: &str, storage: &StorageSpec, mut refuse: impl FnMut(&str, &str)) {
     let StorageSpec { s3, gcs, azblob, fs } = storage;
@@ -36,5 +50,30 @@ pub fn check(field: &str, storage: &StorageSpec, mut refuse: impl FnMut(&str, &s
     } else if let Some(folder) = OURS.into_iter().find(|folder| inside(folder, path) || inside(path, folder)) {
         let message = format!("the pods need {folder} themselves: write another folder, such as /archive");
         refuse(&format!("{field}.fs.path"), &message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_the_same_whatever_it_is_called_and_by_whom() {
+        let of = |namespace: &str, text: &str| location(namespace, &serde_yaml::from_str(text).unwrap());
+        let here = of("shop", "{s3: {bucket: backups, prefix: orders, endpoint: 'https://s3'}}");
+        assert_eq!(
+            here,
+            of("rescue", "{s3: {bucket: backups, prefix: /orders/, region: eu, endpoint: 'https://s3/'}}")
+        );
+        for other in [
+            "{s3: {bucket: backups, prefix: orders}}",
+            "{s3: {bucket: backups, prefix: other, endpoint: 'https://s3'}}",
+            "{gcs: {bucket: backups, prefix: orders, endpoint: 'https://s3'}}",
+        ] {
+            assert_ne!(here, of("shop", other), "{other}");
+        }
+        let claim = of("shop", "{fs: {path: /archive, claimName: c}}");
+        assert_eq!(claim, of("shop", "{fs: {path: /elsewhere, claimName: c}}"), "a claim is mounted anywhere");
+        assert_ne!(claim, of("rescue", "{fs: {path: /archive, claimName: c}}"));
     }
 }

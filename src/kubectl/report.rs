@@ -45,11 +45,11 @@ pub struct PolicyReport {
 pub struct FullReport {
     name: String,
     phase: Phase,
-    /// The moment it shows.
+    /// The moment it shows, if the archive still holds it.
     consistent_at: Option<String>,
     size: Option<String>,
     duration: Option<String>,
-    /// What its condition Complete says.
+    /// What its condition Complete says, or Deleted where the full is gone.
     reason: String,
     message: String,
 }
@@ -168,11 +168,12 @@ impl PolicyReport {
 impl FullReport {
     fn new(full: &FullBackup) -> Self {
         let status = full.status.clone().unwrap_or_default();
-        let complete = condition(&status.conditions, "Complete");
+        let gone = condition(&status.conditions, "Deleted").filter(|deleted| deleted.status == "True");
+        let complete = gone.or_else(|| condition(&status.conditions, "Complete"));
         Self {
             name: full.name_any(),
             phase: status.phase,
-            consistent_at: status.consistent_at,
+            consistent_at: status.consistent_at.filter(|_| gone.is_none()),
             size: status.size,
             duration: status.duration,
             reason: complete.map_or_else(|| "Pending".to_owned(), |complete| complete.reason.clone()),

@@ -1,5 +1,6 @@
 //! Where a server is and how to log in to it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -9,6 +10,8 @@ use secrecy::SecretString;
 pub struct Endpoint {
     /// Host name or IP address.
     pub host: String,
+    /// The one of the host's addresses that is meant; none: whichever answers first.
+    pub at: Option<IpAddr>,
     /// TCP port, usually 3306.
     pub port: u16,
     /// Account name (without its `@host` part).
@@ -45,12 +48,21 @@ pub enum TlsMode {
 }
 
 impl Endpoint {
-    /// `host:port`, with brackets around an IPv6 address.
+    /// `host:port`, with brackets around an IPv6 address, and the one address that is meant behind it.
     pub fn address(&self) -> String {
-        if self.host.contains(':') && !self.host.starts_with('[') {
+        let name = if self.host.contains(':') && !self.host.starts_with('[') {
             format!("[{}]:{}", self.host, self.port)
         } else {
             format!("{}:{}", self.host, self.port)
+        };
+        match self.at {
+            Some(at) => format!("{name} ({at})"),
+            None => name,
         }
+    }
+
+    /// What to connect to.
+    pub fn target(&self) -> String {
+        self.at.map_or_else(|| self.host.trim_matches(['[', ']']).to_owned(), |at| at.to_string())
     }
 }

@@ -220,11 +220,12 @@ fn options(endpoint: &Endpoint) -> OptsBuilder {
             TlsMode::VerifyCa => {
                 tls.with_danger_skip_domain_validation(true).with_danger_tls_hostname_override(Some("NotValidForName"))
             }
-            _ => tls,
+            // The certificate names the host, not the one of its addresses that is meant.
+            _ => tls.with_danger_tls_hostname_override(endpoint.at.map(|_| endpoint.host.clone())),
         }
     });
     OptsBuilder::default()
-        .ip_or_hostname(endpoint.host.trim_matches(['[', ']']))
+        .ip_or_hostname(endpoint.target())
         .tcp_port(endpoint.port)
         .user(Some(&endpoint.user))
         .pass(Some(endpoint.password.expose_secret()))

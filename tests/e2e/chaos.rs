@@ -17,7 +17,7 @@ const OUTAGE: Duration = Duration::from_secs(120);
 #[test]
 #[ignore = "long: make e2e"]
 fn pods_that_die_at_random_lose_nothing_and_leave_nothing() {
-    operator();
+    let _operator = operator();
     let site = Site::new("chaos", Flavor::Mysql, Store::S3);
     let ledger = Ledger::default();
     let seed = std::env::var("TIDEMARK_E2E_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
@@ -85,7 +85,7 @@ fn pods_that_die_at_random_lose_nothing_and_leave_nothing() {
 #[test]
 #[ignore = "long: make e2e"]
 fn a_store_that_is_gone_for_two_minutes_is_told_and_leaves_no_gap() {
-    operator();
+    let _operator = operator();
     let site = Site::new("outage", Flavor::Mysql, Store::S3);
     let ledger = Ledger::default();
     let scale = |replicas: u8| {

@@ -13,7 +13,7 @@ use crate::cluster::{Namespace, helm, operator, succeed};
 #[test]
 fn the_chart_is_clean_and_renders_with_everything_switched_on() {
     helm(&["lint", "--strict", "charts/tidemark"]);
-    operator();
+    let _operator = operator();
     let everything = "replicas=2,networkPolicy.enabled=true,metrics.dashboard.enabled=true,watchNamespace=team-a";
     let rendered = helm(&[
         "template",
@@ -68,7 +68,7 @@ fn without_helm(object: &mut Value) {
 
 #[test]
 fn the_api_server_takes_every_sample() {
-    operator();
+    let _operator = operator();
     let namespace = Namespace::new("samples");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples");
     let mut samples = 0;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::{LazyLock, mpsc};
+use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,9 +26,19 @@ static OPERATOR: LazyLock<()> = LazyLock::new(|| {
     );
 });
 
-/// The operator, installed by its chart with the chart's own rights.
-pub fn operator() {
+/// Held by every test, shared; by one that takes the whole cluster away, alone.
+static CLUSTER: RwLock<()> = RwLock::new(());
+
+/// The operator, installed by its chart with the chart's own rights; for as long as what this returns is held.
+pub fn operator() -> RwLockReadGuard<'static, ()> {
     LazyLock::force(&OPERATOR);
+    CLUSTER.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same, with no other test beside it.
+pub fn operator_alone() -> RwLockWriteGuard<'static, ()> {
+    LazyLock::force(&OPERATOR);
+    CLUSTER.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The operator's words.

@@ -14,6 +14,8 @@ const PASSWORD: &str = "secret-of-the-tests";
 
 const MYSQL: &str = include_str!("../cluster/manifests/mysql.yaml");
 const MARIADB: &str = include_str!("../cluster/manifests/mariadb.yaml");
+/// When fulls are taken, where a test does not say otherwise.
+const SCHEDULE: &str = "schedule: { cron: '30 2 * * *', timeZone: Europe/Berlin }";
 const S3: &str = include_str!("../cluster/manifests/s3.yaml");
 
 /// Where the archive is.
@@ -143,16 +145,27 @@ impl Site {
 
     /// The same, as somebody would who mistook the password or the bucket.
     pub fn protect_as(&self, password: &str, bucket: &str) {
-        self.apply_policy(&format!("serviceRef: {{ name: {} }}", self.name()), password, bucket);
+        self.apply_policy(&format!("serviceRef: {{ name: {} }}", self.name()), password, bucket, SCHEDULE);
+    }
+
+    /// The same with a policy that says this of its schedule and retention.
+    pub fn protect_with(&self, rest: &str) {
+        self.apply_policy(&format!("serviceRef: {{ name: {} }}", self.name()), "pw-of-tidemark", "backups", rest);
     }
 
     /// The same for a pair of servers.
     pub fn protect_pair(&self) {
         let hosts = format!("hosts: [{}, {}]", self.name(), Self::SECOND);
-        self.apply_policy(&hosts, "pw-of-tidemark", "backups");
+        self.apply_policy(&hosts, "pw-of-tidemark", "backups", SCHEDULE);
     }
 
-    fn apply_policy(&self, source: &str, password: &str, bucket: &str) {
+    /// The same for a pair that is named by a label of its pods.
+    pub fn protect_pods(&self) {
+        let pods = "selector: { matchLabels: { group: mysql } }";
+        self.apply_policy(pods, "pw-of-tidemark", "backups", SCHEDULE);
+    }
+
+    fn apply_policy(&self, source: &str, password: &str, bucket: &str, rest: &str) {
         self.namespace.apply(&format!(
             "
 apiVersion: v1
@@ -173,7 +186,7 @@ spec:
     {source}
     credentialsSecretRef: {{ name: shop-login }}
     tls: {{ mode: {tls} }}
-  schedule: {{ cron: '30 2 * * *', timeZone: Europe/Berlin }}
+  {rest}
   storage: {{ {storage} }}
 ",
             // MariaDB 10.11 makes no certificate of its own.
@@ -198,7 +211,7 @@ spec:
     /// Applies a RestoreRequest into a fresh server.
     pub fn request(&self, name: &str, target: &str) {
         let into = format!("into: {{ image: '{}', storage: {{ size: 1Gi }} }}", image(self.name()));
-        self.apply_request(name, target, &into);
+        self.request_into(name, target, &into);
     }
 
     /// Applies one into the second server.
@@ -208,10 +221,11 @@ spec:
         ));
         let into =
             format!("intoExisting: {{ host: {}, credentialsSecretRef: {{ name: second-login }} }}", Self::SECOND);
-        self.apply_request(name, target, &into);
+        self.request_into(name, target, &into);
     }
 
-    fn apply_request(&self, name: &str, target: &str, into: &str) {
+    /// Applies one.
+    pub fn request_into(&self, name: &str, target: &str, into: &str) {
         self.namespace.apply(&format!(
             "
 apiVersion: tidemark.dev/v1alpha1

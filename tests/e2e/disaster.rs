@@ -21,7 +21,7 @@ fn a_table_of_mariadb_that_was_dropped_comes_back_from_a_claim_in_a_fresh_pod() 
 }
 
 fn a_dropped_table_comes_back(name: &str, flavor: Flavor, store: Store) {
-    operator();
+    let _operator = operator();
     let site = Site::new(name, flavor, store);
     let Lost { newest, before } = lose_a_table(&site, |took, rows| {
         println!("{flavor}: protected {:.1} s after kubectl apply, {rows} rows in", took.as_secs_f64());

@@ -11,8 +11,18 @@ use crate::load::{Ledger, Load, has_exactly};
 #[test]
 #[ignore = "long: make e2e"]
 fn a_restore_across_a_failover_is_exact_and_tells_what_only_the_dead_primary_had() {
-    operator();
-    let site = Site::new("failover", Flavor::Mysql, Store::S3);
+    fail_over("failover", Site::protect_pair);
+}
+
+#[test]
+#[ignore = "long: make e2e"]
+fn a_failover_is_followed_where_the_source_is_named_by_the_labels_of_its_pods() {
+    fail_over("failover-pods", Site::protect_pods);
+}
+
+fn fail_over(name: &str, protect: fn(&Site)) {
+    let _operator = operator();
+    let site = Site::new(name, Flavor::Mysql, Store::S3);
     site.add_second();
     // What its first start made, the first server's log makes again.
     site.second().sql(
@@ -22,7 +32,7 @@ fn a_restore_across_a_failover_is_exact_and_tells_what_only_the_dead_primary_had
     let ledger = Ledger::default();
     let (newest, before) = thread::scope(|scope| {
         let load = Load::start(scope, &site, &ledger);
-        site.protect_pair();
+        protect(&site);
         site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
         // What is committed now, only the first server and the archive will ever have.
         site.second().sql("STOP REPLICA IO_THREAD");
@@ -64,7 +74,7 @@ fn promote(site: &Site) -> u64 {
 
 #[test]
 fn a_server_that_was_there_before_is_restored_into_if_it_is_empty_and_refused_if_not() {
-    operator();
+    let _operator = operator();
     let site = Site::new("existing", Flavor::Mysql, Store::S3);
     site.add_second();
     let ledger = Ledger::default();

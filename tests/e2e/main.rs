@@ -16,3 +16,5 @@ mod failover;
 mod load;
 mod plugin;
 mod refusals;
+mod restarts;
+mod retention;

@@ -10,7 +10,7 @@ use crate::database::{Site, Store};
 
 #[test]
 fn a_person_sees_backs_up_and_restores_with_the_plugin_alone() {
-    operator();
+    let _operator = operator();
     let site = Site::new("plugin", Flavor::Mysql, Store::S3);
     site.source().sql(
         "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY); INSERT INTO shop.orders VALUES (1), (2)",

@@ -147,7 +147,7 @@ fn a_manifest_that_is_wrong_or_asks_for_what_is_not_there_yet_is_refused_by_fiel
         ("", "method: clone", &["spec.method", "logical"]),
         ("", "schedule: {cron: '0 0 * *'}", &["spec.schedule.cron", "five fields"]),
         ("", "schedule: {cron: '0 0 * * *', timeZone: Mars/Base}", &["spec.schedule.timeZone", "Mars/Base"]),
-        ("hosts: [a, b]", "", &["spec.source", "exactly one of host, hosts and serviceRef"]),
+        ("hosts: [a, b]", "", &["spec.source", "exactly one of host, hosts, serviceRef and selector"]),
         ("tls: {mode: VerifyCA}", "", &["spec.source.tls", "caSecretRef"]),
         ("tls: {caSecretRef: {name: ca}}", "", &["spec.source.tls.caSecretRef", "no Secret \"ca\"", "there: login"]),
     ] {
@@ -159,6 +159,10 @@ fn a_manifest_that_is_wrong_or_asks_for_what_is_not_there_yet_is_refused_by_fiel
     let service = std::fs::read_to_string(&policy).unwrap().replace("host: 127.0.0.1", "serviceRef: {name: db}");
     let service = desk.file("service.yaml", &service);
     refused(&["backup", "-f", &service], USAGE, &["spec.source.serviceRef", "in a cluster only"]);
+    let pods =
+        std::fs::read_to_string(&policy).unwrap().replace("host: 127.0.0.1", "selector: {matchLabels: {app: db}}");
+    let pods = desk.file("pods.yaml", &pods);
+    refused(&["backup", "-f", &pods], USAGE, &["spec.source.selector", "in a cluster only"]);
     refused(&["backup", "-f", "/nowhere.yaml"], USAGE, &["/nowhere.yaml"]);
     refused(&["backup", "-f", &policy, "--policy", "other"], USAGE, &["other", "there are: shop"]);
     assert!(desk.contents().is_empty());

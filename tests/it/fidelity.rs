@@ -17,6 +17,7 @@ use crate::support::{ROOT_PASSWORD, S3Server, Server, ServerOptions};
 pub fn endpoint(server: &Server) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".into(),
+        at: None,
         port: server.port(),
         user: "root".into(),
         password: ROOT_PASSWORD.into(),

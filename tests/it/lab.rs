@@ -187,6 +187,7 @@ pub fn request(target: Target) -> Request {
 pub fn endpoint(server: &Server) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".into(),
+        at: None,
         port: server.port(),
         user: "root".into(),
         password: ROOT_PASSWORD.into(),

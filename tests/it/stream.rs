@@ -446,6 +446,7 @@ fn streamer_process() {
     }
     let endpoint = Endpoint {
         host: "127.0.0.1".to_owned(),
+        at: None,
         port: spec["port"].as_u64().unwrap() as u16,
         user: "root".to_owned(),
         password: SecretString::from(ROOT_PASSWORD.to_owned()),
@@ -582,6 +583,7 @@ fn config() -> StreamConfig {
 fn endpoint(server: &Server) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
+        at: None,
         port: server.port(),
         user: "root".to_owned(),
         password: SecretString::from(ROOT_PASSWORD.to_owned()),

@@ -31,6 +31,8 @@ pub struct Policy {
     pub name: String,
     /// The source's servers, best first.
     pub sources: Vec<Endpoint>,
+    /// Whether they are a replication group: then a name among them stands for a server at each of its addresses.
+    pub group: bool,
     /// The flavor the source must have; none: whatever it has.
     pub flavor: Option<Flavor>,
     /// When fulls are taken.
@@ -217,7 +219,8 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let name = document.object.metadata.name.clone().unwrap_or_default();
     let flavor = flavor_of(spec.source.flavor);
     let (sources, store) = (sources?, store?);
-    Some(Policy { name, sources, flavor, schedule, binlog, store, compression_level: level, retention })
+    let group = spec.source.hosts.is_some();
+    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level: level, retention })
 }
 
 /// What of a policy's archive may go; nothing without spec.retention.
@@ -261,16 +264,20 @@ fn flavor_of(choice: FlavorChoice) -> Option<Flavor> {
 }
 
 fn sources_of<T>(resolver: &mut Resolver<'_, T>, spec: &SourceSpec) -> Option<Vec<Endpoint>> {
-    let named = [spec.host.is_some(), spec.hosts.is_some(), spec.service_ref.is_some()].iter().filter(|x| **x).count();
+    let named = [spec.host.is_some(), spec.hosts.is_some(), spec.service_ref.is_some(), spec.selector.is_some()];
+    let named = named.iter().filter(|x| **x).count();
     if named != 1 {
-        resolver.refuse("spec.source", "name the server by exactly one of host, hosts and serviceRef");
+        resolver.refuse("spec.source", "name the server by exactly one of host, hosts, serviceRef and selector");
+    }
+    if spec.selector.is_some() {
+        resolver.refuse("spec.source.selector", "pods have a meaning in a cluster only: write host or hosts here");
     }
     if spec.service_ref.is_some() {
         resolver
             .refuse("spec.source.serviceRef", "a Service has a meaning in a cluster only: write host or hosts here");
     }
     let hosts: Vec<&String> = spec.host.iter().chain(spec.hosts.iter().flatten()).collect();
-    if named == 1 && spec.service_ref.is_none() && hosts.is_empty() {
+    if named == 1 && spec.hosts.is_some() && hosts.is_empty() {
         resolver.refuse("spec.source.hosts", "name at least one server");
     }
     for host in &hosts {
@@ -293,6 +300,7 @@ fn sources_of<T>(resolver: &mut Resolver<'_, T>, spec: &SourceSpec) -> Option<Ve
     let tls = tls?;
     let endpoint = |host: &&String| Endpoint {
         host: (*host).clone(),
+        at: None,
         port: spec.port,
         user: user.clone(),
         password: password.clone(),

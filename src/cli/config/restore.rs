@@ -161,7 +161,15 @@ fn into_address<T>(
         None => None,
     };
     let tls = Tls { mode: tls_mode(args.into_tls), ca_pem };
-    Ok(login.map(|(user, password)| Endpoint { host, port, user, password, tls, connect_timeout: CONNECT_TIMEOUT }))
+    Ok(login.map(|(user, password)| Endpoint {
+        host,
+        at: None,
+        port,
+        user,
+        password,
+        tls,
+        connect_timeout: CONNECT_TIMEOUT,
+    }))
 }
 
 /// `host:port` or `[address]:port`.
@@ -210,6 +218,7 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
             let tls = resolver.tls("spec.intoExisting.tls", &into.tls);
             login.zip(tls).map(|((user, password), tls)| Endpoint {
                 host: into.host.clone(),
+                at: None,
                 port: into.port,
                 user,
                 password,

@@ -106,9 +106,7 @@ impl ArchiveWatch {
             }
             let began = Instant::now();
             let read = read(&policy, seen.met.clone()).await;
-            let impatient = read.as_ref().map_or(true, |archive| archive.report.windows.is_empty());
-            // How long a store that is gone kept us waiting says nothing of the archive's size.
-            let took = if read.is_ok() { began.elapsed() } else { Duration::ZERO };
+            last = Some(Last::new(Arc::clone(&policy), seen, &read, began));
             let mut known = self.known();
             match read {
                 Ok(archive) => *known = Known { archive: Some(archive), failure: None },
@@ -119,8 +117,6 @@ impl ArchiveWatch {
                     known.failure = Some(failure);
                 }
             }
-            drop(known);
-            last = Some(Last { policy, seen, impatient, took, ended: Instant::now() });
         }
     }
 
@@ -141,6 +137,15 @@ struct Last {
 }
 
 impl Last {
+    /// One that has ended just now.
+    fn new(policy: Arc<Policy>, seen: Seen, read: &anyhow::Result<Archive>, began: Instant) -> Self {
+        let ended = Instant::now();
+        let impatient = read.as_ref().map_or(true, |archive| archive.report.windows.is_empty());
+        // How long a store that is gone kept us waiting says nothing of the archive's size.
+        let took = if read.is_ok() { ended.duration_since(began) } else { Duration::ZERO };
+        Self { policy, seen, impatient, took, ended }
+    }
+
     /// How long after it the next one is due.
     fn pause(&self, policy: &Arc<Policy>, seen: &Seen) -> Duration {
         let happened = *seen != self.seen || !Arc::ptr_eq(policy, &self.policy);
@@ -192,6 +197,7 @@ impl Archive {
             flavor: Some(flavor_word(catalog.info.flavor).to_owned()),
             windows: timeline.windows.iter().map(window).collect(),
             fulls: catalog.fulls.len(),
+            full_ids: catalog.fulls.iter().map(|full| full.id.clone()).collect(),
             last_full_time: catalog.fulls.iter().map(|full| full.consistent_at).max().map(|time| time.to_string()),
             stored_bytes: inspect::stored_bytes(&catalog),
             warnings: inspect::warnings(&catalog, &timeline),
@@ -270,6 +276,26 @@ mod tests {
             last_durable_commit: Some(CommitTime(2_000_000)),
             ..StreamReading::default()
         }
+    }
+
+    #[test]
+    fn a_store_that_could_not_be_read_is_tried_again_soon_however_long_it_kept_us_waiting() {
+        let text = "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {name: orders}\nspec:\n  source: {host: db, \
+                    credentialsSecretRef: {name: login}}\n  storage: {fs: {path: /archive}}\n---\napiVersion: v1\nkind: Secret\n\
+                    metadata: {name: login}\nstringData: {username: u, password: p}\n";
+        let documents = crate::cli::manifests::parse(std::path::Path::new("p"), text).unwrap();
+        let policy = Arc::new(crate::cli::config::policies(&documents).unwrap().remove(0));
+        let began = Instant::now().checked_sub(Duration::from_secs(120)).unwrap();
+        let pause = |read: anyhow::Result<Archive>, stream: &StreamReading| {
+            let last = Last::new(Arc::clone(&policy), Seen::of(&self::stream()), &read, began);
+            last.pause(&policy, &Seen::of(stream))
+        };
+        let happened = StreamReading { connected: true, ..stream() };
+        assert_eq!(pause(Err(anyhow::anyhow!("the store is gone")), &stream()), AGAIN);
+        assert_eq!(pause(Err(anyhow::anyhow!("the store is gone")), &happened), SOON);
+        // An archive that takes two minutes to read is read seldom, whatever happens.
+        assert_eq!(pause(Ok(archive()), &stream()), SELDOM);
+        assert_eq!(pause(Ok(archive()), &happened), SELDOM);
     }
 
     fn ends(stream: &StreamReading) -> Vec<String> {

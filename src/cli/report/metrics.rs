@@ -120,8 +120,17 @@ impl Page<'_, '_> {
     }
 
     fn archive(&mut self, archive: &ArchiveReport) -> fmt::Result {
-        let ArchiveReport { read_at, flavor: _, windows, fulls, last_full_time, stored_bytes, warnings: _, problems } =
-            archive;
+        let ArchiveReport {
+            read_at,
+            flavor: _,
+            windows,
+            fulls,
+            full_ids: _,
+            last_full_time,
+            stored_bytes,
+            warnings: _,
+            problems,
+        } = archive;
         self.moment("tidemark_archive_read_timestamp_seconds", "When the archive was last read", Some(read_at))?;
         // The one that grows; where none does, the newest.
         let growing = windows.iter().rev().find(|window| window.gap.is_none());

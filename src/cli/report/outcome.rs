@@ -96,7 +96,11 @@ fn shortened(outcome: Outcome, bytes: usize, items: usize) -> Outcome {
         let (restored_to, executed) = (restored_to.map(text), text(executed));
         RestoreOutcome { restored_to, executed, rto_seconds, warnings: list(warnings) }
     });
-    let prune = prune.map(|prune| PruneOutcome { at: text(prune.at), notes: list(prune.notes), ..prune });
+    let prune = prune.map(|prune| {
+        let PruneOutcome { at, fulls, files, bytes, kept_fulls, kept: _, notes } = prune;
+        // A part of the list would be a lie.
+        PruneOutcome { at: text(at), fulls, files, bytes, kept_fulls, kept: Vec::new(), notes: list(notes) }
+    });
     Outcome { error, full, plan, restore, prune }
 }
 
@@ -160,12 +164,10 @@ mod tests {
                 warnings,
             },
         );
-        let prune = (texts(), any::<u64>(), vec(texts(), 0..12)).prop_map(|(at, bytes, notes)| PruneOutcome {
-            at,
-            bytes,
-            notes,
-            ..PruneOutcome::default()
-        });
+        let prune =
+            (texts(), any::<u64>(), vec(texts(), 0..300), vec(texts(), 0..12)).prop_map(|(at, bytes, kept, notes)| {
+                PruneOutcome { at, bytes, kept_fulls: kept.len() as u64, kept, notes, ..PruneOutcome::default() }
+            });
         (option::of(error), option::of(full), option::of(plan), option::of(restore), option::of(prune))
             .prop_map(|(error, full, plan, restore, prune)| Outcome { error, full, plan, restore, prune })
     }
@@ -181,7 +183,9 @@ mod tests {
             prop_assert_eq!(read.full.map(|full| full.bytes), outcome.full.map(|full| full.bytes));
             prop_assert_eq!(read.plan.map(|plan| plan.bytes), outcome.plan.map(|plan| plan.bytes));
             prop_assert_eq!(read.restore.is_some(), outcome.restore.is_some());
-            prop_assert_eq!(read.prune.map(|prune| prune.bytes), outcome.prune.map(|prune| prune.bytes));
+            prop_assert_eq!(read.prune.as_ref().map(|prune| prune.bytes), outcome.prune.as_ref().map(|prune| prune.bytes));
+            let (read, kept) = (read.prune.unwrap_or_default().kept, outcome.prune.unwrap_or_default().kept);
+            prop_assert!(read.is_empty() || read == kept, "all of them or none");
         }
     }
 

@@ -74,9 +74,10 @@ async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome
     drop(display);
     if let Some(Pruned { fulls, files, objects: _, bytes }) = pruned.clone() {
         tracing::info!(policy = archive.name, fulls, files, bytes, "the archive is pruned");
-        let kept_fulls = plan.fulls.iter().filter(|full| full.keep).count() as u64;
+        let kept: Vec<String> = plan.fulls.iter().filter(|full| full.keep).map(|full| full.id.clone()).collect();
+        let kept_fulls = kept.len() as u64;
         let (at, notes) = (Timestamp::now().to_string(), plan.notes.clone());
-        outcome.prune = Some(PruneOutcome { at, fulls, files, bytes, kept_fulls, notes });
+        outcome.prune = Some(PruneOutcome { at, fulls, files, bytes, kept_fulls, kept, notes });
     }
     let (policy, freed_bytes) = (archive.name, plan.freed_bytes());
     let report = Report { policy, archive: store.url().to_owned(), dry_run: args.dry_run, plan, freed_bytes, pruned };

@@ -1,14 +1,14 @@
 //! What a policy wants to be there. Pure.
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use snafu::ResultExt;
 
 use super::Validated;
-use crate::api::{BackupPolicy, BackupPolicySpec, Method, RetentionSpec, ScheduleSpec};
+use crate::api::{BackupPolicy, BackupPolicySpec, Method, PodSelector, RetentionSpec, ScheduleSpec};
 use crate::controller::Error;
 use crate::controller::engine_pod::{EnginePod, MANIFEST};
 use crate::controller::error::ManifestSnafu;
@@ -16,6 +16,8 @@ use crate::controller::names::{POLICY, child_of, labels, suffixed};
 
 /// What the pod of a stream does, as a label.
 pub const STREAM: &str = "stream";
+/// What the Service in front of the pods of a source is, as a label.
+const SOURCE: &str = "source";
 
 /// Everything a policy makes but FullBackups; what is none must not be there.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Resources {
     pub config_map: Option<ConfigMap>,
     /// The stream.
     pub stateful_set: Option<StatefulSet>,
+    /// The name of all pods of a source that is named by their labels.
+    pub service: Option<Service>,
 }
 
 /// Name of a policy's StatefulSet and ConfigMap.
@@ -31,10 +35,16 @@ pub fn stream_name(policy: &str) -> String {
     suffixed(policy, STREAM)
 }
 
+/// Name of the Service that leads to the pods of a policy's source. (A Service's name begins with a letter; a policy's need not.)
+pub fn source_name(policy: &str) -> String {
+    format!("source-{policy}")
+}
+
 /// Builds them.
 pub fn build(policy: &BackupPolicy, validated: &Validated, image: &str) -> Result<Resources, Error> {
+    let service = validated.selector.as_ref().map(|selector| source(policy, validated, selector));
     if !validated.binlog.enabled {
-        return Ok(Resources { config_map: None, stateful_set: None });
+        return Ok(Resources { config_map: None, stateful_set: None, service });
     }
     let name = policy.name_any();
     let labels = labels(STREAM, POLICY, &name);
@@ -64,7 +74,30 @@ pub fn build(policy: &BackupPolicy, validated: &Validated, image: &str) -> Resul
         },
         ..StatefulSet::default()
     };
-    Ok(Resources { config_map: Some(config_map), stateful_set: Some(stateful_set) })
+    Ok(Resources { config_map: Some(config_map), stateful_set: Some(stateful_set), service })
+}
+
+/// A Service without an address of its own: its name leads to each pod, whether Kubernetes thinks that it is ready or not. Who is the
+/// primary the engine asks the servers themselves.
+fn source(policy: &BackupPolicy, validated: &Validated, selector: &PodSelector) -> Service {
+    let name = policy.name_any();
+    let port = ServicePort {
+        name: Some("mysql".to_owned()),
+        port: i32::from(validated.source.port),
+        protocol: Some("TCP".to_owned()),
+        ..ServicePort::default()
+    };
+    Service {
+        metadata: child_of(policy, source_name(&name), labels(SOURCE, POLICY, &name)),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            selector: Some(selector.match_labels.clone()),
+            publish_not_ready_addresses: Some(true),
+            ports: Some(vec![port]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    }
 }
 
 /// The policy as its pods read it: nothing in it that they do not need, for what changes in it starts them anew.
@@ -85,6 +118,7 @@ fn document(
     let Validated {
         name,
         source,
+        selector: _,
         schedule: _,
         binlog,
         storage,

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::ResourceExt;
 
-use super::build::{STREAM, stream_name};
+use super::build::{STREAM, source_name, stream_name};
 use super::retention;
 use crate::api::report::PodReport;
-use crate::api::{BackupPolicy, FullBackup, Phase, RestoreRequest};
-use crate::controller::Context;
+use crate::api::{BackupPolicy, FullBackup};
 use crate::controller::context::seen;
 use crate::controller::error::text;
 use crate::controller::names::{COMPONENT, POLICY, label_value};
 use crate::controller::reports::waits_for;
+use crate::controller::{Context, readers};
 
 /// What a policy's reconciliation knows.
 pub struct Facts {
@@ -23,10 +23,16 @@ pub struct Facts {
     pub stateful_set: Option<Arc<StatefulSet>>,
     /// The ConfigMap that goes with it.
     pub config_map: Option<Arc<ConfigMap>>,
+    /// The Service in front of the source's pods.
+    pub service: Option<Arc<Service>>,
+    /// The stream's pod.
+    pub pod: Option<Arc<Pod>>,
     /// How the stream is.
     pub stream: StreamSeen,
-    /// Every FullBackup of the policy, whoever made it.
+    /// Every FullBackup of the policy, whoever made it, but those that are to go.
     pub full_backups: Vec<Arc<FullBackup>>,
+    /// Those.
+    pub going: Vec<Arc<FullBackup>>,
     /// What there is of its prunes.
     pub retention: retention::Seen,
 }
@@ -70,22 +76,24 @@ impl StreamSeen {
 /// Looks.
 pub async fn dereference(policy: &BackupPolicy, context: &Context) -> Facts {
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-    let of_this = |full: &Arc<FullBackup>| {
-        full.spec.policy_ref.name == name
-            && full.namespace().as_deref() == Some(&namespace)
-            && full.metadata.deletion_timestamp.is_none()
-    };
+    let of_this =
+        |full: &Arc<FullBackup>| full.spec.policy_ref.name == name && full.namespace().as_deref() == Some(&namespace);
+    let full_backups = context.seen.full_backups.state().into_iter().filter(of_this);
+    let (full_backups, going) = full_backups.partition(|full| full.metadata.deletion_timestamp.is_none());
     let child = stream_name(&name);
     let pods = context.seen.pods_with(&namespace, &[(COMPONENT, STREAM), (POLICY, &label_value(&name))]);
-    let pod = pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
+    let pod = pods.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
     Facts {
         stateful_set: seen(&context.seen.stateful_sets, &namespace, &child).filter(|set| is_of(&**set, policy)),
         config_map: seen(&context.seen.config_maps, &namespace, &child).filter(|map| is_of(&**map, policy)),
-        stream: match pod {
+        service: seen(&context.seen.services, &namespace, &source_name(&name)).filter(|it| is_of(&**it, policy)),
+        stream: match &pod {
             Some(pod) => look_at(pod, context).await,
             None => StreamSeen::Starting,
         },
-        full_backups: context.seen.full_backups.state().into_iter().filter(of_this).collect(),
+        pod,
+        full_backups,
+        going,
         retention: prunes(policy, context, &namespace, &name),
     }
 }
@@ -97,16 +105,11 @@ fn prunes(policy: &BackupPolicy, context: &Context, namespace: &str, name: &str)
     jobs.retain(|job| job.namespace().as_deref() == Some(namespace) && labelled(job) && is_of(&**job, policy));
     jobs.sort_by_key(|job| std::cmp::Reverse(job.creation_timestamp()));
     let config_map = seen(&context.seen.config_maps, namespace, &retention::manifests_name(name));
-    let restores = |request: &Arc<RestoreRequest>| {
-        request.namespace().as_deref() == Some(namespace)
-            && request.spec.policy_ref.as_ref().is_some_and(|policy| policy.name == name)
-            && request.status.as_ref().is_some_and(|status| status.phase == Phase::Running)
-    };
     retention::Seen {
         jobs,
         pods: context.seen.pods_with(namespace, &[(COMPONENT, retention::PRUNE), (POLICY, &label_value(name))]),
         config_map: config_map.filter(|map| is_of(&**map, policy)),
-        restoring: context.seen.restore_requests.state().iter().any(restores),
+        restoring: readers::restore_under_way(&context.seen, policy),
     }
 }
 

@@ -10,11 +10,12 @@ use kube::api::ObjectMeta;
 
 use super::Validated;
 use super::dereference::{self, is_of};
+use super::status::STREAMING;
 use crate::api::report::{ArchiveReport, StreamReport};
 use crate::api::{BackupPolicy, ConcurrencyPolicy, DeletionPolicy, FullBackup, FullBackupSpec, ObjectRef, Phase};
 use crate::controller::conditions;
 use crate::controller::figures::shortened;
-use crate::controller::full_backup::COMPLETE;
+use crate::controller::full_backup::{COMPLETE, is_gone};
 use crate::controller::names::{self, child_of, suffixed_job};
 use crate::schedule::{Due, Schedule, due};
 
@@ -43,6 +44,8 @@ pub struct Facts<'a> {
     pub archive: Option<&'a ArchiveReport>,
     /// The stream as it is now.
     pub stream: Option<&'a StreamReport>,
+    /// Since when it works without a break; none while it does not.
+    pub streams_since: Option<Timestamp>,
     /// Whether there is a stream, which will tell what the archive holds.
     pub streams: bool,
     /// The moment the newest full shows, as far as the policy's status knows.
@@ -119,6 +122,8 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         None => trigger.name,
         Some(ended) => {
             let again = ended + pause(failures.len());
+            // What kept both from the source or the store has been mended since.
+            let again = facts.streams_since.filter(|since| *since > ended).map_or(again, |since| since.min(again));
             if now < again {
                 return Decision { look_at: Some(again), ..decision };
             }
@@ -165,10 +170,11 @@ impl<'a> Facts<'a> {
             policy: policy.name_any(),
             created: policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |Time(moment)| *moment),
             schedule: validated.schedule.as_ref(),
-            fulls: seen.full_backups.iter().map(|full| Full::new(full, policy)).collect(),
+            fulls: seen.full_backups.iter().filter(|full| !is_gone(full)).map(|full| Full::new(full, policy)).collect(),
             archive: report.and_then(|report| report.archive.as_ref()),
             stream: report.and_then(|report| report.stream.as_ref()),
             streams: validated.binlog.enabled,
+            streams_since: streams_since(policy),
             last_known,
         }
     }
@@ -301,6 +307,11 @@ impl<'a> Facts<'a> {
         let patience = Some(self.created + PATIENCE).filter(|moment| *moment > now && self.fulls.is_empty());
         patience.into_iter().chain(schedule.next_after(now)).min()
     }
+}
+
+fn streams_since(policy: &BackupPolicy) -> Option<Timestamp> {
+    let streaming = conditions::find(&policy.status.as_ref()?.conditions, STREAMING)?;
+    (streaming.status == "True").then_some(streaming.last_transition_time.0)
 }
 
 impl Full {

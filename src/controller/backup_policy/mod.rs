@@ -4,7 +4,9 @@ mod apply;
 mod build;
 mod dereference;
 mod fulls;
+mod holdings;
 mod news;
+mod refresh;
 mod retention;
 mod status;
 mod validate;
@@ -16,6 +18,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
 pub use build::{manifests, prune_manifests};
+pub use retention::PRUNE;
 pub use status::is_ready;
 pub use validate::{Refusal, Validated, validate};
 
@@ -28,6 +31,8 @@ pub async fn reconcile(policy: Arc<BackupPolicy>, context: Arc<Context>) -> Resu
     if policy.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
+    let seen = dereference::dereference(&policy, &context).await;
+    apply::hold(&context, &seen.retention).await?;
     let validated = match validate(&policy) {
         Ok(validated) => validated,
         Err(refusal) => {
@@ -36,14 +41,15 @@ pub async fn reconcile(policy: Arc<BackupPolicy>, context: Arc<Context>) -> Resu
             return Ok(Action::await_change());
         }
     };
-    let seen = dereference::dereference(&policy, &context).await;
     let resources = build::build(&policy, &validated, &context.settings.image)?;
-    let applied = apply::apply(&context, resources, &seen).await;
+    let applied = apply::apply(&context, &policy, resources, &seen).await;
     let facts = fulls::Facts::new(&policy, &validated, &seen);
     let decision = fulls::decide(&facts, now);
     let taken = apply::carry_out(&context, &policy, &decision, &seen).await;
     let pruned = apply::prune(&context, &policy, &validated, &facts, &seen).await;
-    let failed = applied.and(taken).and(pruned);
+    let told = apply::tell_gone(&context, &policy, &seen, now).await;
+    let failed = applied.and(taken).and(pruned).and(told);
+    refresh::refresh(&context, &policy, &seen, now).await;
     // Anything else passes by itself.
     let refused = failed.as_ref().err().filter(|error| error.is_refusal());
     let status = status::compute(&policy, &validated, &seen, &facts, &decision, refused, now);

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::EventType;
 
+use super::retention::HELD;
 use super::status::{GAP_DETECTED, PRUNED, READY, RECOVERABLE, STREAMING};
 use crate::api::BackupPolicyStatus;
 use crate::controller::conditions;
@@ -52,6 +53,7 @@ pub fn between(old: &BackupPolicyStatus, new: &BackupPolicyStatus) -> Vec<News> 
     match turned(PRUNED) {
         Some((_, condition)) if condition.status == "True" => tell(EventType::Normal, "Pruned", condition),
         Some((_, condition)) if condition.status == "False" => tell(EventType::Warning, "PruneFailed", condition),
+        Some((_, condition)) if condition.reason == HELD => tell(EventType::Normal, "PruneHeld", condition),
         _ => {}
     }
     // Of a spec that is refused only this condition speaks.

@@ -20,6 +20,8 @@ use crate::controller::prune::{Prune, Standing};
 
 /// What a retention Job's pod does, as a label.
 pub const PRUNE: &str = "prune";
+/// It waits for a restore.
+pub const HELD: &str = "RestoreUnderWay";
 /// A Job that ended is kept this long, and then run again.
 const KEPT_SECONDS: i32 = 24 * 3600;
 
@@ -32,8 +34,8 @@ pub struct Seen {
     pub pods: Vec<Arc<Pod>>,
     /// What the pods read.
     pub config_map: Option<Arc<ConfigMap>>,
-    /// Whether a restore from the archive is under way, which must not lose what it reads.
-    pub restoring: bool,
+    /// The RestoreRequest that reads the archive, which must not lose what it reads.
+    pub restoring: Option<String>,
 }
 
 /// Name of the ConfigMap.
@@ -53,13 +55,26 @@ impl Seen {
         let pods: Vec<Arc<Pod>> = self.pods.iter().filter(|pod| is_of(pod, job)).cloned().collect();
         Some((job, Standing::of(job, &pods)))
     }
+
+    /// What the newest prune did, if it is done and says so.
+    pub fn done(&self) -> Option<PruneOutcome> {
+        match self.standing()?.1 {
+            Standing::Done(outcome) => outcome,
+            Standing::Waits { .. } | Standing::Runs | Standing::Failed { .. } => None,
+        }
+    }
+
+    /// The Job that has not ended.
+    pub fn under_way(&self) -> Option<&Arc<Job>> {
+        self.standing().filter(|(_, standing)| !standing.has_ended()).map(|(job, _)| job)
+    }
 }
 
 fn is_of(pod: &Pod, job: &Job) -> bool {
     pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref())
 }
 
-/// Name of the Job to begin now, if one is due: behind the newest full that succeeded, one at a time, and not while something is restored.
+/// Name of the Job to begin now, if one is due: behind the newest full that succeeded, one at a time. It waits while something is restored.
 pub fn due(validated: &Validated, facts: &Facts<'_>, seen: &Seen) -> Option<String> {
     validated.retention.as_ref()?;
     let ended = |state: State| match state {
@@ -69,8 +84,7 @@ pub fn due(validated: &Validated, facts: &Facts<'_>, seen: &Seen) -> Option<Stri
     let (_, newest) = facts.fulls.iter().filter_map(|full| Some((ended(full.state)?, &full.name))).max()?;
     let name = suffixed_job(&facts.policy, &format!("{PRUNE}-{:08x}", crc32fast::hash(newest.as_bytes())));
     let begun = seen.jobs.iter().any(|job| job.name_any() == name);
-    let runs = seen.standing().is_some_and(|(_, standing)| !standing.has_ended());
-    (!begun && !runs && !seen.restoring).then_some(name)
+    (!begun && seen.under_way().is_none()).then_some(name)
 }
 
 /// What a Job of that name needs.
@@ -85,8 +99,16 @@ pub fn build(
 }
 
 /// What is said of the newest prune; none where nothing new is known.
-pub fn verdict(validated: &Validated, seen: &Seen) -> Option<Verdict> {
+pub fn verdict(validated: &Validated, facts: &Facts<'_>, seen: &Seen) -> Option<Verdict> {
     validated.retention.as_ref()?;
+    if let Some(request) = &seen.restoring
+        && (seen.under_way().is_some() || due(validated, facts, seen).is_some())
+    {
+        let message = format!(
+            "nothing is deleted while RestoreRequest {request} reads the archive: it goes on when that has ended"
+        );
+        return Some(Verdict::unknown(HELD, message));
+    }
     Some(match seen.standing()?.1 {
         Standing::Runs => Verdict::unknown("Running", "the archive is being pruned"),
         Standing::Waits { reason, message } => Verdict { holds: None, reason: word(&reason), message },
@@ -96,7 +118,7 @@ pub fn verdict(validated: &Validated, seen: &Seen) -> Option<Verdict> {
         ),
         Standing::Done(None) => Verdict::yes("Pruned", "what retention lets go is deleted"),
         Standing::Done(Some(outcome)) => {
-            let PruneOutcome { at, fulls, files, bytes: freed, kept_fulls, notes } = outcome;
+            let PruneOutcome { at, fulls, files, bytes: freed, kept_fulls, kept: _, notes } = outcome;
             let what = format!(
                 "{fulls} fulls and {files} binlog files deleted, {} freed, {kept_fulls} fulls stay",
                 bytes(freed)
@@ -139,6 +161,7 @@ mod tests {
             archive: None,
             stream: None,
             streams: true,
+            streams_since: None,
             last_known: None,
         }
     }
@@ -151,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn it_runs_once_behind_each_full_one_at_a_time_and_never_while_something_is_restored() {
+    fn it_runs_once_behind_each_full_one_at_a_time() {
         let validated = validate(&policy(true)).unwrap();
         let two = facts(&[("a", Some(10)), ("b", Some(20)), ("c", None)]);
         let first = due(&validated, &two, &Seen::default()).unwrap();
@@ -163,9 +186,26 @@ mod tests {
         let next = due(&validated, &three, &seen(job(&first, "Complete"))).unwrap();
         assert_ne!(next, first);
         assert_eq!(due(&validated, &three, &seen(job(&first, "Suspended"))), None, "the last one runs");
-        assert_eq!(due(&validated, &three, &Seen { restoring: true, ..Seen::default() }), None);
         assert_eq!(due(&validated, &facts(&[("c", None)]), &Seen::default()), None);
         assert_eq!(due(&validate(&policy(false)).unwrap(), &two, &Seen::default()), None);
+    }
+
+    #[test]
+    fn while_something_is_restored_a_prune_waits_and_says_for_what() {
+        let validated = validate(&policy(true)).unwrap();
+        let one = facts(&[("a", Some(10))]);
+        let name = due(&validated, &one, &Seen::default()).unwrap();
+        let said = |jobs: Vec<Arc<Job>>| {
+            let seen = Seen { jobs, restoring: Some("rescue".to_owned()), ..Seen::default() };
+            verdict(&validated, &one, &seen).unwrap()
+        };
+        for waits in [vec![], vec![job(&name, "Suspended")]] {
+            let said = said(waits);
+            assert_eq!((said.holds, said.reason.as_str()), (None, HELD));
+            assert!(said.message.contains("RestoreRequest rescue"), "{said:?}");
+        }
+        // Of one that was done before nothing new is said.
+        assert_eq!(said(vec![job(&name, "Complete")]).reason, "Pruned");
     }
 
     #[test]
@@ -184,8 +224,9 @@ mod tests {
     #[test]
     fn a_failure_and_what_was_done_are_said() {
         let validated = validate(&policy(true)).unwrap();
-        assert_eq!(verdict(&validated, &Seen::default()), None);
-        let failed = verdict(&validated, &Seen { jobs: vec![job("j", "Failed")], ..Seen::default() }).unwrap();
+        let one = facts(&[("a", Some(10))]);
+        assert_eq!(verdict(&validated, &one, &Seen::default()), None);
+        let failed = verdict(&validated, &one, &Seen { jobs: vec![job("j", "Failed")], ..Seen::default() }).unwrap();
         assert_eq!((failed.holds, failed.reason.as_str()), (Some(false), "R"));
         let pod: Pod = serde_yaml::from_str(
             "{metadata: {ownerReferences: [{apiVersion: v1, kind: Job, name: j, uid: u}]}, status: {containerStatuses: [{name: tidemark, image: '', \
@@ -194,7 +235,7 @@ mod tests {
         )
         .unwrap();
         let seen = Seen { jobs: vec![job("j", "Complete")], pods: vec![Arc::new(pod)], ..Seen::default() };
-        let done = verdict(&validated, &seen).unwrap();
+        let done = verdict(&validated, &one, &seen).unwrap();
         assert_eq!(done, Verdict::yes("Pruned", "T: 3 fulls and 7 binlog files deleted, 2.0KiB freed, 9 fulls stay"));
     }
 }

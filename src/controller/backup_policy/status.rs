@@ -81,7 +81,7 @@ pub fn compute(
     let next = facts.schedule.filter(|schedule| !schedule.suspend).and_then(|schedule| schedule.next_after(now));
     let verdicts = [(READY, ready), (STREAMING, streaming), (RECOVERABLE, recoverable), (GAP_DETECTED, gap)];
     let mut conditions = updated(&old.conditions, generation, now, verdicts);
-    match retention::verdict(validated, &seen.retention) {
+    match retention::verdict(validated, facts, &seen.retention) {
         Some(pruned) => conditions = updated(&conditions, generation, now, [(PRUNED, pruned)]),
         // What the last one did is worth knowing as long as there is to be another.
         None if validated.retention.is_some() => {}

@@ -6,9 +6,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 
+use super::build::source_name;
 use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, RetentionSpec, ScheduleSpec, SourceSpec, StorageSpec,
-    unsupported,
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec,
+    StorageSpec, unsupported,
 };
 use crate::controller::{secrets, storage};
 use crate::schedule::Schedule;
@@ -20,6 +21,8 @@ pub struct Validated {
     pub name: String,
     /// The source, by host names alone.
     pub source: SourceSpec,
+    /// The pods that the host name of the source leads to, where it is one of ours.
+    pub selector: Option<PodSelector>,
     /// When fulls are taken.
     pub schedule: Option<Schedule>,
     /// The stream.
@@ -90,7 +93,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     for (field, message) in unsupported::of_policy(&policy.spec) {
         refusal.unsupported.push(format!("{field}: {message}"));
     }
-    let pod_source = source_of(source, &policy.namespace().unwrap_or_default(), &mut refusal);
+    let pod_source = source_of(policy, &mut refusal);
     check_binlog(binlog, &mut refusal);
     storage::check("spec.storage", storage, |field, message| refusal.invalid(field, message));
     if !(-7..=19).contains(&compression.level) {
@@ -113,6 +116,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     Ok(Validated {
         name: policy.name_any(),
         source: pod_source,
+        selector: source.selector.clone(),
         schedule,
         binlog: binlog.clone(),
         storage: storage.clone(),
@@ -126,11 +130,16 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
 }
 
 /// The source as its pods reach it.
-fn source_of(source: &SourceSpec, own_namespace: &str, refusal: &mut Refusal) -> SourceSpec {
-    let SourceSpec { flavor, host, hosts, service_ref, port, credentials_secret_ref, tls, prefer_replica } = source;
-    let named = [host.is_some(), hosts.is_some(), service_ref.is_some()].iter().filter(|named| **named).count();
-    if named != 1 {
-        refusal.invalid("spec.source", "name the server by exactly one of host, hosts and serviceRef");
+fn source_of(policy: &BackupPolicy, refusal: &mut Refusal) -> SourceSpec {
+    let source = &policy.spec.source;
+    let SourceSpec { flavor, host, hosts, service_ref, selector, port, credentials_secret_ref, tls, prefer_replica } =
+        source;
+    let named = [host.is_some(), hosts.is_some(), service_ref.is_some(), selector.is_some()];
+    if named.iter().filter(|named| **named).count() != 1 {
+        refusal.invalid("spec.source", "name the server by exactly one of host, hosts, serviceRef and selector");
+    }
+    if selector.as_ref().is_some_and(|selector| selector.match_labels.is_empty()) {
+        refusal.invalid("spec.source.selector", "name at least one label of the pods: without one every pod is meant");
     }
     if hosts.as_ref().is_some_and(Vec::is_empty) {
         refusal.invalid("spec.source.hosts", "name at least one server");
@@ -146,14 +155,18 @@ fn source_of(source: &SourceSpec, own_namespace: &str, refusal: &mut Refusal) ->
     if *port == 0 {
         refusal.invalid("spec.source.port", "0 is not a port: write 1 to 65535");
     }
+    let own_namespace = policy.namespace().unwrap_or_default();
     let service = service_ref
         .as_ref()
-        .map(|service| format!("{}.{}.svc", service.name, service.namespace.as_deref().unwrap_or(own_namespace)));
+        .map(|service| format!("{}.{}.svc", service.name, service.namespace.as_ref().unwrap_or(&own_namespace)));
+    // A list, though of one name: each of its addresses is a server of the group.
+    let pods = selector.as_ref().map(|_| vec![format!("{}.{own_namespace}.svc", source_name(&policy.name_any()))]);
     SourceSpec {
         flavor: *flavor,
         host: service.or_else(|| host.clone()),
-        hosts: hosts.clone(),
+        hosts: pods.or_else(|| hosts.clone()),
         service_ref: None,
+        selector: None,
         port: *port,
         credentials_secret_ref: credentials_secret_ref.clone(),
         tls: tls.clone(),

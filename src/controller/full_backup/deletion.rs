@@ -7,18 +7,20 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
+use super::status::COMPLETE;
 use super::{POLL, WAIT};
-use crate::api::{BackupPolicy, DeletionPolicy, FullBackup, FullBackupStatus};
+use crate::api::{BackupPolicy, DeletionPolicy, FullBackup, FullBackupStatus, Phase};
 use crate::controller::backup_policy::{self, Validated};
 use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::context::seen;
 use crate::controller::names::{self, FULL_BACKUP, POLICY, label_value, suffixed_job};
 use crate::controller::prune::{Prune, Standing};
-use crate::controller::{Context, Error};
+use crate::controller::{Context, Error, readers};
 
 /// Holds an object until its full is gone from the archive.
 pub const FINALIZER: &str = "tidemark.dev/archive";
@@ -26,7 +28,7 @@ pub const FINALIZER: &str = "tidemark.dev/archive";
 pub const DELETED: &str = "Deleted";
 
 /// What the Job's pod does, as a label.
-const DELETE: &str = "delete";
+pub const DELETE: &str = "delete";
 /// A Job that was refused is tried again when it has been gone for so long.
 const KEPT_SECONDS: i32 = 3600;
 const WAY_OUT: &str = "To remove this object and keep the full, set spec.deletionPolicy: Retain";
@@ -40,6 +42,8 @@ enum Next {
     Wait(Verdict),
     /// A Job is to be made.
     Begin(Box<Validated>),
+    /// What a Job was refused may be granted by now: it goes, and another one is made.
+    BeginAgain,
 }
 
 /// What is known of the deletion.
@@ -48,6 +52,10 @@ struct Seen {
     policy: Option<Arc<BackupPolicy>>,
     job: Option<Arc<Job>>,
     pods: Vec<Arc<Pod>>,
+    /// The RestoreRequest that reads the archive.
+    restoring: Option<String>,
+    /// When the newest full of the policy was taken.
+    newest_full: Option<Timestamp>,
     config_map: Option<Arc<ConfigMap>>,
 }
 
@@ -73,6 +81,11 @@ pub async fn reconcile(context: &Context, full: &FullBackup, now: Timestamp) -> 
         return Ok(Action::await_change());
     }
     let seen = dereference(full, context);
+    let under_way = seen.job.as_ref().filter(|job| !Standing::of(job, &seen.pods).has_ended());
+    if let Some(job) = under_way.filter(|_| seen.restoring.is_some()) {
+        // It is made anew afterwards.
+        context.applier.delete(&**job).await?;
+    }
     match next(full, &seen) {
         Next::Release(note) => {
             if let Some(note) = note {
@@ -91,6 +104,12 @@ pub async fn reconcile(context: &Context, full: &FullBackup, now: Timestamp) -> 
             }
             say(context, full, verdict, now).await?;
             Ok(Action::requeue(WAIT))
+        }
+        Next::BeginAgain => {
+            if let Some(job) = &seen.job {
+                context.applier.delete(&**job).await?;
+            }
+            Ok(Action::requeue(POLL))
         }
         Next::Begin(validated) => {
             let Some(policy) = &seen.policy else { return Ok(Action::requeue(WAIT)) };
@@ -112,6 +131,18 @@ pub async fn reconcile(context: &Context, full: &FullBackup, now: Timestamp) -> 
             }
         }
     }
+}
+
+/// Whether it is noted of an object that its full is gone.
+pub fn is_gone(full: &FullBackup) -> bool {
+    let conditions = full.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions::find(conditions, DELETED).is_some_and(|deleted| deleted.status == "True")
+}
+
+/// Notes that the full of an object that stays is gone from the archive.
+pub async fn tell_gone(context: &Context, full: &FullBackup, now: Timestamp) -> Result<(), Error> {
+    let message = "the archive holds this full no longer: retention let it go, or somebody deleted it. This object is but a note of it";
+    say(context, full, Verdict::yes("Gone", message), now).await
 }
 
 async fn say(context: &Context, full: &FullBackup, verdict: Verdict, now: Timestamp) -> Result<(), Error> {
@@ -137,7 +168,26 @@ fn dereference(full: &FullBackup, context: &Context) -> Seen {
         context.seen.pods_with(&namespace, &[(FULL_BACKUP, &label_value(&name)), (names::REQUEST_UID, &uid)]);
     let job_uid = job.as_ref().and_then(|job| job.uid());
     pods.retain(|pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == job_uid.as_ref()));
-    Seen { policy, job, pods, config_map: seen(&context.seen.config_maps, &namespace, &child_name(&name)) }
+    let restoring = policy.as_ref().and_then(|policy| readers::restore_under_way(&context.seen, policy));
+    let newest_full = newest(context, &namespace, &full.spec.policy_ref.name);
+    Seen {
+        policy,
+        job,
+        pods,
+        restoring,
+        newest_full,
+        config_map: seen(&context.seen.config_maps, &namespace, &child_name(&name)),
+    }
+}
+
+fn newest(context: &Context, namespace: &str, policy: &str) -> Option<Timestamp> {
+    let of_it =
+        |full: &FullBackup| full.namespace().as_deref() == Some(namespace) && full.spec.policy_ref.name == policy;
+    let taken = |full: &Arc<FullBackup>| {
+        let status = full.status.as_ref().filter(|status| status.phase == Phase::Succeeded && of_it(full))?;
+        conditions::find(&status.conditions, COMPLETE).map(|complete| complete.last_transition_time.0)
+    };
+    context.seen.full_backups.state().iter().filter_map(taken).max()
 }
 
 fn child_name(full: &str) -> String {
@@ -150,16 +200,30 @@ fn next(full: &FullBackup, seen: &Seen) -> Next {
         // It was not taken, or nobody knows: what is not complete is swept by retention.
         return Next::Release(None);
     };
-    if full.spec.deletion_policy == DeletionPolicy::Retain {
+    if is_gone(full) || full.spec.deletion_policy == DeletionPolicy::Retain {
         return Next::Release(None);
     }
+    let held = seen.restoring.as_ref().map(|request| {
+        let message = format!(
+            "full {id} is not deleted while RestoreRequest {request} reads the archive: it goes when that has ended"
+        );
+        Next::Wait(Verdict::unknown("RestoreUnderWay", message))
+    });
     if let Some(job) = &seen.job {
-        return match Standing::of(job, &seen.pods) {
+        let standing = Standing::of(job, &seen.pods);
+        if let (Some(held), false) = (&held, standing.has_ended()) {
+            return held.clone();
+        }
+        return match standing {
             Standing::Done(_) => Next::Release(None),
             Standing::Runs => Next::Wait(Verdict::unknown("Running", format!("full {id} is being deleted"))),
             Standing::Waits { reason, message } => Next::Wait(Verdict { holds: None, reason: word(&reason), message }),
+            Standing::Failed { .. } if seen.newest_full > job.creation_timestamp().map(|Time(made)| made) => {
+                Next::BeginAgain
+            }
             Standing::Failed { reason, message, stop: _ } => {
-                let message = format!("{message}. It is tried again within the hour or two. {WAY_OUT}");
+                let message =
+                    format!("{message}. It is tried again after the next full, or within the hour or two. {WAY_OUT}");
                 Next::Wait(Verdict::no(&word(&reason), message))
             }
         };
@@ -171,6 +235,9 @@ fn next(full: &FullBackup, seen: &Seen) -> Next {
             full.spec.policy_ref.name
         )));
     };
+    if let Some(held) = held {
+        return held;
+    }
     match backup_policy::validate(policy) {
         Ok(validated) => Next::Begin(Box::new(validated)),
         Err(refusal) => {
@@ -214,8 +281,9 @@ mod tests {
     }
 
     fn job(condition: &str) -> Option<Arc<Job>> {
-        let text =
-            format!("{{status: {{conditions: [{{type: {condition}, status: 'True', reason: R, message: m}}]}}}}");
+        let text = format!(
+            "{{metadata: {{creationTimestamp: '2026-11-28T11:00:00Z'}}, status: {{conditions: [{{type: {condition}, status: 'True', reason: R, message: m}}]}}}}"
+        );
         Some(Arc::new(serde_yaml::from_str(&text).unwrap()))
     }
 
@@ -227,8 +295,18 @@ mod tests {
         assert!(matches!(next(&full(delete, taken), &seen(job("Complete"))), Next::Release(None)));
         let Next::Wait(refused) = next(&full(delete, taken), &seen(job("Failed"))) else { panic!() };
         assert!(refused.holds == Some(false) && refused.message.contains("deletionPolicy: Retain"), "{refused:?}");
+        let later = Seen { newest_full: Some("2026-11-28T12:00:00Z".parse().unwrap()), ..seen(job("Failed")) };
+        assert!(matches!(next(&full(delete, taken), &later), Next::BeginAgain), "what was in its way may be gone");
         let Next::Wait(running) = next(&full(delete, taken), &seen(job("Suspended"))) else { panic!() };
         assert_eq!(running.holds, None);
+        // A restore reads the archive.
+        for job in [None, job("Suspended")] {
+            let held = Seen { restoring: Some("rescue".to_owned()), ..seen(job) };
+            let Next::Wait(held) = next(&full(delete, taken), &held) else { panic!() };
+            assert_eq!((held.holds, held.reason.as_str()), (None, "RestoreUnderWay"));
+        }
+        let done = Seen { restoring: Some("rescue".to_owned()), ..seen(job("Complete")) };
+        assert!(matches!(next(&full(delete, taken), &done), Next::Release(None)));
         // The ways out, and what holds nothing.
         assert!(matches!(next(&full("", taken), &seen(job("Failed"))), Next::Release(None)));
         assert!(matches!(next(&full(delete, "phase: Running"), &seen(None)), Next::Release(None)));

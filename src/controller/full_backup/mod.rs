@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
+pub use deletion::{DELETE, is_gone, tell_gone};
 pub use status::COMPLETE;
 
 use super::{Context, Error};

@@ -80,7 +80,6 @@ pub fn compute(full: &FullBackup, standing: Standing, now: Timestamp) -> FullBac
                 gtid_set: Some(shortened(&gtid_set, GTIDS_CHARS)).filter(|set| !set.is_empty()),
                 binlog_position,
                 consistent_at: Some(consistent_at),
-                expires_at: None,
             }
         }
     }

@@ -14,11 +14,11 @@ use super::names::{self, PLAN, RESTORE, SERVER};
 use super::validate::Archive;
 use crate::api::report::PodReport;
 use crate::api::{BackupPolicy, RestoreRequest};
-use crate::controller::Context;
 use crate::controller::context::seen;
 use crate::controller::engine_pod::CONTAINER;
 use crate::controller::error::text;
 use crate::controller::names::{COMPONENT, OPEN, REQUEST_UID};
+use crate::controller::{Context, readers};
 
 /// What is there under a name that a request wants.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ impl<K> Found<K> {
 pub struct Facts {
     /// The policy it names.
     pub policy: Option<Arc<BackupPolicy>>,
+    /// Of one that is not begun: the Job that deletes from its archive now.
+    pub pruned_by: Option<String>,
     /// What the Job that plans reads.
     pub plan_manifests: Found<ConfigMap>,
     /// The archive in it.
@@ -90,11 +92,14 @@ pub async fn dereference(request: &RestoreRequest, context: &Context) -> Facts {
         },
         None => None,
     };
+    let plan_job = found(&stores.jobs, &namespace, &names::plan(&name), uid);
+    let begun = plan_job.ours().is_some() || request.status.as_ref().is_some_and(|status| status.plan.is_some());
     Facts {
+        pruned_by: if begun { None } else { readers::prune_under_way(stores, request) },
         policy: policy.and_then(|policy| seen(&stores.policies, &namespace, &policy.name)),
         planned_from: plan_manifests.ours().and_then(manifests::archive),
         plan_manifests,
-        plan_job: found(&stores.jobs, &namespace, &names::plan(&name), uid),
+        plan_job,
         plan_pods: pods(PLAN),
         manifests: found(&stores.config_maps, &namespace, &names::restore(&name), uid),
         job: found(&stores.jobs, &namespace, &names::restore(&name), uid),

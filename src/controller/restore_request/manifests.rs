@@ -28,6 +28,7 @@ pub fn plan(validated: &Validated) -> Result<String, Error> {
                 host: Some(nobody()),
                 hosts: None,
                 service_ref: None,
+                selector: None,
                 port: 3306,
                 credentials_secret_ref: ObjectRef { name: nobody() },
                 tls: TlsSpec::default(),

@@ -20,6 +20,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
+pub use status::phase;
+
 use super::{Context, Error};
 use crate::api::RestoreRequest;
 use next::{Doing, Step, View};
@@ -38,6 +40,11 @@ pub async fn reconcile(request: Arc<RestoreRequest>, context: Arc<Context>) -> R
         return Ok(Action::await_change());
     }
     let seen = dereference::dereference(&request, &context).await;
+    if let Some(job) = &seen.pruned_by {
+        let status = status::refused(&request, validate::Refusal::pruning(job), now);
+        news::write(&context, &request, status, now).await?;
+        return Ok(Action::requeue(POLL));
+    }
     let validated = match validate::validate(&request, &seen) {
         Ok(validated) => validated,
         Err(refusal) => {

@@ -63,6 +63,15 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// What is to be planned from is being deleted from.
+    pub fn pruning(job: &str) -> Self {
+        let message =
+            format!("it begins when Job {job} deletes nothing from the archive any more, which is told to stop");
+        Self { forever: false, reason: "PruneUnderWay", message }
+    }
+}
+
 /// Everything that is wrong, while it is gathered.
 #[derive(Default)]
 struct Problems {

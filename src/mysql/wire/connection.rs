@@ -60,8 +60,8 @@ impl Connection {
         let began = Instant::now();
         let late =
             |doing| Error::ConnectTimeout { address: endpoint.address(), doing, after: endpoint.connect_timeout };
-        let host = endpoint.host.trim_matches(['[', ']']);
-        let stream = timeout(endpoint.connect_timeout, TcpStream::connect((host, endpoint.port)))
+        let host = endpoint.target();
+        let stream = timeout(endpoint.connect_timeout, TcpStream::connect((host.as_str(), endpoint.port)))
             .await
             .map_err(|_| late("connecting"))?
             .and_then(|stream| tune(&stream).map(|()| stream))

@@ -21,6 +21,7 @@ fn root(server: &Server) -> Endpoint {
 fn endpoint(server: &Server, user: &str, password: &str) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
+        at: None,
         port: server.port(),
         user: user.to_owned(),
         password: SecretString::from(password),

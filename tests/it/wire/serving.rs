@@ -28,6 +28,7 @@ fn config(flavor: Flavor) -> ServerConfig {
 fn endpoint(port: u16, password: &str) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
+        at: None,
         port,
         user: "replica".to_owned(),
         password: SecretString::from(password),

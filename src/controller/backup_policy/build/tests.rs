@@ -13,7 +13,8 @@ fn built(policy: &BackupPolicy) -> Resources {
 
 #[test]
 fn a_stream_is_a_stateful_set_of_one_pod_and_the_manifest_that_it_reads() {
-    let Resources { config_map, stateful_set } = built(&policy());
+    let Resources { config_map, stateful_set, service } = built(&policy());
+    assert_eq!(service, None);
     insta::assert_snapshot!(format!(
         "{}---\n{}",
         serde_yaml::to_string(&config_map).unwrap(),
@@ -38,8 +39,25 @@ fn a_folder_is_a_claim_that_is_mounted_there() {
 fn without_a_binlog_nothing_is_wanted() {
     let mut policy = policy();
     policy.spec.binlog.enabled = false;
-    let Resources { config_map, stateful_set } = built(&policy);
-    assert_eq!((config_map, stateful_set), (None, None));
+    let Resources { config_map, stateful_set, service } = built(&policy);
+    assert_eq!((config_map, stateful_set, service), (None, None, None));
+}
+
+#[test]
+fn pods_by_their_labels_are_a_service_whose_name_leads_to_each_of_them() {
+    let mut policy = policy();
+    policy.spec.source = serde_yaml::from_str(
+        "{selector: {matchLabels: {app: db}}, port: 3307, credentialsSecretRef: {name: orders-login}, tls: {mode: Disabled}}",
+    )
+    .unwrap();
+    let service = built(&policy).service.unwrap();
+    assert_eq!((service.name_any().as_str(), service.owner_references()[0].name.as_str()), ("source-orders", "orders"));
+    let spec = service.spec.unwrap();
+    assert_eq!((spec.cluster_ip.as_deref(), spec.publish_not_ready_addresses), (Some("None"), Some(true)));
+    assert_eq!((spec.selector.unwrap()["app"].as_str(), spec.ports.unwrap()[0].port), ("db", 3307));
+    // Fulls need it, too.
+    policy.spec.binlog.enabled = false;
+    assert!(built(&policy).service.is_some());
 }
 
 #[test]

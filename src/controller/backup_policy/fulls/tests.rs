@@ -19,6 +19,7 @@ fn facts(schedule: &Schedule) -> Facts<'_> {
         archive: None,
         stream: None,
         streams: false,
+        streams_since: None,
         last_known: None,
     }
 }
@@ -253,6 +254,16 @@ fn failures_do_not_hold_up_the_next_due_full_and_a_persons_failures_are_that_per
     assert_eq!(started(&facts, "2026-11-21T01:31:29Z"), None);
     assert_eq!(started(&facts, "2026-11-21T01:31:30Z").unwrap(), "orders-20261121-013130");
     assert_eq!(started(&facts, "2026-11-22T01:30:00Z").unwrap(), "orders-20261122-013000", "named by the newer reason");
+    // The stream works again: what kept both from the source is mended.
+    let streams_since = |text: &str| Facts { streams_since: Some(at(text)), ..facts.clone() };
+    let mended = streams_since("2026-11-21T01:31:05Z");
+    assert_eq!(started(&mended, "2026-11-21T01:31:04Z"), None);
+    assert_eq!(started(&mended, "2026-11-21T01:31:06Z").unwrap(), "orders-20261121-013105");
+    assert_eq!(
+        started(&streams_since("2026-11-21T01:30:30Z"), "2026-11-21T01:31:06Z"),
+        None,
+        "that was before it failed"
+    );
     facts.fulls[1].ours = false;
     assert_eq!(decide(&facts, at("2026-11-21T01:31:01Z")).failures, 0);
     assert_eq!(started(&facts, "2026-11-21T05:00:00Z"), None, "the name of the moment is taken");

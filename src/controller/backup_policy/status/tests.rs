@@ -41,8 +41,11 @@ fn seen(stream: StreamSeen) -> Seen {
     Seen {
         stateful_set: None,
         config_map: None,
+        service: None,
+        pod: None,
         stream,
         full_backups: Vec::new(),
+        going: Vec::new(),
         retention: retention::Seen::default(),
     }
 }

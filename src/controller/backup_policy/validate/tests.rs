@@ -26,6 +26,16 @@ fn everything_that_cannot_be_done_is_refused_by_field_as_the_binary_alone_refuse
         (of_source("hosts: [], credentialsSecretRef: {name: login}"), "InvalidSpec", "spec.source.hosts"),
         (of_source("host: a, hosts: [b], credentialsSecretRef: {name: login}"), "InvalidSpec", "spec.source"),
         (of_source("credentialsSecretRef: {name: login}"), "InvalidSpec", "spec.source"),
+        (
+            of_source("host: a, selector: {matchLabels: {app: db}}, credentialsSecretRef: {name: login}"),
+            "InvalidSpec",
+            "spec.source",
+        ),
+        (
+            of_source("selector: {matchLabels: {}}, credentialsSecretRef: {name: login}"),
+            "InvalidSpec",
+            "spec.source.selector",
+        ),
         (of_source("host: db, port: 0, credentialsSecretRef: {name: login}"), "InvalidSpec", "spec.source.port"),
         (
             of_source("host: db, preferReplica: true, credentialsSecretRef: {name: login}"),
@@ -76,7 +86,7 @@ fn what_is_fine_is_fine_for_both() {
 }
 
 #[test]
-fn a_service_becomes_its_host_name_and_secrets_are_named() {
+fn services_and_pods_become_host_names_and_secrets_are_named() {
     let of = |source: &str| {
         let storage = "s3: {bucket: abc, credentialsSecretRef: {name: keys}}";
         validate(&policy(&text(source, storage, ""))).unwrap()
@@ -88,6 +98,9 @@ fn a_service_becomes_its_host_name_and_secrets_are_named() {
     assert_eq!(near.secrets.iter().map(String::as_str).collect::<Vec<_>>(), ["ca", "keys", "login"]);
     let far = of("serviceRef: {name: db, namespace: data}, credentialsSecretRef: {name: login}");
     assert_eq!(far.source.host.as_deref(), Some("db.data.svc"));
+    let pods = of("selector: {matchLabels: {app: db}}, credentialsSecretRef: {name: login}");
+    assert_eq!(pods.source.hosts.as_deref(), Some(&["source-orders.shop.svc".to_owned()][..]), "a list: a group");
+    assert_eq!((pods.source.host, pods.source.selector), (None, None));
     let hosts = of("hosts: [a, '2001:db8::1'], credentialsSecretRef: {name: login}");
     assert_eq!((hosts.source.hosts.unwrap().len(), hosts.source.host), (2, None));
 }

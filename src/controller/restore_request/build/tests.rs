@@ -27,6 +27,7 @@ fn nothing() -> Facts {
     let policy: BackupPolicy = serde_yaml::from_str(include_str!("../testdata/policy.yaml")).unwrap();
     Facts {
         policy: Some(Arc::new(policy)),
+        pruned_by: None,
         plan_manifests: Found::Nothing,
         planned_from: None,
         plan_job: Found::Nothing,
