@@ -23,7 +23,7 @@ use serde::Serialize;
 
 pub use error::{Difference, RestoreError};
 pub use resolve::plan;
-pub use run::{run, unfinished};
+pub use run::{check_target, run, unfinished};
 pub use state::Phase;
 
 use crate::model::{BinlogPosition, CommitTime};

@@ -25,6 +25,23 @@ pub async fn unfinished(target: &Endpoint, request: &Request) -> Result<Option<P
     Ok(state.map(|s| s.plan).filter(|plan| plan.request == *request))
 }
 
+/// Looks whether `target` can take `plan`, and changes nothing there.
+///
+/// # Errors
+/// Those that [`run`] would begin with.
+pub async fn check_target(
+    plan: &Plan,
+    store: &Store,
+    target: &Endpoint,
+    options: &RestoreOptions,
+) -> Result<(), RestoreError> {
+    let mut session = connect(target).await?;
+    match begun(&mut session, plan, target).await? {
+        Some(_) => Ok(()),
+        None => admit(&mut session, plan, store, target, options).await,
+    }
+}
+
 /// Carries out `plan`, or goes on with it where an earlier run ended.
 pub async fn run(
     plan: &Plan,
@@ -36,12 +53,8 @@ pub async fn run(
 ) -> Result<RestoreReport, RestoreError> {
     let mut session = connect(target).await?;
     let address = target.address();
-    let (mut state, resumed) = match State::read(&mut session, &address).await? {
-        Some(state) if state.plan.digest() == plan.digest() => (state, true),
-        Some(other) => {
-            let (begun, base) = (other.plan.request.to_string(), other.plan.base.id);
-            return Err(RestoreError::OtherRestore { address, begun, base });
-        }
+    let (mut state, resumed) = match begun(&mut session, plan, target).await? {
+        Some(state) => (state, true),
         None => (begin(&mut session, plan, store, target, options).await?, false),
     };
     fail::fail_point!("restore::begun");
@@ -111,14 +124,26 @@ fn base_config(options: &RestoreOptions) -> BaseConfig {
     BaseConfig { allow_non_empty: options.allow_non_empty, ..options.base.clone() }
 }
 
-/// Notes what is to be done. A target that is refused stays as it was found.
-async fn begin(
+/// What an earlier run of the same plan noted on the target.
+async fn begun(session: &mut Session, plan: &Plan, target: &Endpoint) -> Result<Option<State>, RestoreError> {
+    let address = target.address();
+    match State::read(session, &address).await? {
+        Some(other) if other.plan.digest() != plan.digest() => {
+            let (begun, base) = (other.plan.request.to_string(), other.plan.base.id);
+            Err(RestoreError::OtherRestore { address, begun, base })
+        }
+        state => Ok(state),
+    }
+}
+
+/// Whether a target that holds no restore yet can take this one.
+async fn admit(
     session: &mut Session,
     plan: &Plan,
     store: &Store,
     target: &Endpoint,
     options: &RestoreOptions,
-) -> Result<State, RestoreError> {
+) -> Result<(), RestoreError> {
     let facts = TargetFacts::read(session).await?;
     let problems = facts.problems(plan, options.allow_non_empty);
     if !problems.is_empty() {
@@ -128,7 +153,18 @@ async fn begin(
     }
     let manifest = load_manifest(store, &plan.base.id).await?;
     let failed = |e: base::BaseError| RestoreError::Base { full: plan.base.id.clone(), source: e };
-    base::check(store, &manifest, target, &base_config(options)).await.map_err(failed)?;
+    base::check(store, &manifest, target, &base_config(options)).await.map_err(failed)
+}
+
+/// Notes what is to be done. A target that is refused stays as it was found.
+async fn begin(
+    session: &mut Session,
+    plan: &Plan,
+    store: &Store,
+    target: &Endpoint,
+    options: &RestoreOptions,
+) -> Result<State, RestoreError> {
+    admit(session, plan, store, target, options).await?;
     let saved = settings::save(session).await?;
     let state = State {
         id: uuid::Uuid::new_v4(),

@@ -306,13 +306,15 @@ fn a_full_and_a_stream_make_a_window_and_damage_is_found_and_named() {
         std::fs::write(path, change(bytes)).unwrap();
         path.clone()
     };
-    damage("archive.json", &|bytes| String::from_utf8_lossy(bytes).replace("\"format\": 1", "\"format\": 99").into());
+    damage("archive.json", &|bytes| String::from_utf8_lossy(bytes).replace("\"format\":1", "\"format\":99").into());
     refused(&["status", "-f", &policy], DAMAGED, &["format 99", "newer tidemark"]);
     damage("archive.json", &|bytes| bytes[..bytes.len() / 2].to_vec());
     refused(&["status", "-f", &policy], DAMAGED, &["archive.json is damaged"]);
     damage("archive.json", &<[u8]>::to_vec);
     damage("manifest.json", &|bytes| bytes[..bytes.len() / 2].to_vec());
-    let status = now();
+    let shown = tidemark(&["status", "-f", &policy, "-o", "json"]);
+    assert_eq!(shown.status.code(), Some(DAMAGED), "{shown:?}");
+    let status = serde_json::from_slice::<Value>(&shown.stdout).unwrap()["policies"][0].take();
     assert!(status["problems"][0].as_str().is_some_and(|text| text.contains("manifest.json")), "{status:#}");
     assert_eq!(status["windows"], serde_json::json!([]), "a damaged full is counted");
     damage("manifest.json", &<[u8]>::to_vec);

@@ -237,6 +237,28 @@ fn without_gtids_a_restore_is_proved_by_the_executed_source_position() {
 }
 
 #[test]
+fn a_dry_run_says_whether_the_target_can_take_the_restore_and_changes_nothing_there() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        load(&lab, 5);
+        lab.archive();
+        let rig = Rig::new(lab);
+        let target = ServerOptions::of(flavor).start();
+        let before = target.sql("SELECT @@GLOBAL.read_only; SHOW DATABASES");
+        let said = must(rig.restore(&target, &["--latest", "--dry-run"]));
+        assert!(said.contains("can take this restore"), "{flavor}: {said}");
+        target.sql("CREATE DATABASE occupied");
+        let refused = rig.restore(&target, &["--latest", "--dry-run"]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{flavor}: {}", text(&refused));
+        assert!(text(&refused).contains("occupied") && text(&refused).contains("restore plan"), "{}", text(&refused));
+        target.sql("DROP DATABASE occupied");
+        assert_eq!(target.sql("SELECT @@GLOBAL.read_only; SHOW DATABASES"), before, "{flavor}");
+        kill_at(&rig, &target, &["--latest"], "restore::base::loaded", "base");
+        must(rig.restore(&target, &["--latest", "--dry-run"]));
+    }
+}
+
+#[test]
 fn a_missing_object_or_file_fails_the_restore_by_name_and_claims_nothing() {
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {
         let lab = Lab::new(ServerOptions::of(flavor));

@@ -101,7 +101,16 @@ async fn one(
         }
     }
     let Some(target) = wanted.into.as_ref().filter(|_| !wanted.flags.dry_run) else {
-        return if human { Ok(()) } else { output::json(&report(None)) };
+        if !human {
+            output::json(&report(None))?;
+        }
+        if let Some(target) = &wanted.into {
+            restore::check_target(&plan, &store, target, &RestoreOptions::default()).await?;
+            if human {
+                say!("  - {} can take this restore; nothing was changed", target.address());
+            }
+        }
+        return Ok(());
     };
     let mut options = RestoreOptions { advertise_host: wanted.serve.advertise.clone(), ..RestoreOptions::default() };
     if let Some(listen) = wanted.serve.listen {
