@@ -175,7 +175,7 @@ async fn a_row_larger_than_the_target_s_redo_log_is_loaded() {
     {
         let options = || ServerOptions::of(flavor).arg("--max-allowed-packet=64M");
         let (source, target) = (options().start(), options().arg(small_log).start());
-        source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b LONGBLOB); INSERT INTO d.t VALUES (1, REPEAT(RANDOM_BYTES(1024), 12 << 10)), (2, 'x')");
+        source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b LONGBLOB); INSERT INTO d.t VALUES (1, REPEAT(RANDOM_BYTES(1024), 12 << 10))");
         let dir = tempfile::tempdir().unwrap();
         let store = folder(dir.path());
         let manifest = back_up(&source, &store).await;
