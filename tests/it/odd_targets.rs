@@ -155,24 +155,26 @@ async fn a_target_without_the_source_s_engines_is_refused_and_makes_no_other_one
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_of_mariadb_that_do_not_come_back_exactly_are_said_or_refused_at_the_full() {
-    let source = ServerOptions::mariadb().start();
-    let dir = tempfile::tempdir().unwrap();
-    let store = folder(dir.path());
-    source.sql(
-        "CREATE DATABASE d; USE d; CREATE TABLE rotating (id INT PRIMARY KEY) WITH SYSTEM VERSIONING PARTITION BY SYSTEM_TIME LIMIT 9 PARTITIONS 3; \
-         CREATE TABLE by_time (id INT PRIMARY KEY) WITH SYSTEM VERSIONING PARTITION BY SYSTEM_TIME INTERVAL 1 YEAR PARTITIONS 3",
-    );
-    let Content::Logical(content) = back_up(&source, &store).await.content;
-    let said: Vec<_> = content.warnings.iter().filter(|w| w.contains("SYSTEM_TIME LIMIT")).collect();
-    assert!(said.len() == 1 && said[0].contains("`d`.`rotating`"), "{:#?}", content.warnings);
-    source.sql(
-        "CREATE TABLE d.by_id (id INT, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START, e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, \
-         PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING",
-    );
-    let (config, at) = (small(), endpoint(&source));
-    let full = logical::run(&config, &at, &store, Progress::default(), CancellationToken::new());
-    let refused = full.await.unwrap_err().to_string();
-    assert!(refused.contains("`d`.`by_id`") && refused.contains("DROP SYSTEM VERSIONING"), "{refused}");
+    for options in [ServerOptions::mariadb, ServerOptions::mariadb_11] {
+        let source = options().start();
+        let dir = tempfile::tempdir().unwrap();
+        let store = folder(dir.path());
+        source.sql(
+            "CREATE DATABASE d; USE d; CREATE TABLE rotating (id INT PRIMARY KEY) WITH SYSTEM VERSIONING PARTITION BY SYSTEM_TIME LIMIT 9 PARTITIONS 3; \
+             CREATE TABLE by_time (id INT PRIMARY KEY) WITH SYSTEM VERSIONING PARTITION BY SYSTEM_TIME INTERVAL 1 YEAR PARTITIONS 3",
+        );
+        let Content::Logical(content) = back_up(&source, &store).await.content;
+        let said: Vec<_> = content.warnings.iter().filter(|w| w.contains("SYSTEM_TIME LIMIT")).collect();
+        assert!(said.len() == 1 && said[0].contains("`d`.`rotating`"), "{:#?}", content.warnings);
+        source.sql(
+            "CREATE TABLE d.by_id (id INT, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START, e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, \
+             PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING",
+        );
+        let (config, at) = (small(), endpoint(&source));
+        let full = logical::run(&config, &at, &store, Progress::default(), CancellationToken::new());
+        let refused = full.await.unwrap_err().to_string();
+        assert!(refused.contains("`d`.`by_id`") && refused.contains("DROP SYSTEM VERSIONING"), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
