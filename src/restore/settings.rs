@@ -9,9 +9,6 @@ use crate::mysql::sql::Session;
 /// restore. It is several times as fast.
 const FLUSHING: [(&str, &str); 2] = [("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2")];
 
-/// What an applier takes from the server, and must not.
-const APPLYING: [(&str, &str); 2] = [("autocommit", "1"), ("completion_type", "0")];
-
 /// What a table is made of whose statement says nothing. The log does not tell what the source's was.
 const ENGINE: &str = "default_storage_engine";
 
@@ -23,7 +20,6 @@ pub(super) async fn save(session: &mut Session) -> Result<Vec<(String, String)>,
     let dialect = session.dialect();
     let mut names = vec![dialect.applier_workers(), dialect.replica_max_packet(), "max_allowed_packet"];
     names.extend(FLUSHING.map(|(name, _)| name));
-    names.extend(APPLYING.map(|(name, _)| name));
     names.push(ENGINE);
     match session.info().flavor() {
         Flavor::Mysql => names.extend(SHUTTING),
@@ -58,7 +54,7 @@ pub(super) async fn ready_applier(session: &mut Session, workers: u32) -> Result
     set(session, "max_allowed_packet", GIB).await?;
     set(session, dialect.replica_max_packet(), GIB).await?;
     set(session, dialect.applier_workers(), &workers.to_string()).await?;
-    for (name, value) in FLUSHING.into_iter().chain(APPLYING) {
+    for (name, value) in FLUSHING {
         set(session, name, value).await?;
     }
     if session.info().flavor() == Flavor::Mariadb {

@@ -14,6 +14,8 @@ pub(super) async fn read(
     let qualified = quote::qualified(schema, name);
     let broken = match session.query(&format!("SELECT 1 FROM {qualified} LIMIT 0")).await {
         Err(LogicalError::Sql { source, doing }) => match source.server_error() {
+            // DDL is at what it refers to.
+            Some(e) if matches!(e.code, 1205 | 1213) => return Err(LogicalError::Changed { what: qualified }),
             Some(e) if !is_passing(e.code) => Some(e.to_string()),
             _ => return Err(LogicalError::Sql { source, doing }),
         },
@@ -35,9 +37,9 @@ pub(super) async fn read(
     Ok((row, broken))
 }
 
-/// Says nothing of the view: lock waits, deadlocks, time limits, a KILL, a shutdown.
+/// Says nothing of the view: time limits, a KILL, a shutdown.
 fn is_passing(code: u16) -> bool {
-    matches!(code, 1053 | 1205 | 1213 | 1317 | 1969 | 3024)
+    matches!(code, 1053 | 1317 | 1969 | 3024)
 }
 
 /// The same row from what the server keeps. MySQL does not tell the algorithm there.

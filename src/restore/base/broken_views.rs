@@ -53,6 +53,7 @@ pub(super) async fn make(
             other => other?,
         }
     }
+    fail::fail_point!("restore::base::stood_in");
     stand_ins.clear(session).await?;
     session.exec(&note(STEP)).await.map(drop)
 }

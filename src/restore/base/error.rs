@@ -38,6 +38,9 @@ pub enum BaseError {
     #[snafu(display("the target runs {target}, the full is from {source_server}: {reason}"))]
     WrongServer { target: String, source_server: String, reason: String },
 
+    #[snafu(display("the target would make tables of other engines than the source's: {reason}"))]
+    Engines { reason: String },
+
     #[snafu(display("the server did not take the rows of {table} from object {key} as they are: {reason}"))]
     Rows { table: String, key: String, reason: String },
 

@@ -92,14 +92,14 @@ pub(super) async fn begin(session: &mut Session, full_id: &str, allow_non_empty:
 
 /// Refuses a server that would make tables of other engines than the source's.
 pub(super) async fn check_engines(session: &mut Session, source: &ServerRecord) -> Result<(), BaseError> {
-    let refuse = |what: String, reason: &str| Err(BaseError::Refused { what, reason: reason.to_owned() });
+    // Only MariaDB has it.
     let enforced = match session.value("SELECT @@GLOBAL.enforce_storage_engine").await {
         Err(e) if e.code() == Some(1193) => String::new(),
         other => other?,
     };
     if !enforced.is_empty() {
-        let reason = "the target makes every table of its enforce_storage_engine: SET GLOBAL enforce_storage_engine = NULL there";
-        return refuse("tables of other engines".to_owned(), reason);
+        let reason = format!("its enforce_storage_engine is {enforced}: SET GLOBAL enforce_storage_engine = NULL");
+        return Err(BaseError::Engines { reason });
     }
     let Some(engine) = &source.default_storage_engine else { return Ok(()) };
     let sql = format!(
@@ -107,9 +107,8 @@ pub(super) async fn check_engines(session: &mut Session, source: &ServerRecord) 
         quote::text(engine)
     );
     if session.query(&sql).await?.is_empty() {
-        let reason =
-            "it is the default_storage_engine of the source, and the target has none of that name: switch it on there";
-        return refuse(format!("tables of engine {engine}"), reason);
+        let reason = format!("the source's default_storage_engine is {engine}, which it lacks: switch that on");
+        return Err(BaseError::Engines { reason });
     }
     Ok(())
 }
