@@ -28,9 +28,9 @@ fn lost(site: &Site) -> (u64, String, String) {
     let newest = thread::scope(|scope| {
         let load = Load::start(scope, site, &ledger);
         site.source().sql(&format!(
-            "CREATE TABLE shop.bulk (id INT PRIMARY KEY, a CHAR(200), b CHAR(200), n INT DEFAULT 0, KEY (a), KEY (b)); SET SESSION \
+            "USE shop; CREATE TABLE shop.bulk (id INT PRIMARY KEY, a CHAR(200), b CHAR(200), n INT DEFAULT 0, KEY (a), KEY (b)); SET SESSION \
              cte_max_recursion_depth = {ROWS}; INSERT INTO shop.bulk (id, a, b) WITH RECURSIVE r (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r \
-             WHERE i < {ROWS}) SELECT i, RPAD(SHA1(i), 200, SHA1(i + 1)), RPAD(SHA1(-i), 200, SHA1(i)) FROM r"
+             WHERE i < {ROWS}) SELECT i, RPAD(SHA2(i, 256), 200, SHA2(i + 1, 256)), RPAD(SHA2(-i, 256), 200, SHA2(i, 256)) FROM r"
         ));
         site.protect();
         site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
