@@ -31,7 +31,7 @@ test: rust ## everything: format, lints, licences, unit tests, tests on real ser
 	cargo test $(FLAGS)
 	tests/e2e/run
 
-e2e: rust ## the long tests of the operator on a real Kubernetes, too: chaos, outage, failover; E2E=name for one
+e2e: rust ## the long tests of the operator on a real Kubernetes, too: chaos, outage, failover, power cuts, upgrade, retention; E2E=name for one
 	tests/e2e/run --include-ignored $(E2E)
 
 unit: rust ## only the tests that need no server

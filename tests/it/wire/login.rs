@@ -91,6 +91,9 @@ async fn a_certificate_is_checked_as_far_as_the_mode_says() {
     let error = refusal(&with_tls(&root(&server), TlsMode::VerifyIdentity, &authority)).await;
     assert!(matches!(error, Error::CertificateName { .. }), "{error}");
     assert!(error.to_string().contains("elsewhere.example"), "{error}");
+    // It names the host, whichever of the host's addresses is meant.
+    let named = Endpoint { host: "elsewhere.example".to_owned(), at: Some([127, 0, 0, 1].into()), ..root(&server) };
+    logs_in(&with_tls(&named, TlsMode::VerifyIdentity, &authority), "the name of the host at its address").await;
 
     logs_in(&with_tls(&root(&server), TlsMode::Required, &stranger), "Required takes any certificate").await;
     for mode in [TlsMode::VerifyCa, TlsMode::VerifyIdentity] {
