@@ -52,6 +52,10 @@ fn delete(site: &Site, object: &str) {
     succeed(site.namespace.kubectl(&["delete", object, "--wait=false"]), None);
 }
 
+fn patch(site: &Site, object: &str, patch: &str) {
+    succeed(site.namespace.kubectl(&["patch", object, "--type=merge", "--patch", patch]), None);
+}
+
 #[test]
 #[ignore = "long: make e2e"]
 fn what_retention_lets_go_goes_from_the_bucket_and_its_full_backups_follow_but_not_under_a_restore() {
@@ -106,18 +110,28 @@ fn a_full_goes_with_its_full_backup_unless_it_is_needed_and_all_of_it_outlives_t
         let next = full(&site, "next", ", deletionPolicy: Delete");
         await_gone(&site, "last");
         assert_eq!(stored(&site), [next.clone()]);
-        // Under the eyes of a restore nothing goes.
+        // Under the eyes of a restore nothing goes: a Job that waits for a node is stopped when the restore comes.
         let third = full(&site, "third", ", deletionPolicy: Delete");
+        patch(
+            &site,
+            "backuppolicy/shop",
+            r#"{"spec": {"jobTemplate": {"spec": {"nodeSelector": {"nowhere": "yes"}}}}}"#,
+        );
+        delete(&site, "fullbackup/next");
+        site.namespace.await_object("fullbackup/next", "its Job to wait", |full| {
+            condition(full, "Deleted").filter(|deleted| deleted.reason == "Unschedulable")
+        });
+        patch(&site, "backuppolicy/shop", r#"{"spec": {"jobTemplate": null}}"#);
         site.request_into(
             "stuck",
             "latest: true",
             "into: { image: 'tidemark.test/nowhere:1', storage: { size: 1Gi } }",
         );
-        delete(&site, "fullbackup/next");
         let held = site.namespace.await_object("fullbackup/next", "to be held", |full| {
             condition(full, "Deleted").filter(|deleted| deleted.reason == "RestoreUnderWay")
         });
         assert!(held.message.contains("RestoreRequest stuck"), "{held:?}");
+        site.namespace.await_condition("restorerequest/stuck", "Planned", "True");
         assert_eq!(stored(&site), [next, third.clone()]);
         delete(&site, "restorerequest/stuck");
         await_gone(&site, "next");
