@@ -266,7 +266,7 @@ fn of_base(error: &BaseError) -> Reason {
         E::Damaged { .. } => Reason::ArchiveDamaged,
         E::NotEmpty { .. } => Reason::TargetNotEmpty,
         E::WrongServer { .. } | E::Engines { .. } => Reason::TargetUnfit,
-        E::Rows { .. } | E::Refused { .. } => Reason::TargetFailed,
+        E::Rows { .. } | E::Refused { .. } | E::Busy { .. } => Reason::TargetFailed,
         E::Differs { .. } => Reason::NotProved,
         E::Cancelled => Reason::Cancelled,
         E::Decompress { .. } | E::Worker { .. } => Reason::Failed,

@@ -195,6 +195,66 @@ async fn a_load_that_was_cut_off_goes_on_and_ends_the_same() {
     );
 }
 
+/// Connections of `server` that wait to run this statement.
+fn waiting(server: &Server, statement: &str) -> Vec<String> {
+    let list = "SELECT ID, INFO FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for%'";
+    server.rows(list).into_iter().filter(|row| row[1] == statement).map(|row| row[0].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_load_that_died_left_at_work_on_the_server_is_ended_before_the_next_one_goes_on() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let (source, target) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).start());
+        source.sql(BANK);
+        source.sql("CREATE TABLE bank.plain (id INT PRIMARY KEY) ENGINE=MyISAM; INSERT INTO bank.plain VALUES (1),(2)");
+        let dir = tempfile::tempdir().unwrap();
+        let store = folder(dir.path());
+        let manifest = back_up(&source, &store).await;
+        let (at, config) = (endpoint(&target), BaseConfig { connections: 1, ..BaseConfig::default() });
+        let progress = Progress::default();
+        let tables_are_made = async {
+            while progress.read().phase != "rows" {
+                tokio::task::yield_now().await;
+            }
+        };
+        let load = base::load(&store, &manifest, &at, &config, progress.clone(), CancellationToken::new());
+        tokio::select! { () = tables_are_made => {}, _ = load => panic!("the load ended") }
+
+        // The next one dies while the server has it wait for this table.
+        let mut reader = target
+            .client()
+            .args(["-e", "LOCK TABLES bank.plain READ; SELECT 'reads', SLEEP(600)"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let of_reader = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT \\'reads%'";
+        let reading = wait_for("the reader", Duration::from_secs(30), || target.rows(of_reader).pop());
+        let drop_table = "DROP TABLE `bank`.`plain`";
+        let load = || {
+            let (store, manifest, at, config) = (store.clone(), manifest.clone(), at.clone(), config.clone());
+            tokio::spawn(async move {
+                let stop = CancellationToken::new();
+                base::load(&store, &manifest, &at, &config, Progress::default(), stop).await.map(drop)
+            })
+        };
+        let dies = load();
+        let left = wait_for("the load to wait", Duration::from_secs(60), || waiting(&target, drop_table).pop());
+        dies.abort();
+        assert!(dies.await.unwrap_err().is_cancelled());
+        assert_eq!(waiting(&target, drop_table), [left.as_str()], "{flavor}: the server does not know that it died");
+
+        let next = load();
+        wait_for("the next load to wait", Duration::from_secs(60), || {
+            waiting(&target, drop_table).into_iter().find(|id| *id != left)
+        });
+        target.sql(&format!("KILL {}", reading[0]));
+        next.await.unwrap().unwrap();
+        reader.wait().unwrap();
+        assert_eq!(source.sql("CHECKSUM TABLE bank.plain"), target.sql("CHECKSUM TABLE bank.plain"), "{flavor}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_that_the_source_ignores_come_back_or_are_named() {
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {

@@ -35,6 +35,11 @@ pub enum BaseError {
     #[snafu(display("the target is not empty ({what}): restore into a fresh server, or drop what it holds"))]
     NotEmpty { what: String },
 
+    #[snafu(display(
+        "another load is still at work on the target ({connection}); end it there, and run the restore again"
+    ))]
+    Busy { connection: String },
+
     #[snafu(display("the target runs {target}, the full is from {source_server}: {reason}"))]
     WrongServer { target: String, source_server: String, reason: String },
 
@@ -80,6 +85,7 @@ impl BaseError {
         match self {
             Self::Connect { source } | Self::Sql { source, .. } => source.is_transient(),
             Self::Store { source } => source.is_transient(),
+            Self::Busy { .. } => true,
             _ => false,
         }
     }

@@ -8,7 +8,7 @@ use super::error::BaseError;
 use super::session::{Session, text};
 use super::tables::{Loader, forget};
 use super::target::{self, Steps, note};
-use super::{accounts, broken_views, json, programs};
+use super::{accounts, broken_views, json, programs, takeover};
 use crate::archive::manifest::FullManifest;
 use crate::archive::store::Store;
 use crate::model::{Progress, total};
@@ -62,6 +62,8 @@ pub async fn load(
     let mut session = Session::open(target).await?;
     target::check_server(&mut session, manifest).await?;
     let description = description::read(store, manifest).await?;
+    takeover::take_over(&mut session).await?;
+    takeover::mark(&mut session).await?;
     let steps = target::begin(&mut session, &manifest.id, config.allow_non_empty).await?;
     let mut loaded = Loaded {
         tables: description.tables.len() as u64,

@@ -15,6 +15,7 @@ mod object;
 mod programs;
 mod session;
 mod tables;
+mod takeover;
 mod target;
 mod verify;
 

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::config::BaseConfig;
 use super::ddl::{self, SplitTable};
 use super::error::{BaseError, SqlSnafu, WorkerSnafu};
-use super::object;
 use super::session::{Session, text};
 use super::target::{STATE, Steps, note};
+use super::{object, takeover};
 use crate::archive::logical::{Part, Table, TableKind};
 use crate::archive::manifest::FullManifest;
 use crate::archive::store::Store;
@@ -86,6 +86,7 @@ impl Loader {
         }
         self.run(target, queue).await?;
         let mut constrained = Session::open(target).await?;
+        takeover::mark(&mut constrained).await?;
         for job in &jobs {
             self.add_foreign_keys(&mut constrained, job).await?;
         }
@@ -100,6 +101,7 @@ impl Loader {
             let (loader, queue, target) = (self.clone(), queue.clone(), target.clone());
             tasks.spawn(async move {
                 let mut session = Session::open(&target).await?;
+                takeover::mark(&mut session).await?;
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(task) = next else { break };
