@@ -9,7 +9,12 @@ const OURS: [&str; 8] = ["/tmp", "/etc", "/dev", "/proc", "/sys", "/usr", "/var/
 pub fn location(namespace: &str, storage: &StorageSpec) -> String {
     let StorageSpec { s3, gcs, azblob, fs } = storage;
     let text = |parts: &[&str]| parts.iter().map(|part| part.trim_matches('/')).collect::<Vec<_>>().join("|");
-    let endpoint = |endpoint: &Option<String>| endpoint.clone().unwrap_or_default();
+    let endpoint = |endpoint: &Option<String>| {
+        let endpoint = endpoint.clone().unwrap_or_default();
+        // A Service's short name is another server in each namespace.
+        let short = !endpoint.is_empty() && !endpoint.contains('.');
+        if short { format!("{namespace}|{}", endpoint.trim_end_matches('/')) } else { endpoint }
+    };
     let s3 = s3.as_ref().map(|s3| text(&["s3", &endpoint(&s3.endpoint), &s3.bucket, &s3.prefix]));
     let gcs = gcs.as_ref().map(|gcs| text(&["gcs", &endpoint(&gcs.endpoint), &gcs.bucket, &gcs.prefix]));
     let azblob = azblob
@@ -60,18 +65,20 @@ mod tests {
     #[test]
     fn a_place_is_the_same_whatever_it_is_called_and_by_whom() {
         let of = |namespace: &str, text: &str| location(namespace, &serde_yaml::from_str(text).unwrap());
-        let here = of("shop", "{s3: {bucket: backups, prefix: orders, endpoint: 'https://s3'}}");
+        let here = of("shop", "{s3: {bucket: backups, prefix: orders, endpoint: 'https://s3.example'}}");
         assert_eq!(
             here,
-            of("rescue", "{s3: {bucket: backups, prefix: /orders/, region: eu, endpoint: 'https://s3/'}}")
+            of("rescue", "{s3: {bucket: backups, prefix: /orders/, region: eu, endpoint: 'https://s3.example/'}}")
         );
         for other in [
             "{s3: {bucket: backups, prefix: orders}}",
-            "{s3: {bucket: backups, prefix: other, endpoint: 'https://s3'}}",
-            "{gcs: {bucket: backups, prefix: orders, endpoint: 'https://s3'}}",
+            "{s3: {bucket: backups, prefix: other, endpoint: 'https://s3.example'}}",
+            "{gcs: {bucket: backups, prefix: orders, endpoint: 'https://s3.example'}}",
         ] {
             assert_ne!(here, of("shop", other), "{other}");
         }
+        let near = "{s3: {bucket: backups, endpoint: 'http://s3:7070'}}";
+        assert_ne!(of("shop", near), of("rescue", near), "a Service's short name is another server there");
         let claim = of("shop", "{fs: {path: /archive, claimName: c}}");
         assert_eq!(claim, of("shop", "{fs: {path: /elsewhere, claimName: c}}"), "a claim is mounted anywhere");
         assert_ne!(claim, of("rescue", "{fs: {path: /archive, claimName: c}}"));

@@ -3,6 +3,20 @@ set -eu
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 volume=/var/lib/mysql run=/var/run/mysqld
 
+# A base is loaded without MySQL's redo log. One that was killed meanwhile (a lost node, want of memory) can never be started again, and says
+# so: what it holds is but half a base, and it begins anew, empty.
+errors=$volume/tmp/errors.log
+if [ "$TIDEMARK_STAGE" = shut ] && [ "$TIDEMARK_FLAVOR" = mysql ]; then
+  if [ ! -e "$volume/restored.json" ] && grep -q MY-013598 "$errors" 2>/dev/null; then
+    echo "the server was killed while its redo log was off: beginning anew with an empty one" >&2
+    rm -rf "$volume/new" "$volume/data"
+    mysqld --datadir="$volume/new" --tmpdir="$volume/tmp" --secure-file-priv=NULL "$@" --initialize-insecure
+    sync
+    mv "$volume/new" "$volume/data"
+    sync
+  fi
+fi
+
 # Left by a server that was killed in this pod. A lock names its process, and process 1 is always alive.
 rm -f "$run"/* /tmp/mysqlx.sock*
 
@@ -25,6 +39,10 @@ shut)
   # (With the event scheduler DISABLED instead of OFF, MariaDB would not even say which events there are.)
   set -- "$@" --bind-address=127.0.0.1 --skip-networking=OFF --skip-name-resolve --loose-mysqlx=OFF --loose-extra-port=0 \
     --event-scheduler=OFF --loose-skip-slave-start --loose-skip-replica-start --init-file=/etc/tidemark/restore/init.sql
+  # What it says last is read above, the next time.
+  mkfifo "$run/errors"
+  tee "$errors" <"$run/errors" >&2 &
+  exec "$server" "$@" 2>"$run/errors"
   ;;
 open)
   # Hands the server over, once: see open.sql. The Secret may be gone by then.
