@@ -4,7 +4,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tidemark::archive::keys;
-use tidemark::archive::manifest::Content;
+use tidemark::archive::manifest::{Content, FullManifest};
+use tidemark::archive::store::Store;
 use tidemark::backup::logical;
 use tidemark::model::{Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::Endpoint;
@@ -195,6 +196,32 @@ async fn a_load_that_was_cut_off_goes_on_and_ends_the_same() {
     );
 }
 
+/// A load that dies when the tables are there, before their rows are.
+async fn make_tables(store: &Store, manifest: &FullManifest, at: &Endpoint) {
+    let (config, progress) = (BaseConfig { connections: 1, ..BaseConfig::default() }, Progress::default());
+    let tables_are_made = async {
+        while progress.read().phase != "rows" {
+            tokio::task::yield_now().await;
+        }
+    };
+    let load = base::load(store, manifest, at, &config, progress.clone(), CancellationToken::new());
+    tokio::select! { () = tables_are_made => {}, _ = load => panic!("the load ended") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_died_when_it_had_dropped_a_table_to_make_it_anew_goes_on() {
+    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
+    source.sql(BANK);
+    source.sql("CREATE TABLE bank.plain (id INT PRIMARY KEY) ENGINE=MyISAM; INSERT INTO bank.plain VALUES (1),(2)");
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path());
+    let manifest = back_up(&source, &store).await;
+    make_tables(&store, &manifest, &endpoint(&target)).await;
+    target.sql("DROP TABLE bank.plain");
+    restore(&store, &manifest, &target).await;
+    assert_eq!(source.sql("CHECKSUM TABLE bank.plain"), target.sql("CHECKSUM TABLE bank.plain"));
+}
+
 /// Connections of `server` that wait to run this statement.
 fn waiting(server: &Server, statement: &str) -> Vec<String> {
     let list = "SELECT ID, INFO FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for%'";
@@ -211,14 +238,7 @@ async fn what_a_load_that_died_left_at_work_on_the_server_is_ended_before_the_ne
         let store = folder(dir.path());
         let manifest = back_up(&source, &store).await;
         let (at, config) = (endpoint(&target), BaseConfig { connections: 1, ..BaseConfig::default() });
-        let progress = Progress::default();
-        let tables_are_made = async {
-            while progress.read().phase != "rows" {
-                tokio::task::yield_now().await;
-            }
-        };
-        let load = base::load(&store, &manifest, &at, &config, progress.clone(), CancellationToken::new());
-        tokio::select! { () = tables_are_made => {}, _ = load => panic!("the load ended") }
+        make_tables(&store, &manifest, &at).await;
 
         // The next one dies while the server has it wait for this table.
         let mut reader = target
@@ -230,7 +250,7 @@ async fn what_a_load_that_died_left_at_work_on_the_server_is_ended_before_the_ne
             .unwrap();
         let of_reader = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT \\'reads%'";
         let reading = wait_for("the reader", Duration::from_secs(30), || target.rows(of_reader).pop());
-        let drop_table = "DROP TABLE `bank`.`plain`";
+        let drop_table = "DROP TABLE IF EXISTS `bank`.`plain`";
         let load = || {
             let (store, manifest, at, config) = (store.clone(), manifest.clone(), at.clone(), config.clone());
             tokio::spawn(async move {

@@ -204,9 +204,9 @@ impl Loader {
         if table.kind == TableKind::System {
             session.exec(&format!("DELETE FROM {name}")).await?;
         } else if !self.steps.0.is_empty() {
-            // A load that was cut off may have left some rows; not every engine can delete them.
+            // A load that was cut off may have left some rows; not every engine can delete them. Or it was cut off right here.
             session.exec(&format!("USE {}", quote::identifier(&table.schema))).await?;
-            session.exec(&format!("DROP TABLE {name}")).await?;
+            session.exec(&format!("DROP TABLE IF EXISTS {name}")).await?;
             session.define_table(create, &format!("creating {name}")).await?;
         }
         for part in table.chunks.iter().flat_map(|chunk| &chunk.parts) {
