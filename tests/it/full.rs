@@ -164,11 +164,17 @@ async fn endless_ddl(flavor: Flavor) {
     assert_eq!(target.sql("SELECT COUNT(*) FROM bank.filler"), source.sql("SELECT COUNT(*) FROM bank.filler"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_load_that_was_cut_off_goes_on_and_ends_the_same() {
-    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
+/// A bank with a table that knows no transactions, and an empty server to load it into.
+fn bank_and_target(flavor: Flavor) -> (Server, Server) {
+    let (source, target) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).start());
     source.sql(BANK);
     source.sql("CREATE TABLE bank.plain (id INT PRIMARY KEY) ENGINE=MyISAM; INSERT INTO bank.plain VALUES (1),(2)");
+    (source, target)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_was_cut_off_goes_on_and_ends_the_same() {
+    let (source, target) = bank_and_target(Flavor::Mysql);
     let dir = tempfile::tempdir().unwrap();
     let store = folder(dir.path());
     let manifest = back_up(&source, &store).await;
@@ -210,9 +216,7 @@ async fn make_tables(store: &Store, manifest: &FullManifest, at: &Endpoint) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_died_when_it_had_dropped_a_table_to_make_it_anew_goes_on() {
-    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
-    source.sql(BANK);
-    source.sql("CREATE TABLE bank.plain (id INT PRIMARY KEY) ENGINE=MyISAM; INSERT INTO bank.plain VALUES (1),(2)");
+    let (source, target) = bank_and_target(Flavor::Mysql);
     let dir = tempfile::tempdir().unwrap();
     let store = folder(dir.path());
     let manifest = back_up(&source, &store).await;
@@ -231,9 +235,7 @@ fn waiting(server: &Server, statement: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_load_that_died_left_at_work_on_the_server_is_ended_before_the_next_one_goes_on() {
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {
-        let (source, target) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).start());
-        source.sql(BANK);
-        source.sql("CREATE TABLE bank.plain (id INT PRIMARY KEY) ENGINE=MyISAM; INSERT INTO bank.plain VALUES (1),(2)");
+        let (source, target) = bank_and_target(flavor);
         let dir = tempfile::tempdir().unwrap();
         let store = folder(dir.path());
         let manifest = back_up(&source, &store).await;
