@@ -7,19 +7,9 @@ pub type Refusal = (&'static str, &'static str);
 
 const METHOD: Refusal = ("spec.method", "this version takes logical fulls only: write logical or remove the field");
 
-/// What keeps an archive of the policy even from being read.
-pub fn unreadable(spec: &BackupPolicySpec) -> Option<Refusal> {
-    const ENCRYPTION: Refusal = (
-        "spec.encryption",
-        "this version does not encrypt archives yet, and will not write in clear what you want encrypted: remove the field, or use the \
-         store's own encryption",
-    );
-    spec.encryption.as_ref().map(|_| ENCRYPTION)
-}
-
 /// Fields of a policy.
 pub fn of_policy(spec: &BackupPolicySpec) -> Vec<Refusal> {
-    let mut refused: Vec<Refusal> = unreadable(spec).into_iter().collect();
+    let mut refused = Vec::new();
     let mut refuse = |applies: bool, refusal: Refusal| refused.extend(applies.then_some(refusal));
     refuse(
         !spec.copies.is_empty(),
@@ -67,11 +57,6 @@ pub fn of_restore(spec: &RestoreRequestSpec) -> Vec<Refusal> {
     let whole = "this version restores whole servers only: remove the field, restore into an empty server and copy what you need from it";
     refuse(!spec.tables.is_empty(), "spec.tables", whole);
     refuse(!spec.databases.is_empty(), "spec.databases", whole);
-    refuse(
-        spec.decryption.is_some(),
-        "spec.decryption",
-        "this version does not read encrypted archives yet: remove the field",
-    );
     refuse(
         spec.checks.is_some(),
         "spec.checks",

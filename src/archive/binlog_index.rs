@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::digest::RawSum;
 pub use crate::model::OpenTransaction;
 use crate::model::{CommitTime, Flavor, Gtid, GtidSet};
 
@@ -54,10 +55,10 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// The end of every segment object: a zstd skippable frame that stock `zstd -d` passes over.
+/// The end of every segment object, in clear: a zstd skippable frame that stock `zstd -d` passes over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentMeta {
-    /// Archive format version, [`super::FORMAT`].
+    /// Archive format version, [`super::format_of`].
     pub format: u32,
     /// The file these bytes are from.
     pub file: FileId,
@@ -69,14 +70,27 @@ pub struct SegmentMeta {
     pub start: u64,
     /// One past its last byte; always between two events.
     pub end: u64,
-    /// Hex XXH3-128 of the raw binlog bytes `start..end`.
-    pub raw_xxh3: String,
+    /// Checksum of the raw binlog bytes `start..end`.
+    #[serde(flatten)]
+    pub raw: RawSum,
     /// The file up to this segment's end.
     pub summary: FileSummary,
     /// GTIDs of transactions that end within this segment.
     pub gtids: GtidSet,
     /// The transaction this segment ends in the middle of.
     pub open_transaction: Option<OpenTransaction>,
+    /// How the bytes before the meta are encrypted; none: they are in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<SegmentEncryption>,
+}
+
+/// How a segment is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentEncryption {
+    /// Public keys of those who can read it.
+    pub recipients: Vec<String>,
+    /// Hex BLAKE3 of the age file, which is all of the object before the meta: who cannot read it can check it.
+    pub age_blake3: String,
 }
 
 /// One stored range of a closed file.
@@ -96,6 +110,9 @@ pub struct IndexedRange {
     pub last_commit: Option<CommitTime>,
     /// GTIDs of transactions that end within the range.
     pub gtids: GtidSet,
+    /// Of an encrypted object: to which of [`FileIndex::recipients`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted_to: Option<usize>,
 }
 
 /// How a file ended.
@@ -113,7 +130,7 @@ pub enum Ending {
 /// `index.json` of a closed file, written once every range is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIndex {
-    /// Archive format version, [`super::FORMAT`].
+    /// Archive format version, [`super::format_of`].
     pub format: u32,
     /// The file.
     pub file: FileId,
@@ -131,6 +148,9 @@ pub struct FileIndex {
     pub next_file: Option<String>,
     /// The ranges that make up the file, in order, without holes or overlaps, starting at 0.
     pub ranges: Vec<IndexedRange>,
+    /// Public keys that ranges are encrypted to: each set of them that was in use while the file was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<Vec<String>>,
     /// Trace id of the run that wrote this.
     pub trace_id: String,
 }

@@ -1,5 +1,5 @@
 //! Compression of objects. Every stored object is a sequence of zstd frames, whatever the setting, so that there is one way
-//! to read an archive: `zstd -d`.
+//! to read an archive: `zstd -d`, behind `age -d` where it is encrypted.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,6 +7,8 @@ use std::thread::{self, JoinHandle};
 
 use zstd::bulk::Compressor;
 use zstd::stream::raw::{CParameter, DParameter, InBuffer, Operation, OutBuffer};
+
+use super::crypt::{Encrypter, Recipients};
 
 /// Largest window a frame may ask for, as a power of two: what level 19 uses. It bounds a reader's memory.
 const WINDOW_LOG_MAX: u32 = 23;
@@ -38,8 +40,13 @@ impl Default for Compression {
     }
 }
 
-/// Makes zstd frames of the bytes written to it, at least one.
-pub struct Encoder(Kind);
+/// Makes zstd frames of the bytes written to it, at least one, and encrypts them if it is told to.
+pub struct Encoder {
+    frames: Kind,
+    recipients: Recipients,
+    /// Of the object at hand; each has its own.
+    encrypter: Option<Encrypter>,
+}
 
 enum Kind {
     Raw(RawFrame),
@@ -47,17 +54,18 @@ enum Kind {
 }
 
 impl Encoder {
-    /// Begins. Fails if zstd cannot have the memory.
-    pub fn new(compression: Compression) -> io::Result<Self> {
-        Ok(Self(match compression {
+    /// Begins an object. Fails if zstd cannot have the memory.
+    pub fn new(compression: Compression, recipients: &Recipients) -> io::Result<Self> {
+        let frames = match compression {
             Compression::None => Kind::Raw(RawFrame::new(Vec::new())),
             Compression::Zstd { level } => Kind::Zstd(ZstdFrames::new(level.clamp(-7, 19))?),
-        }))
+        };
+        Ok(Self { frames, recipients: recipients.clone(), encrypter: None })
     }
 
     /// Compresses up to `frames` frames at a time from here on, on threads of their own: for one stream of much data.
     pub fn side_by_side(mut self, frames: usize) -> Self {
-        if let Kind::Zstd(zstd) = &mut self.0 {
+        if let Kind::Zstd(zstd) = &mut self.frames {
             zstd.at_once = frames;
         }
         self
@@ -65,50 +73,78 @@ impl Encoder {
 
     /// Whether frames that begin from here on are made fast rather than small.
     pub fn hurry(&mut self, hurry: bool) {
-        if let Kind::Zstd(zstd) = &mut self.0 {
+        if let Kind::Zstd(zstd) = &mut self.frames {
             zstd.hurry = hurry;
         }
     }
 
     /// Adds raw bytes.
     pub fn write(&mut self, raw: &[u8]) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.frames {
             Kind::Raw(frame) => frame.write(raw),
-            Kind::Zstd(frames) => return frames.write(raw),
+            Kind::Zstd(frames) => frames.write(raw)?,
+        }
+        if self.recipients.is_empty() {
+            return Ok(());
+        }
+        let encrypter = match &mut self.encrypter {
+            Some(encrypter) => encrypter,
+            none => none.insert(Encrypter::new(&self.recipients, Vec::new())?),
+        };
+        match &mut self.frames {
+            Kind::Raw(frame) => frame.hand_over(|bytes| encrypter.write(bytes)),
+            Kind::Zstd(frames) => frames.hand_over(|bytes| encrypter.write(bytes)),
+        }
+    }
+
+    /// Bytes of the object made so far and not yet taken.
+    pub fn pending_bytes(&self) -> usize {
+        match (&self.encrypter, &self.frames) {
+            (Some(encrypter), _) => encrypter.pending_bytes(),
+            (None, Kind::Raw(frame)) => frame.out.len(),
+            (None, Kind::Zstd(frames)) => frames.out.len(),
+        }
+    }
+
+    /// Takes the bytes of the object made so far.
+    pub fn take(&mut self) -> Vec<u8> {
+        match (&mut self.encrypter, &mut self.frames) {
+            (Some(encrypter), _) => encrypter.take(),
+            _ if !self.recipients.is_empty() => Vec::new(),
+            (None, Kind::Raw(frame)) => frame.take(),
+            (None, Kind::Zstd(frames)) => std::mem::take(&mut frames.out),
+        }
+    }
+
+    /// Ends the object and returns what was not yet taken. Then another may begin; after an error none may.
+    pub fn finish(&mut self) -> io::Result<Vec<u8>> {
+        let rest = match &mut self.frames {
+            Kind::Raw(frame) => frame.finish(),
+            Kind::Zstd(frames) => frames.finish()?,
+        };
+        if self.recipients.is_empty() {
+            return Ok(rest);
+        }
+        let mut encrypter = match self.encrypter.take() {
+            Some(encrypter) => encrypter,
+            None => Encrypter::new(&self.recipients, Vec::new())?,
+        };
+        encrypter.write(&rest)?;
+        encrypter.finish()
+    }
+
+    /// Begins another object, in the empty `buffer` and with the memory it has: who takes all of it at once at the end spares memory that way.
+    pub fn begin(&mut self, buffer: Vec<u8>) -> io::Result<()> {
+        let (plain, encrypted) = match self.recipients.is_empty() {
+            true => (buffer, None),
+            false => (Vec::new(), Some(Encrypter::new(&self.recipients, buffer)?)),
+        };
+        self.encrypter = encrypted;
+        match &mut self.frames {
+            Kind::Raw(frame) => *frame = RawFrame::new(plain),
+            Kind::Zstd(frames) => frames.out = plain,
         }
         Ok(())
-    }
-
-    /// Frame bytes made so far and not yet taken.
-    pub fn pending_bytes(&self) -> usize {
-        match &self.0 {
-            Kind::Raw(frame) => frame.out.len(),
-            Kind::Zstd(frames) => frames.out.len(),
-        }
-    }
-
-    /// Takes the frame bytes made so far.
-    pub fn take(&mut self) -> Vec<u8> {
-        match &mut self.0 {
-            Kind::Raw(frame) => frame.take(),
-            Kind::Zstd(frames) => std::mem::take(&mut frames.out),
-        }
-    }
-
-    /// Ends the last frame and returns what was not yet taken. Then it may begin again; after an error it may not.
-    pub fn finish(&mut self) -> io::Result<Vec<u8>> {
-        match &mut self.0 {
-            Kind::Raw(frame) => Ok(frame.finish()),
-            Kind::Zstd(frames) => frames.finish(),
-        }
-    }
-
-    /// Begins again, in the empty `buffer` and with the memory it has: who takes all frames at once at the end spares memory that way.
-    pub fn begin(&mut self, buffer: Vec<u8>) {
-        match &mut self.0 {
-            Kind::Raw(frame) => *frame = RawFrame::new(buffer),
-            Kind::Zstd(frames) => frames.out = buffer,
-        }
     }
 }
 
@@ -158,6 +194,13 @@ impl ZstdFrames {
             raw = later;
         }
         self.raw.extend_from_slice(raw);
+        Ok(())
+    }
+
+    /// Gives the frames made so far to `sink` and keeps the memory.
+    fn hand_over(&mut self, sink: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        sink(&self.out)?;
+        self.out.clear();
         Ok(())
     }
 
@@ -284,6 +327,14 @@ impl RawFrame {
         }
     }
 
+    /// Gives whole blocks to `sink` and keeps the memory; the one at hand stays.
+    fn hand_over(&mut self, sink: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let whole = self.out.len() - self.block_bytes - BLOCK_HEADER_BYTES;
+        sink(self.out.get(..whole).unwrap_or_default())?;
+        self.out.drain(..whole);
+        Ok(())
+    }
+
     /// Whole blocks; the one at hand stays.
     fn take(&mut self) -> Vec<u8> {
         let rest = self.out.split_off(self.out.len() - self.block_bytes - BLOCK_HEADER_BYTES);
@@ -346,7 +397,7 @@ mod tests {
     use super::*;
 
     fn encode(compression: Compression, at_once: usize, pieces: &[Vec<u8>]) -> Vec<u8> {
-        let mut encoder = Encoder::new(compression).unwrap().side_by_side(at_once);
+        let mut encoder = Encoder::new(compression, &Recipients::default()).unwrap().side_by_side(at_once);
         let mut out = Vec::new();
         for piece in pieces {
             encoder.write(piece).unwrap();
@@ -398,7 +449,7 @@ mod tests {
         };
         let text: Vec<u8> = (0..3_000_000).map(|_| digit()).collect();
         let made = |hurry: bool| {
-            let mut encoder = Encoder::new(Compression::Zstd { level: 1 }).unwrap();
+            let mut encoder = Encoder::new(Compression::Zstd { level: 1 }, &Recipients::default()).unwrap();
             encoder.hurry(hurry);
             encoder.write(&text).unwrap();
             encoder.finish().unwrap()

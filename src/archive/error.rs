@@ -3,6 +3,7 @@ use serde::de::DeserializeOwned;
 use snafu::Snafu;
 
 use super::FORMAT;
+use super::crypt::LockedError;
 use super::segment::SegmentError;
 use super::store::StoreError;
 use crate::model::Flavor;
@@ -22,6 +23,12 @@ pub enum ArchiveError {
     Segment {
         /// Cause.
         source: SegmentError,
+    },
+    /// Something is encrypted, and nothing at hand opens it.
+    #[snafu(transparent)]
+    Locked {
+        /// Cause.
+        source: LockedError,
     },
     /// There is no archive where one was expected.
     #[snafu(display(
@@ -149,6 +156,15 @@ impl ArchiveError {
         match self {
             ArchiveError::Store { source } => source.is_refused(),
             ArchiveError::Segment { source } => source.is_refused(),
+            _ => false,
+        }
+    }
+
+    /// Whether an identity is missing: nothing is wrong with the archive.
+    pub fn is_locked(&self) -> bool {
+        match self {
+            ArchiveError::Locked { .. } => true,
+            ArchiveError::Segment { source } => source.is_locked(),
             _ => false,
         }
     }

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::sealed::{seal, unseal};
 use super::store::{Condition, Put, Store};
-use super::{ArchiveError, FORMAT, keys};
+use super::{ArchiveError, format_of, keys};
 use crate::model::Flavor;
 
 /// The content of `archive.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveInfo {
-    /// Archive format version, [`super::FORMAT`].
+    /// Archive format version: that of the newest object, so that a binary which cannot read all of it reads none of it.
     pub format: u32,
     /// When the first writer came.
     pub created_at: Timestamp,
@@ -35,7 +35,7 @@ pub async fn read(store: &Store) -> Result<Option<ArchiveInfo>, ArchiveError> {
 /// For writers: makes the archive's identity if it has none, and refuses a server of another flavor.
 pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<ArchiveInfo, ArchiveError> {
     let mine = ArchiveInfo {
-        format: FORMAT,
+        format: format_of(false),
         created_at: Timestamp::now(),
         flavor,
         first_server: server.to_owned(),
@@ -56,4 +56,17 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
         });
     }
     Ok(info)
+}
+
+/// For writers, before the first encrypted object: says in the archive's identity that there are some, so that a binary which knows nothing of
+/// them refuses the archive instead of missing them. It stays said.
+pub async fn announce_encryption(store: &Store, info: ArchiveInfo) -> Result<(), ArchiveError> {
+    let format = format_of(true);
+    if info.format >= format {
+        return Ok(());
+    }
+    let announced = ArchiveInfo { format, ..info };
+    let _ = store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &announced)?, Condition::Overwrite).await?;
+    tracing::info!(store = store.url(), format, "the archive is encrypted from here on");
+    Ok(())
 }

@@ -7,7 +7,7 @@ use super::binlog_index::{Ending, FileId, FileIndex, FileSummary, IndexedRange, 
 use super::sealed::{seal, unseal};
 use super::segment::{SegmentObject, StoredSegment, read_meta, verify};
 use super::store::{Condition, Put, Store};
-use super::{ArchiveError, FORMAT, keys, ranges};
+use super::{ArchiveError, format_of, keys, ranges};
 
 /// Segments read at a time where an index is made anew.
 const CONCURRENCY: usize = 4;
@@ -17,6 +17,8 @@ const CONCURRENCY: usize = 4;
 pub struct IndexWriter {
     file: FileId,
     ranges: Vec<Known>,
+    /// Whom the ranges known so far are encrypted to, each set once.
+    recipients: Vec<Vec<String>>,
     last: Option<SegmentMeta>,
 }
 
@@ -31,7 +33,7 @@ enum Known {
 impl IndexWriter {
     /// For a file of which nothing is stored.
     pub fn new(file: FileId) -> Self {
-        Self { file, ranges: Vec::new(), last: None }
+        Self { file, ranges: Vec::new(), recipients: Vec::new(), last: None }
     }
 
     /// Takes up what the store holds of a file: its longest contiguous prefix, by one listing and one meta.
@@ -41,7 +43,7 @@ impl IndexWriter {
             Some(object) => Some(read_meta(store, object).await?),
             None => None,
         };
-        Ok(Self { file, ranges: chain.into_iter().map(Known::Listed).collect(), last })
+        Ok(Self { file, ranges: chain.into_iter().map(Known::Listed).collect(), recipients: Vec::new(), last })
     }
 
     /// The file.
@@ -61,12 +63,11 @@ impl IndexWriter {
 
     /// Adds a segment that begins where the last one ends.
     pub fn push(&mut self, stored: StoredSegment) -> Result<(), ArchiveError> {
-        let StoredSegment { meta, object_bytes, object_blake3 } = stored;
-        if meta.file != self.file || meta.start != self.end() {
-            return Err(ArchiveError::Hole { file: self.file.name.clone(), from: self.end(), to: meta.start });
+        if stored.meta.file != self.file || stored.meta.start != self.end() {
+            return Err(ArchiveError::Hole { file: self.file.name.clone(), from: self.end(), to: stored.meta.start });
         }
-        self.ranges.push(Known::Indexed(indexed(&meta, object_bytes, object_blake3)));
-        self.last = Some(meta);
+        self.ranges.push(Known::Indexed(indexed(&stored, &mut self.recipients)));
+        self.last = Some(stored.meta);
         Ok(())
     }
 
@@ -82,21 +83,25 @@ impl IndexWriter {
         let Some(last) = self.last else {
             return Err(ArchiveError::Hole { file: self.file.name, from: 0, to: 4 });
         };
-        let ranges: Vec<_> = stream::iter(self.ranges)
+        let mut recipients = self.recipients;
+        let mut known = stream::iter(self.ranges)
             .map(|known| async {
-                match known {
-                    Known::Indexed(range) => Ok(range),
-                    Known::Listed(object) => {
-                        let stored = verify(store, &object).await?;
-                        Ok::<_, ArchiveError>(indexed(&stored.meta, stored.object_bytes, stored.object_blake3))
-                    }
-                }
+                Ok::<_, ArchiveError>(match known {
+                    Known::Indexed(range) => Read::Before(range),
+                    Known::Listed(object) => Read::Now(Box::new(verify(store, &object).await?)),
+                })
             })
-            .buffered(CONCURRENCY)
-            .try_collect()
-            .await?;
+            .buffered(CONCURRENCY);
+        let mut ranges = Vec::new();
+        while let Some(read) = known.try_next().await? {
+            ranges.push(match read {
+                Read::Before(range) => range,
+                Read::Now(stored) => indexed(&stored, &mut recipients),
+            });
+        }
+        drop(known);
         let index = FileIndex {
-            format: FORMAT,
+            format: format_of(!recipients.is_empty()),
             file: self.file,
             flavor: last.flavor,
             server_version: last.server_version,
@@ -105,6 +110,7 @@ impl IndexWriter {
             ending,
             next_file,
             ranges,
+            recipients,
             trace_id: trace_id.to_owned(),
         };
         fail::fail_point!("archive::index::before_put");
@@ -123,14 +129,28 @@ impl IndexWriter {
     }
 }
 
-fn indexed(meta: &SegmentMeta, object_bytes: u64, object_blake3: String) -> IndexedRange {
+/// A range on its way into the index.
+enum Read {
+    Before(IndexedRange),
+    Now(Box<StoredSegment>),
+}
+
+fn indexed(stored: &StoredSegment, recipients: &mut Vec<Vec<String>>) -> IndexedRange {
+    let StoredSegment { meta, object_bytes, object_blake3 } = stored;
+    let encrypted_to = meta.encryption.as_ref().map(|encryption| {
+        recipients.iter().position(|set| *set == encryption.recipients).unwrap_or_else(|| {
+            recipients.push(encryption.recipients.clone());
+            recipients.len() - 1
+        })
+    });
     IndexedRange {
         start: meta.start,
         end: meta.end,
-        object_bytes,
-        object_blake3,
+        object_bytes: *object_bytes,
+        object_blake3: object_blake3.clone(),
         boundary: meta.summary.boundary,
         last_commit: meta.summary.last_commit,
         gtids: meta.gtids.clone(),
+        encrypted_to,
     }
 }

@@ -7,6 +7,7 @@
 //! binlog/<server>/<file>@<created_unix>/<start>-<end>.zst
 //! binlog/<server>/<file>@<created_unix>/index.json
 //! ```
+//! An encrypted object of a full, or segment, has `.age` behind its name.
 //! `<start>` and `<end>` are byte offsets in 20 digits, so that a listing is in file order. `<server>` and `<file>` are
 //! percent-escaped: letters, digits, `.`, `_` and `-` stand for themselves, every other byte is `%` and two upper-case hex
 //! digits, and so is a leading `.`.
@@ -22,6 +23,7 @@ pub const BINLOGS: &str = "binlog/";
 /// Scratch objects of [`super::store::Store::probe`].
 pub(super) const PROBES: &str = "probe/";
 
+const ENCRYPTED: &str = ".age";
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
 
@@ -50,6 +52,8 @@ pub enum Key {
         start: u64,
         /// One past the last byte.
         end: u64,
+        /// Whether the bytes are encrypted.
+        encrypted: bool,
     },
     /// The index of a closed binlog file.
     Index {
@@ -69,8 +73,17 @@ pub fn manifest(full: &str) -> String {
 }
 
 /// `full/<id>/<rest>`: an object of a full. Escape odd parts of `rest` with [`escape`].
-pub fn full_object(full: &str, rest: &str) -> String {
-    format!("{}{rest}", full_dir(full))
+pub fn full_object(full: &str, rest: &str, encrypted: bool) -> String {
+    format!("{}{rest}{}", full_dir(full), suffix(encrypted))
+}
+
+/// Whether an object of that name, if it is one of a full's or a segment, is encrypted.
+pub fn is_encrypted(key: &str) -> bool {
+    key.ends_with(ENCRYPTED)
+}
+
+fn suffix(encrypted: bool) -> &'static str {
+    if encrypted { ENCRYPTED } else { "" }
 }
 
 /// `binlog/<server>/`.
@@ -84,8 +97,8 @@ pub fn file_dir(file: &FileId) -> String {
 }
 
 /// Key of the object that holds bytes `start..end` of `file`.
-pub fn segment(file: &FileId, start: u64, end: u64) -> String {
-    format!("{}{start:020}-{end:020}.zst", file_dir(file))
+pub fn segment(file: &FileId, start: u64, end: u64, encrypted: bool) -> String {
+    format!("{}{start:020}-{end:020}.zst{}", file_dir(file), suffix(encrypted))
 }
 
 /// Key of the index of a closed file.
@@ -118,9 +131,13 @@ pub fn parse(key: &str) -> Option<Key> {
     if name == INDEX {
         return Some(Key::Index { file });
     }
-    let (start, end) = name.strip_suffix(".zst")?.split_once('-')?;
+    let (range, encrypted) = match name.strip_suffix(ENCRYPTED) {
+        Some(range) => (range, true),
+        None => (name, false),
+    };
+    let (start, end) = range.strip_suffix(".zst")?.split_once('-')?;
     let (start, end) = (offset(start)?, offset(end)?);
-    (start < end).then_some(Key::Segment { file, start, end })
+    (start < end).then_some(Key::Segment { file, start, end, encrypted })
 }
 
 /// Takes [`full_dir`] apart.
@@ -182,14 +199,15 @@ mod tests {
     proptest! {
         #[test]
         fn every_name_survives_the_way_through_a_key(
-            server in "\\PC{1,20}", name in "\\PC{1,20}", created_unix: u32, start: u64, len in 1u64..1 << 40
+            server in "\\PC{1,20}", name in "\\PC{1,20}", created_unix: u32, start: u64, len in 1u64..1 << 40, encrypted: bool
         ) {
             let file = FileId { server, name, created_unix };
             let start = start >> 1;
             let end = start + len;
-            let key = segment(&file, start, end);
+            let key = segment(&file, start, end, encrypted);
+            prop_assert_eq!(is_encrypted(&key), encrypted);
             prop_assert!(key.is_ascii() && !key.contains("..") || file.name.contains("..") || file.server.contains(".."));
-            prop_assert_eq!(parse(&key), Some(Key::Segment { file: file.clone(), start, end }));
+            prop_assert_eq!(parse(&key), Some(Key::Segment { file: file.clone(), start, end, encrypted }));
             prop_assert_eq!(parse(&index(&file)), Some(Key::Index { file: file.clone() }));
             prop_assert_eq!(parse_file_dir(&file_dir(&file)), Some(file.clone()));
             prop_assert_eq!(parse(&manifest(&file.name)), Some(Key::Manifest { full: file.name }));
@@ -197,8 +215,8 @@ mod tests {
 
         #[test]
         fn no_text_makes_parsing_fail_otherwise_than_by_none(text in "(full/|binlog/)?\\PC{0,60}") {
-            if let Some(Key::Segment { file, start, end }) = parse(&text) {
-                prop_assert_eq!(segment(&file, start, end), text);
+            if let Some(Key::Segment { file, start, end, encrypted }) = parse(&text) {
+                prop_assert_eq!(segment(&file, start, end, encrypted), text);
             }
         }
     }
@@ -206,10 +224,13 @@ mod tests {
     #[test]
     fn names_of_a_newer_format_are_not_taken_for_ours() {
         let file = FileId { server: "s".into(), name: "binlog.000001".into(), created_unix: 7 };
-        let key = segment(&file, 0, 1);
+        let key = segment(&file, 0, 1, false);
+        assert_eq!(segment(&file, 0, 1, true), format!("{key}.age"));
         assert_eq!(key, "binlog/s/binlog.000001@7/00000000000000000000-00000000000000000001.zst");
         for odd in [
-            format!("{key}.age"),
+            format!("{key}.age.age"),
+            format!("{key}.gpg"),
+            key.replace(".zst", ".age"),
             key.replace("@7", "@07"),
             key.replace("@7", ""),
             key.replace("-0", "-"),

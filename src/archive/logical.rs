@@ -11,7 +11,7 @@ use super::rows::Checksum;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogicalContent {
-    /// Index in the manifest's `objects` of the description: JSON lines, each a [`Record`], zstd.
+    /// Index in the manifest's `objects` of the description: JSON lines, each a [`Record`].
     pub description: usize,
     /// Number of tables.
     pub tables: u64,
@@ -19,7 +19,8 @@ pub struct LogicalContent {
     pub rows: u64,
     /// Size of all rows before compression in bytes.
     pub raw_bytes: u64,
-    /// What this full does not hold or a restore cannot bring back exactly, in words. Empty for an exact full.
+    /// What this full does not hold or a restore cannot bring back exactly, in words. Empty for an exact full, and in the stored manifest of an
+    /// encrypted one: they name tables, and are in its description.
     pub warnings: Vec<String>,
 }
 
@@ -101,6 +102,9 @@ pub struct ServerRecord {
     /// Statements that bring back histograms (MySQL), run once every row is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histograms: Vec<SqlText>,
+    /// Of an encrypted full: [`LogicalContent::warnings`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A schema.

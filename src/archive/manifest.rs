@@ -9,7 +9,7 @@ use crate::model::{BinlogPosition, Flavor, GtidSet};
 /// One full backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FullManifest {
-    /// Archive format version, [`super::FORMAT`].
+    /// Archive format version, [`super::format_of`].
     pub format: u32,
     /// The full's id: its start as `YYYYMMDDTHHMMSSZ` and a short random suffix, so names sort by time.
     pub id: String,
@@ -38,6 +38,10 @@ pub struct FullManifest {
     /// MariaDB: the server's `log_slave_updates`: whether its binary log, and so the archive, holds what it replicated. None: not looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_slave_updates: Option<bool>,
+    /// Public keys that the objects are encrypted to; none: they are in clear. Then an object's name ends in `.age`, and nothing here names a
+    /// schema, a table or an account.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
     /// Trace id of the run that wrote this.
     pub trace_id: String,
     /// The `tidemark` version that wrote this.
@@ -55,7 +59,7 @@ pub struct ObjectEntry {
     pub key: String,
     /// Stored size in bytes.
     pub bytes: u64,
-    /// Size before compression in bytes.
+    /// Size before compression and encryption in bytes.
     pub raw_bytes: u64,
     /// Hex BLAKE3 of the stored bytes.
     pub blake3: String,

@@ -25,8 +25,9 @@ pub(super) async fn list(store: &Store, file: &FileId) -> Result<Listing, StoreE
     let mut unknown = Vec::new();
     for object in store.list(&keys::file_dir(file)).await? {
         match keys::parse(&object.key) {
-            Some(Key::Segment { start, end, .. }) => {
-                segments.push(SegmentObject { file: file.clone(), start, end, bytes: object.bytes, blake3: None });
+            Some(Key::Segment { start, end, encrypted, .. }) => {
+                let (file, bytes) = (file.clone(), object.bytes);
+                segments.push(SegmentObject { file, start, end, bytes, blake3: None, encrypted });
             }
             Some(Key::Index { .. }) => {}
             _ => unknown.push(object.key),
@@ -36,9 +37,9 @@ pub(super) async fn list(store: &Store, file: &FileId) -> Result<Listing, StoreE
     Ok(Listing { chain, hole_until, unknown })
 }
 
-/// Of all ways from 0 from segment to segment, the one that gets furthest with the fewest.
+/// Of all ways from 0 from segment to segment, the one that gets furthest with the fewest. Of the same range, the encrypted one.
 fn longest_chain(mut segments: Vec<SegmentObject>) -> (Vec<SegmentObject>, Option<u64>) {
-    segments.sort_by_key(|s| (s.start, s.end));
+    segments.sort_by_key(|s| (s.start, s.end, !s.encrypted));
     // Offset → (segments needed to get there, the last of them).
     let mut reached: BTreeMap<u64, (usize, Option<usize>)> = BTreeMap::from([(0, (0, None))]);
     for (i, segment) in segments.iter().enumerate() {
@@ -72,7 +73,8 @@ mod tests {
         let file = FileId { server: "s".into(), name: "b.1".into(), created_unix: 1 };
         ranges
             .iter()
-            .map(|&(start, end)| SegmentObject { file: file.clone(), start, end, bytes: 1, blake3: None })
+            .map(|&(start, end)| (file.clone(), start, end))
+            .map(|(file, start, end)| SegmentObject { file, start, end, bytes: 1, blake3: None, encrypted: false })
             .collect()
     }
 
@@ -86,6 +88,14 @@ mod tests {
         let both = [(0, 100), (0, 150), (100, 200), (150, 180), (200, 300), (180, 250)];
         assert_eq!(chain(&both), (vec![(0, 100), (100, 200), (200, 300)], None));
         assert_eq!(chain(&[(0, 10), (10, 20), (0, 20)]), (vec![(0, 20)], None));
+    }
+
+    #[test]
+    fn of_the_same_range_the_encrypted_object_counts() {
+        let mut both = segments(&[(0, 10), (0, 10), (10, 20)]);
+        both[1].encrypted = true;
+        let (chain, _) = longest_chain(both);
+        assert_eq!(chain.iter().map(|s| (s.end, s.encrypted)).collect::<Vec<_>>(), [(10, true), (20, false)]);
     }
 
     #[test]

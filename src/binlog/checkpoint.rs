@@ -6,7 +6,7 @@ use snafu::ResultExt;
 
 use super::Error;
 use super::error::ArchiveSnafu;
-use crate::archive::binlog_index::{FileId, FileSummary};
+use crate::archive::binlog_index::{FileId, FileSummary, RawSum};
 use crate::archive::catalog::{self, Catalog, Closed, FullHead};
 use crate::archive::index_writer::IndexWriter;
 use crate::archive::store::Store;
@@ -35,12 +35,23 @@ pub(super) struct Head {
     pub end: u64,
     pub summary: FileSummary,
     pub open_transaction: Option<OpenTransaction>,
-    /// First byte and digest of the last segment of an open file, which is read once more.
-    pub last_range: Option<(u64, String)>,
+    /// The last segment of an open file, which is read once more.
+    pub last_range: Option<LastRange>,
     /// How a file whose index is written ended.
     pub closed: Option<Closed>,
     /// To index the file when it closes.
     pub index: Option<IndexWriter>,
+}
+
+/// A stored range by which a source proves that it still has what was archived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastRange {
+    /// First byte.
+    pub start: u64,
+    /// Its object's key.
+    pub key: String,
+    /// Checksum of its bytes.
+    pub sum: RawSum,
 }
 
 impl Head {
@@ -127,7 +138,8 @@ async fn head(store: &Store, file: FileId) -> Result<Option<Head>, ArchiveError>
         head.end = last.end;
         head.summary = last.summary;
         head.open_transaction = last.open_transaction;
-        head.last_range = Some((last.start, last.raw_xxh3));
+        let key = keys::segment(&head.file, last.start, last.end, last.encryption.is_some());
+        head.last_range = Some(LastRange { start: last.start, key, sum: last.raw });
         head.index = Some(index);
     }
     Ok(Some(head))

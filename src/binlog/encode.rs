@@ -1,4 +1,4 @@
-//! Second stage: raw bytes become segment objects. Hashing and compressing block, so this runs on a thread of its own.
+//! Second stage: raw bytes become segment objects. Hashing, compressing and encrypting block, so this runs on a thread of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::cutter::{Closing, Cut, Seal};
 use crate::archive::binlog_index::FileId;
 use crate::archive::codec::Compression;
+use crate::archive::crypt::Recipients;
 use crate::archive::segment::{EncodedSegment, SegmentBuffers, SegmentError, SegmentWriter};
 
 /// What goes to the store, in order.
@@ -49,13 +50,13 @@ impl Hurry {
 pub(super) fn run(
     mut cuts: mpsc::Receiver<Cut>,
     objects: &mpsc::Sender<Object>,
-    compression: Compression,
+    (compression, recipients): (Compression, Recipients),
     segment_bytes: u64,
     hurry: &Hurry,
 ) -> Result<(), SegmentError> {
     // For uncompressed segments with their meta; pages that are not used cost nothing.
     let room = usize::try_from(segment_bytes).unwrap_or_default().saturating_add(ROOM_BYTES);
-    let buffers = SegmentBuffers::new(room, compression);
+    let buffers = SegmentBuffers::new(room, compression, recipients);
     let mut whole: Option<SegmentWriter> = None;
     let mut long: Option<mpsc::Sender<Long>> = None;
     while let Some(cut) = cuts.blocking_recv() {

@@ -5,7 +5,7 @@
 //! [`locate`] decides where in the source's files to go on, then three stages run in order of position, with bounded queues:
 //!
 //! ```text
-//! session: dump events → cutter (segments, at event boundaries) ─▶ encode (zstd, BLAKE3; own thread) ─▶ upload (a few at once)
+//! session: dump events → cutter (segments, at event boundaries) ─▶ encode (zstd, age, BLAKE3; own thread) ─▶ upload (a few at once)
 //!             ▲ semi-sync acknowledgement ◀── durable position, over a contiguous prefix only ◀───────────┘
 //! ```
 
@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::codec::Compression;
+use crate::archive::crypt::Recipients;
 use crate::archive::store::Store;
 use crate::mysql::endpoint::Endpoint;
 
@@ -43,6 +44,8 @@ pub struct StreamConfig {
     pub segment_bytes: u64,
     /// How segments are compressed.
     pub compression: Compression,
+    /// To whom they are encrypted.
+    pub recipients: Recipients,
     /// What the source's commits wait for.
     pub acknowledge: Acknowledge,
     /// Silence of the source after which a connection counts as dead. It sends heartbeats several times within.
@@ -58,6 +61,7 @@ impl Default for StreamConfig {
             flush_interval: Duration::from_secs(1),
             segment_bytes: 4 << 20,
             compression: Compression::default(),
+            recipients: Recipients::default(),
             acknowledge: Acknowledge::None,
             dead_after: Duration::from_secs(30),
             trace_id: String::new(),

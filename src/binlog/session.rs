@@ -163,15 +163,17 @@ impl Stream {
         let (cuts, raw) = mpsc::channel(RAW_QUEUE);
         let (objects, encoded) = mpsc::channel(1);
         let (durable, progress) = watch::channel(Durable::default());
-        let compression = self.config.compression;
+        let (compression, recipients) = (self.config.compression, self.config.recipients.clone());
+        let coding = (compression, recipients.clone());
         let segment_bytes = self.config.segment_bytes;
         let hurry = Hurry::default();
         let hurried = hurry.clone();
         let encoder =
-            tokio::task::spawn_blocking(move || encode::run(raw, &objects, compression, segment_bytes, &hurried));
+            tokio::task::spawn_blocking(move || encode::run(raw, &objects, coding, segment_bytes, &hurried));
         let context = upload::Context {
             store: self.store.clone(),
             compression,
+            recipients,
             trace_id: self.config.trace_id.clone(),
             started: self.started,
             status: self.status.clone(),
@@ -206,7 +208,10 @@ impl Stream {
             }
         }
         let archiving = ArchiveSnafu { doing: "open the archive" };
-        identity::ensure(&self.store, source.flavor, &source.server).await.context(archiving)?;
+        let archive = identity::ensure(&self.store, source.flavor, &source.server).await.context(archiving)?;
+        if !self.config.recipients.is_empty() {
+            identity::announce_encryption(&self.store, archive).await.context(archiving)?;
+        }
         check_kinship(&self.store, &source.server, &lineage).await.context(archiving)?;
         let mut archived = checkpoint::load(&self.store).await?;
         settle(&mut archived, &source, self).await?;

@@ -20,6 +20,7 @@ use super::status::StreamStatus;
 use crate::archive::ArchiveError;
 use crate::archive::binlog_index::FileId;
 use crate::archive::codec::Compression;
+use crate::archive::crypt::Recipients;
 use crate::archive::index_writer::IndexWriter;
 use crate::archive::segment::{self, EncodedSegment, SegmentUpload, StoredSegment};
 use crate::archive::store::Store;
@@ -44,6 +45,7 @@ pub(super) struct Durable {
 pub(super) struct Context {
     pub store: Store,
     pub compression: Compression,
+    pub recipients: Recipients,
     pub trace_id: String,
     /// When the stream (not this session) started: only later commits tell its RPO.
     pub started: CommitTime,
@@ -137,7 +139,8 @@ async fn long(
     mut raw: mpsc::Receiver<Long>,
 ) -> Result<Landed, Error> {
     let doing = "store a segment of one large event";
-    let upload = SegmentUpload::begin(&context.store, &file, start, end, context.compression).await;
+    let Context { store, compression, recipients, .. } = context;
+    let upload = SegmentUpload::begin(store, &file, start, end, *compression, recipients).await;
     let mut upload = upload.map_err(ArchiveError::from).context(ArchiveSnafu { doing })?;
     while let Some(part) = raw.recv().await {
         match part {

@@ -96,11 +96,15 @@ Examples:
   tidemark restore -f policy.yaml --to-time 2026-11-21T03:04:05.678901Z --into db2.example:3306 --dry-run
   tidemark restore -f policy.yaml --to-gtid 3e11fa47-71ca-11e1-9e33-c80aa9429562:23 --exclusive --into 127.0.0.1:3307
   tidemark restore -f policy.yaml --latest --into db2.example:3306 --serve-listen 0.0.0.0:3310 --serve-advertise backup.example
+  tidemark restore -f policy.yaml --secrets secrets/ --identity-secret backup-key --latest --into 127.0.0.1:3307
   tidemark restore -f policy.yaml -f restore.yaml          (a RestoreRequest with intoExisting)
 
 A GTID set means everything up to and with the last of its transactions; with --exclusive everything before the first.
 The login of the server to restore into comes from --into-secret NAME (a Secret in FILE with the keys username and
 password) or from TIDEMARK_TARGET_USERNAME (root when unset) and TIDEMARK_TARGET_PASSWORD. Never from an argument.
+
+An encrypted archive is read with an age identity, which only a restore needs: the key `identity` of the Secret that
+--identity-secret (or the RestoreRequest's decryption.identitySecretRef) names, one identity a line.
 
 The base is sent to the server; the log it fetches itself, as a replica, from this process: on loopback unless --serve-listen
 says where. A restore that was interrupted goes on where it stopped when it is started again.")]
@@ -285,6 +289,9 @@ pub struct RestoreArgs {
     /// PEM file with the certificate authority of the server to restore into.
     #[arg(long, value_name = "FILE", requires = "into")]
     pub into_ca: Option<PathBuf>,
+    /// Secret in FILE or DIR that opens an encrypted archive: its key `identity`, or KEY.
+    #[arg(long, value_name = "NAME[/KEY]", requires = "target")]
+    pub identity_secret: Option<String>,
     /// Where this process offers the log that the server to restore into replays; loopback and a free port when absent, which
     /// suffices on that server's own host. For another host: an address it reaches. That connection is not encrypted.
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -324,6 +331,9 @@ pub struct ServeArgs {
     /// Go on with what the stream archives from now on, instead of ending with what is there.
     #[arg(long)]
     pub follow: bool,
+    /// Secret in FILE or DIR that opens an encrypted archive: its key `identity`, or KEY.
+    #[arg(long, value_name = "NAME[/KEY]")]
+    pub identity_secret: Option<String>,
     /// User that replicas log in as; the password comes from TIDEMARK_SERVE_PASSWORD.
     #[arg(long, value_name = "NAME", default_value = "tidemark")]
     pub user: String,

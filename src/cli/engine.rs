@@ -1,6 +1,6 @@
 //! Validated config → what the engine's modules take.
 
-use super::config::Policy;
+use super::config::{Archive, Policy};
 use crate::archive::ArchiveError;
 use crate::archive::codec::Compression;
 use crate::archive::store::{Store, StoreConfig};
@@ -18,6 +18,11 @@ pub fn store_to_read(config: &StoreConfig) -> anyhow::Result<Store> {
         }
         config => store(config),
     }
+}
+
+/// A client of an archive that is read, with what opens it.
+pub fn archive_to_read(archive: &Archive) -> anyhow::Result<Store> {
+    Ok(store_to_read(&archive.store)?.with_identities(archive.identities.clone()))
 }
 
 /// How a policy's objects are compressed.

@@ -1,5 +1,9 @@
 //! What an archive holds, in the words that every report of it uses.
 
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
 use crate::archive::catalog::{Catalog, by_statement};
 use crate::archive::timeline::{ChainEnd, Timeline, unlogged};
 use crate::model::{GtidSet, total};
@@ -58,4 +62,32 @@ pub fn contested(timeline: &Timeline) -> Vec<String> {
 /// Bytes of all objects.
 pub fn stored_bytes(catalog: &Catalog) -> u64 {
     total(catalog.files.iter().map(|file| file.object_bytes).chain(catalog.fulls.iter().map(|full| full.bytes)))
+}
+
+/// What of an archive is encrypted, and to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Encryption {
+    /// Objects of fulls and binlog files that are encrypted.
+    pub encrypted_objects: u64,
+    /// Those that are in clear.
+    pub clear_objects: u64,
+    /// Public keys that something is encrypted to. (Of a file that is being written those of its last object.)
+    pub recipients: BTreeSet<String>,
+}
+
+/// What is encrypted.
+pub fn encryption(catalog: &Catalog) -> Encryption {
+    let mut found = Encryption::default();
+    for full in &catalog.fulls {
+        let count = if full.recipients.is_empty() { &mut found.clear_objects } else { &mut found.encrypted_objects };
+        *count += full.objects;
+        found.recipients.extend(full.recipients.iter().cloned());
+    }
+    for file in &catalog.files {
+        found.encrypted_objects += file.encryption.objects;
+        found.clear_objects += file.objects.saturating_sub(file.encryption.objects);
+        found.recipients.extend(file.encryption.recipients.iter().flatten().cloned());
+    }
+    found
 }

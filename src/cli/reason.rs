@@ -7,6 +7,7 @@ use super::manifests::ManifestError;
 use super::report::ReportError;
 use crate::api::report::PodError;
 use crate::archive::ArchiveError;
+use crate::archive::crypt::LockedError;
 use crate::archive::segment::SegmentError;
 use crate::archive::store::{StoreError, Trouble};
 use crate::backup::logical::LogicalError;
@@ -72,6 +73,8 @@ reasons! {
     "Objects of the archive are missing." ArchiveIncomplete Damaged,
     "Objects of the archive are damaged." ArchiveDamaged Damaged,
     "A newer version wrote the archive." ArchiveNewer Damaged,
+    "What is to be read of the archive is encrypted, and no identity was given." IdentityMissing Refused,
+    "What is to be read of the archive is encrypted to others than the identity that was given." IdentityWrong Refused,
     "The archive is of the other flavor than the server." OtherFlavor Failed,
     "The archive is of another cluster than the server." OtherCluster Failed,
     "The archive holds no complete full." NoFull Refused,
@@ -263,6 +266,7 @@ fn of_base(error: &BaseError) -> Reason {
     match error {
         E::Connect { source } | E::Sql { source, .. } => of_wire(Side::Target, source),
         E::Store { source } => of_store(source),
+        E::Locked { source } => of_locked(source),
         E::Damaged { .. } => Reason::ArchiveDamaged,
         E::NotEmpty { .. } => Reason::TargetNotEmpty,
         E::WrongServer { .. } | E::Engines { .. } => Reason::TargetUnfit,
@@ -299,6 +303,7 @@ fn of_archive(error: &ArchiveError) -> Reason {
         ArchiveError::Store { source } => of_store(source),
         ArchiveError::Segment { source } => match source {
             SegmentError::Store { source } => of_store(source),
+            SegmentError::Locked { source } => of_locked(source),
             SegmentError::Damaged { .. } => Reason::ArchiveDamaged,
             SegmentError::Diverged { .. } => Reason::SourceDiverged,
             SegmentError::Newer { .. } => Reason::ArchiveNewer,
@@ -306,6 +311,7 @@ fn of_archive(error: &ArchiveError) -> Reason {
                 Reason::Failed
             }
         },
+        ArchiveError::Locked { source } => of_locked(source),
         ArchiveError::Missing { .. } => Reason::ArchiveMissing,
         ArchiveError::Unreadable { .. } | ArchiveError::Changed { .. } | ArchiveError::Problems { .. } => {
             Reason::ArchiveDamaged
@@ -317,6 +323,13 @@ fn of_archive(error: &ArchiveError) -> Reason {
         ArchiveError::IndexDiverged { .. } => Reason::SourceDiverged,
         ArchiveError::Interrupted { .. } => Reason::Cancelled,
         ArchiveError::Describe { .. } => Reason::Failed,
+    }
+}
+
+fn of_locked(error: &LockedError) -> Reason {
+    match error {
+        LockedError::NoIdentity { .. } => Reason::IdentityMissing,
+        LockedError::OtherIdentity { .. } => Reason::IdentityWrong,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names of the Secrets that a pod needs. Pure; a reference that is added to a spec and forgotten here does not compile.
 
-use crate::api::{AzblobSpec, GcsSpec, S3Spec, SourceSpec, StorageSpec, TlsSpec};
+use crate::api::{AzblobSpec, DecryptionSpec, GcsSpec, S3Spec, SourceSpec, StorageSpec, TlsSpec};
 
 /// Those that a connection to the source needs.
 pub fn of_source(source: &SourceSpec) -> Vec<String> {
@@ -36,6 +36,12 @@ pub fn of_storage(storage: &StorageSpec) -> Vec<String> {
         credentials_secret_ref.as_ref()
     });
     s3.chain(gcs).chain(azblob).map(|reference| reference.name.clone()).collect()
+}
+
+/// The one that reading an encrypted archive needs: no pod but a restore's mounts it.
+pub fn of_decryption(decryption: Option<&DecryptionSpec>) -> Option<String> {
+    let DecryptionSpec { identity_secret_ref } = decryption?;
+    Some(identity_secret_ref.name.clone())
 }
 
 #[cfg(test)]

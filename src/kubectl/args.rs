@@ -148,6 +148,9 @@ pub struct RestoreArgs {
     /// Restore the nearest earlier moment when the archive cannot reach the target.
     #[arg(long)]
     pub allow_nearest: bool,
+    /// Secret of the namespace that opens an encrypted archive: its key `identity`, or KEY.
+    #[arg(long, value_name = "NAME[/KEY]")]
+    pub identity_secret: Option<String>,
     /// Name of the RestoreRequest, the server, and its Service.
     #[arg(long, value_name = "NAME")]
     pub name: String,

@@ -12,8 +12,8 @@ use super::cluster::Cluster;
 use super::error::{ApiSnafu, Error, explain};
 use super::follow::follow;
 use crate::api::{
-    BackupPolicy, IntoSpec, IntoStorageSpec, ObjectRef, RestorePlanStatus, RestoreRequest, RestoreRequestSpec,
-    RestoreRequestStatus, TargetSpec,
+    BackupPolicy, DecryptionSpec, IntoSpec, IntoStorageSpec, ObjectRef, RestorePlanStatus, RestoreRequest,
+    RestoreRequestSpec, RestoreRequestStatus, SecretKeyRef, TargetSpec,
 };
 
 /// Longest name of a request that makes a server.
@@ -56,6 +56,7 @@ fn request(args: &RestoreArgs) -> RestoreRequest {
         exclusive,
         skip_gtid,
         allow_nearest,
+        identity_secret,
         name,
         image,
         storage,
@@ -89,11 +90,17 @@ fn request(args: &RestoreArgs) -> RestoreRequest {
         databases: Vec::new(),
         into: Some(into),
         into_existing: None,
-        decryption: None,
+        decryption: identity_secret.as_deref().map(decryption),
         checks: None,
         dry_run: *dry_run,
     };
     RestoreRequest { metadata, spec, status: None }
+}
+
+/// `NAME` or `NAME/KEY`.
+fn decryption(secret: &str) -> DecryptionSpec {
+    let (name, key) = secret.split_once('/').map_or((secret, None), |(name, key)| (name, Some(key.to_owned())));
+    DecryptionSpec { identity_secret_ref: SecretKeyRef { name: name.to_owned(), key } }
 }
 
 fn plan_in_words(plan: &RestorePlanStatus) -> String {

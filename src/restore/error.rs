@@ -172,6 +172,11 @@ impl RestoreError {
             _ => false,
         }
     }
+
+    /// Whether something is encrypted that nothing at hand opens.
+    pub(super) fn is_locked(&self) -> bool {
+        matches!(self, Self::Archive { source } if source.is_locked())
+    }
 }
 
 fn way_out(code: u32) -> &'static str {

@@ -1,7 +1,7 @@
 //! Restores: a pure plan, the base load, replay by the target's own applier, and the proof.
 //!
 //! ```text
-//! plan (resolve decodes one range) ─▶ run: preflight ─▶ base ─▶ gtids ─▶ replay (serve ─▶ target's applier) ─▶ prove ─▶ clean up
+//! plan (resolve decodes one range) ─▶ run: readable ─▶ preflight ─▶ base ─▶ gtids ─▶ replay (serve ─▶ target's applier) ─▶ prove ─▶ clean up
 //! ```
 
 pub mod base;
@@ -10,6 +10,7 @@ mod events;
 pub mod plan;
 mod preflight;
 mod prove;
+mod readable;
 mod replay;
 mod resolve;
 mod run;
@@ -22,6 +23,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::Serialize;
 
 pub use error::{Difference, RestoreError};
+pub use readable::check_readable;
 pub use resolve::plan;
 pub use run::{check_target, run, unfinished};
 pub use state::Phase;

@@ -64,7 +64,7 @@ async fn begun(store: &Store, facts: &Facts, request: &Request) -> Result<Vec<us
         let gtids = facts.timeline.forks.get(fork).map(|fork| &fork.gtids);
         let found = match find(store, file, &question, &GtidSet::empty(facts.flavor)).await {
             // A file that cannot be read may hold it.
-            Err(e) if !e.is_transient() => {
+            Err(e) if !e.is_transient() && !e.is_locked() => {
                 tracing::warn!(file = file.id.name, error = %e, "where two lineages part cannot be read");
                 None
             }
@@ -316,6 +316,7 @@ impl<'a> Search<'a> {
 mod tests {
     use super::*;
     use crate::archive::binlog_index::{FileId, FileSummary};
+    use crate::archive::catalog::FileEncryption;
     use crate::archive::segment::SegmentObject;
     use crate::model::{Flavor, Gtid};
 
@@ -346,6 +347,7 @@ mod tests {
             open_transaction: None,
             closed: None,
             hole_until: None,
+            encryption: FileEncryption::default(),
         }
     }
 
@@ -364,10 +366,11 @@ mod tests {
             highest = highest.max(Some(CommitTime(*stamp)).filter(|_| *stamp != 9999));
             let (start, end) = (number * 10 - 10, number * 10);
             ArchivedRange {
-                object: SegmentObject { file: file().id, start, end, bytes: 1, blake3: None },
+                object: SegmentObject { file: file().id, start, end, bytes: 1, blake3: None, encrypted: false },
                 boundary: end,
                 last_commit: highest,
                 gtids: gtids(&format!("0-1-{number}..{number}")),
+                recipients: Vec::new(),
             }
         };
         (1..).zip(&STAMPS).map(range).collect()

@@ -8,6 +8,7 @@ use super::base::{self, BaseConfig};
 use super::error::RestoreError;
 use super::plan::{self, Coordinates, Plan, Request, shown};
 use super::preflight::TargetFacts;
+use super::readable::check_readable;
 use super::state::{Phase, State};
 use super::{RestoreOptions, RestoreReport, events, prove, replay, settings, xa};
 use crate::archive::catalog::load_manifest;
@@ -35,6 +36,7 @@ pub async fn check_target(
     target: &Endpoint,
     options: &RestoreOptions,
 ) -> Result<(), RestoreError> {
+    check_readable(plan, store).await?;
     let mut session = connect(target).await?;
     match begun(&mut session, plan, target).await? {
         Some(_) => Ok(()),
@@ -51,6 +53,7 @@ pub async fn run(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<RestoreReport, RestoreError> {
+    check_readable(plan, store).await?;
     let mut session = connect(target).await?;
     let address = target.address();
     let (mut state, resumed) = match begun(&mut session, plan, target).await? {

@@ -128,23 +128,22 @@ pub(super) async fn tail_ranges(
 ) -> Result<Vec<ArchivedRange>, ServeError> {
     let mut objects: Vec<SegmentObject> = Vec::new();
     for object in store.list(&keys::file_dir(&file.id)).await.map_err(ArchiveError::from)? {
-        if let Some(Key::Segment { file: id, start, end }) = keys::parse(&object.key)
+        if let Some(Key::Segment { file: id, start, end, encrypted }) = keys::parse(&object.key)
             && end > from
             && end <= file.size
         {
-            objects.push(SegmentObject { file: id, start, end, bytes: object.bytes, blake3: None });
+            objects.push(SegmentObject { file: id, start, end, bytes: object.bytes, blake3: None, encrypted });
         }
     }
     // Where compaction is under way a range is there twice: the largest that goes on without a hole wins.
-    objects.sort_by_key(|o| (o.start, std::cmp::Reverse(o.end)));
+    objects.sort_by_key(|o| (o.start, std::cmp::Reverse(o.end), !o.encrypted));
     let mut ranges: Vec<ArchivedRange> = Vec::new();
     for object in objects {
         if ranges.last().is_some_and(|last| object.start < last.object.end) {
             continue;
         }
         let meta = read_meta(store, &object).await.map_err(ArchiveError::from)?;
-        let (boundary, last_commit) = (meta.summary.boundary, meta.summary.last_commit);
-        ranges.push(ArchivedRange { object, boundary, last_commit, gtids: meta.gtids });
+        ranges.push(ArchivedRange::of_meta(object, meta));
     }
     Ok(ranges)
 }

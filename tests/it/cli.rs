@@ -142,7 +142,7 @@ fn a_manifest_that_is_wrong_or_asks_for_what_is_not_there_yet_is_refused_by_fiel
     for (source, spec, words) in [
         ("hst: x", "", &["spec.source.hst", "did you mean `host`"][..]),
         ("", "copies: [{name: b, storage: {fs: {path: /b}}}]", &["spec.copies", "does not keep copies yet"]),
-        ("", "encryption: {recipients: [age1x]}", &["spec.encryption", "does not encrypt archives yet"]),
+        ("", "encryption: {recipients: [age1x]}", &["spec.encryption.recipients", "age-keygen"]),
         ("", "drill: {cron: '0 0 * * *'}", &["spec.drill"]),
         ("", "method: clone", &["spec.method", "logical"]),
         ("", "schedule: {cron: '0 0 * *'}", &["spec.schedule.cron", "five fields"]),

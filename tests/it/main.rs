@@ -10,6 +10,7 @@ mod archive;
 mod chart;
 mod cli;
 mod crash;
+mod encryption;
 mod events;
 mod fidelity;
 mod full;

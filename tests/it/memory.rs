@@ -19,30 +19,34 @@ const STREAM_MIB: u64 = 64;
 const BACKUP_MIB: u64 = 256;
 const RESTORE_MIB: u64 = 256;
 
+/// A key pair that `age-keygen` could have made.
+const RECIPIENT: &str = "age15dkpehjvugrgk7taqcn2vzc49fzsecr3gfgjprke6qflxcp2yvequ7yq5t";
+const IDENTITY: &str = "AGE-SECRET-KEY-15QJVCR6JU9KTYK85ENGLARF0J3ZW2NPHGAAWNWHQEYK7TLQEDETSTZ55VV";
+
 /// One at a time: each needs several times the transaction's size on disk.
 static ONE: Mutex<()> = Mutex::new(());
 
 #[test]
-fn a_huge_transaction_and_a_huge_row_go_through_s3_in_bounded_memory_on_mysql() {
-    round_trip(Flavor::Mysql, Some(S3Server::start()));
+fn a_huge_transaction_and_a_huge_row_go_encrypted_through_s3_in_bounded_memory_on_mysql() {
+    round_trip(Flavor::Mysql, Some(S3Server::start()), true);
 }
 
 #[test]
 fn a_huge_transaction_and_a_huge_row_go_through_a_folder_in_bounded_memory_on_mariadb() {
-    round_trip(Flavor::Mariadb, None);
+    round_trip(Flavor::Mariadb, None, false);
 }
 
 #[test]
 fn a_huge_transaction_and_a_huge_row_go_through_a_folder_in_bounded_memory_on_mysql() {
     if is_long() {
-        round_trip(Flavor::Mysql, None);
+        round_trip(Flavor::Mysql, None, false);
     }
 }
 
 #[test]
-fn a_huge_transaction_and_a_huge_row_go_through_s3_in_bounded_memory_on_mariadb() {
+fn a_huge_transaction_and_a_huge_row_go_encrypted_through_s3_in_bounded_memory_on_mariadb() {
     if is_long() {
-        round_trip(Flavor::Mariadb, Some(S3Server::start()));
+        round_trip(Flavor::Mariadb, Some(S3Server::start()), true);
     }
 }
 
@@ -50,10 +54,10 @@ fn is_long() -> bool {
     std::env::var_os("TIDEMARK_LONG").is_some()
 }
 
-fn round_trip(flavor: Flavor, s3: Option<S3Server>) {
+fn round_trip(flavor: Flavor, s3: Option<S3Server>, encrypted: bool) {
     let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let (rows, row_mib) = if is_long() { (2050, 200) } else { (140, 70) };
-    let rig = Rig::new(flavor, s3);
+    let rig = Rig::new(flavor, s3, encrypted);
     let source = &rig.source;
     source.sql("CREATE DATABASE d; CREATE TABLE d.t (a BIGINT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB NOT NULL)");
     // Random bytes, as the worst case is: what compresses well would hide what is held.
@@ -87,7 +91,9 @@ fn round_trip(flavor: Flavor, s3: Option<S3Server>) {
 
     let target = rig.options.clone().start();
     let into = target.addr().to_string();
-    rig.run("restore", &["--latest", "--into", &into, "--into-tls", "Disabled"], RESTORE_MIB);
+    let identity: &[&str] = if encrypted { &["--identity-secret", "key"] } else { &[] };
+    let arguments = [&["--latest", "--into", &into, "--into-tls", "Disabled"], identity].concat();
+    rig.run("restore", &arguments, RESTORE_MIB);
     let content = "SELECT COUNT(*), SUM(LENGTH(b)), SUM(CRC32(b)), BIT_XOR(a * CRC32(b)) FROM d.t";
     assert_eq!(target.sql(content), source.sql(content), "{flavor}: the restored rows are the source's");
     assert_eq!(*rig.excess.borrow(), Vec::<String>::new());
@@ -103,7 +109,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(flavor: Flavor, s3: Option<S3Server>) -> Rig {
+    fn new(flavor: Flavor, s3: Option<S3Server>, encrypted: bool) -> Rig {
         let options = ServerOptions::of(flavor)
             .arg("--max-allowed-packet=1G")
             .arg("--secure-file-priv=")
@@ -127,10 +133,12 @@ impl Rig {
                 ),
             ),
         };
+        let encryption = if encrypted { format!("  encryption: {{recipients: [{RECIPIENT}]}}\n") } else { String::new() };
         let policy = format!(
             "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: huge}}\nspec:\n  \
              source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  \
-             storage: {storage}\n---\n\
+             storage: {storage}\n{encryption}---\n\
+             {{apiVersion: v1, kind: Secret, metadata: {{name: key}}, stringData: {{identity: {IDENTITY}}}}}\n---\n\
              {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n{secret}",
             rig.source.port(),
         );

@@ -111,7 +111,7 @@ impl Rig {
             for file in &catalog.files {
                 keys.extend(file.closed.as_ref().map(|_| keys::index(&file.id)));
                 let ranges = load_ranges(store, file).await.unwrap();
-                keys.extend(ranges.iter().map(|range| keys::segment(&file.id, range.object.start, range.object.end)));
+                keys.extend(ranges.iter().map(|range| range.object.key()));
             }
             keys
         })

@@ -1,7 +1,9 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::CONCURRENCY;
-use crate::archive::binlog_index::{Ending, FileId, FileIndex, FileSummary, OpenTransaction};
+use crate::archive::binlog_index::{
+    Ending, FileId, FileIndex, FileSummary, IndexedRange, OpenTransaction, SegmentMeta,
+};
 use crate::archive::sealed::unseal;
 use crate::archive::segment::{SegmentObject, read_meta};
 use crate::archive::store::Store;
@@ -31,6 +33,17 @@ pub struct ArchivedFile {
     pub closed: Option<Closed>,
     /// Where the next stored range begins, if bytes between `size` and it are missing.
     pub hole_until: Option<u64>,
+    /// What of it is encrypted.
+    pub encryption: FileEncryption,
+}
+
+/// What of a file is encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileEncryption {
+    /// Objects that are.
+    pub objects: u64,
+    /// Public keys of those who can read them: every set of them that is in use. Of an open file the set of its last object alone.
+    pub recipients: Vec<Vec<String>>,
 }
 
 /// That some of these files hold changes which were logged as statements, in words; none if none does.
@@ -68,6 +81,17 @@ pub struct ArchivedRange {
     pub last_commit: Option<CommitTime>,
     /// GTIDs of transactions that end within the range.
     pub gtids: GtidSet,
+    /// Public keys of those who can read it; none: it is in clear.
+    pub recipients: Vec<String>,
+}
+
+impl ArchivedRange {
+    /// From the object's own meta.
+    pub fn of_meta(object: SegmentObject, meta: SegmentMeta) -> Self {
+        let (boundary, last_commit, gtids) = (meta.summary.boundary, meta.summary.last_commit, meta.gtids);
+        let recipients = meta.encryption.map(|encryption| encryption.recipients).unwrap_or_default();
+        Self { object, boundary, last_commit, gtids, recipients }
+    }
 }
 
 /// What was found in a file's folder.
@@ -87,7 +111,8 @@ pub async fn load_file(store: &Store, id: &FileId) -> Result<Option<ArchivedFile
 pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<ArchivedRange>, ArchiveError> {
     if file.closed.is_some() {
         let index = load_index(store, &file.id).await?;
-        return Ok(index.ranges.into_iter().map(|range| from_index(&file.id, range)).collect());
+        let FileIndex { ranges, recipients, .. } = index;
+        return Ok(ranges.into_iter().map(|range| from_index(&file.id, range, &recipients)).collect());
     }
     let mut chain = ranges::list(store, &file.id).await?.chain;
     // What came since is not part of what the caller has seen.
@@ -99,8 +124,7 @@ pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<Archi
     stream::iter(chain)
         .map(|object| async move {
             let meta = read_meta(store, &object).await?;
-            let (boundary, last_commit) = (meta.summary.boundary, meta.summary.last_commit);
-            Ok(ArchivedRange { object, boundary, last_commit, gtids: meta.gtids })
+            Ok(ArchivedRange::of_meta(object, meta))
         })
         .buffered(CONCURRENCY)
         .try_collect()
@@ -126,6 +150,8 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
             Ok(meta) => {
                 let objects = listing.chain.len() as u64 + 1;
                 let object_bytes = total(listing.chain.iter().chain([&object]).map(|o| o.bytes));
+                let encrypted = listing.chain.iter().chain([&object]).filter(|o| o.encrypted).count() as u64;
+                let recipients = meta.encryption.into_iter().map(|encryption| encryption.recipients).collect();
                 found.file = Some(ArchivedFile {
                     id,
                     flavor: meta.flavor,
@@ -137,6 +163,7 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
                     open_transaction: meta.open_transaction,
                     closed: None,
                     hole_until: listing.hole_until,
+                    encryption: FileEncryption { objects: encrypted, recipients },
                 });
                 return Ok(found);
             }
@@ -167,7 +194,8 @@ pub fn parse_index(id: &FileId, json: &[u8]) -> Result<FileIndex, ArchiveError> 
         }
         end = range.end;
     }
-    if index.file != *id || end != index.size {
+    let known = |range: &IndexedRange| range.encrypted_to.is_none_or(|set| set < index.recipients.len());
+    if index.file != *id || end != index.size || !index.ranges.iter().all(known) {
         use serde::de::Error;
         let source = serde_json::Error::custom("it describes another file, or its ranges do not make up the file");
         return Err(ArchiveError::Unreadable { key, source });
@@ -188,11 +216,15 @@ impl From<FileIndex> for ArchivedFile {
             open_transaction: None,
             closed: Some(Closed { ending: index.ending, next_file: index.next_file }),
             hole_until: None,
+            encryption: FileEncryption {
+                objects: index.ranges.iter().filter(|range| range.encrypted_to.is_some()).count() as u64,
+                recipients: index.recipients,
+            },
         }
     }
 }
 
-fn from_index(file: &FileId, range: crate::archive::binlog_index::IndexedRange) -> ArchivedRange {
+fn from_index(file: &FileId, range: IndexedRange, recipients: &[Vec<String>]) -> ArchivedRange {
     ArchivedRange {
         object: SegmentObject {
             file: file.clone(),
@@ -200,9 +232,11 @@ fn from_index(file: &FileId, range: crate::archive::binlog_index::IndexedRange) 
             end: range.end,
             bytes: range.object_bytes,
             blake3: Some(range.object_blake3),
+            encrypted: range.encrypted_to.is_some(),
         },
         boundary: range.boundary,
         last_commit: range.last_commit,
         gtids: range.gtids,
+        recipients: range.encrypted_to.and_then(|set| recipients.get(set)).cloned().unwrap_or_default(),
     }
 }

@@ -45,6 +45,8 @@ pub struct FullHead {
     pub prepared_xa: Option<Vec<String>>,
     /// [`FullManifest::log_slave_updates`].
     pub log_slave_updates: Option<bool>,
+    /// [`FullManifest::recipients`].
+    pub recipients: Vec<String>,
     /// How it was taken: the tag of [`crate::archive::manifest::Content`], for example `logical`.
     pub method: String,
     /// Objects it lists.
@@ -83,6 +85,7 @@ impl From<Head> for FullHead {
             position_created_unix: head.position_created_unix,
             prepared_xa: head.prepared_xa,
             log_slave_updates: head.log_slave_updates,
+            recipients: head.recipients,
             method: head.content.method,
             objects: head.objects.count,
             bytes: head.objects.bytes,
@@ -108,6 +111,8 @@ struct Head {
     prepared_xa: Option<Vec<String>>,
     #[serde(default)]
     log_slave_updates: Option<bool>,
+    #[serde(default)]
+    recipients: Vec<String>,
     trace_id: String,
     objects: ObjectSums,
     content: ContentHead,

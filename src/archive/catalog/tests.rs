@@ -1,8 +1,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::archive::binlog_index::{Ending, FileId, FileSummary, SegmentMeta};
+use crate::archive::binlog_index::{Ending, FileId, FileSummary, RawSum, SegmentMeta};
 use crate::archive::codec::Compression;
+use crate::archive::crypt::Recipients;
 use crate::archive::index_writer::IndexWriter;
 use crate::archive::reader::BinlogReader;
 use crate::archive::segment::{SegmentWriter, StoredSegment, put};
@@ -29,7 +30,7 @@ async fn segment(store: &Store, file: &FileId, start: u64, end: u64) -> StoredSe
         server_version: "9.7.0".into(),
         start,
         end,
-        raw_xxh3: String::new(),
+        raw: RawSum::default(),
         summary: FileSummary {
             previous_gtids: set(""),
             gtids: upto(end / 100),
@@ -43,8 +44,9 @@ async fn segment(store: &Store, file: &FileId, start: u64, end: u64) -> StoredSe
         },
         gtids: upto(end / 100).difference(&upto(start / 100)),
         open_transaction: None,
+        encryption: None,
     };
-    let mut writer = SegmentWriter::new(Compression::default()).unwrap();
+    let mut writer = SegmentWriter::new(Compression::default(), &Recipients::default()).unwrap();
     writer.write(&raw(start, end)).unwrap();
     put(store, writer.finish(meta).unwrap()).await.unwrap()
 }

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::archive::codec::{Compression, Encoder};
+use crate::archive::crypt::Recipients;
 
 /// Buffers of one size and the encoders that fill them; as many as were ever in use at a time.
 #[derive(Clone)]
 pub struct SegmentBuffers {
     bytes: usize,
     compression: Compression,
+    recipients: Recipients,
     free: Arc<Mutex<Free>>,
 }
 
@@ -31,19 +33,24 @@ struct Lent {
 
 impl SegmentBuffers {
     /// Buffers with room for `bytes` each.
-    pub fn new(bytes: usize, compression: Compression) -> Self {
-        Self { bytes, compression, free: Arc::default() }
+    pub fn new(bytes: usize, compression: Compression, recipients: Recipients) -> Self {
+        Self { bytes, compression, recipients, free: Arc::default() }
     }
 
-    /// An encoder that makes its frames in one.
+    /// To whom what is made in them is encrypted.
+    pub(super) fn recipients(&self) -> &Recipients {
+        &self.recipients
+    }
+
+    /// An encoder that makes its object in one.
     pub(super) fn encoder(&self) -> io::Result<Encoder> {
         let (buffer, encoder) = {
             let mut free = self.free();
             free.resting = false;
             (free.buffers.pop(), free.encoders.pop())
         };
-        let mut encoder = encoder.map_or_else(|| Encoder::new(self.compression), Ok)?;
-        encoder.begin(buffer.unwrap_or_else(|| Vec::with_capacity(self.bytes)));
+        let mut encoder = encoder.map_or_else(|| Encoder::new(self.compression, &self.recipients), Ok)?;
+        encoder.begin(buffer.unwrap_or_else(|| Vec::with_capacity(self.bytes)))?;
         Ok(encoder)
     }
 
@@ -96,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_once_nobody_reads_it() {
-        let buffers = SegmentBuffers::new(1000, Compression::None);
+        let buffers = SegmentBuffers::new(1000, Compression::None, Recipients::default());
         let fill = || buffers.encoder().unwrap().finish().unwrap();
         let buffer = fill();
         let at = buffer.as_ptr();

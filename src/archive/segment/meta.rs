@@ -27,6 +27,11 @@ struct FormatOnly {
 
 /// Reads a segment's meta by range requests from the object's end.
 pub async fn read_meta(store: &Store, object: &SegmentObject) -> Result<SegmentMeta, SegmentError> {
+    Ok(read(store, object).await?.0)
+}
+
+/// The same, and the size of the frame it is in.
+pub(super) async fn read(store: &Store, object: &SegmentObject) -> Result<(SegmentMeta, u64), SegmentError> {
     let key = object.key();
     let guess = object.bytes.min(GUESS_BYTES);
     let mut tail = store.get_range(&key, object.bytes - guess..object.bytes).await?;
@@ -34,7 +39,7 @@ pub async fn read_meta(store: &Store, object: &SegmentObject) -> Result<SegmentM
     if needed > tail.len() as u64 {
         tail = store.get_range(&key, object.bytes - needed..object.bytes).await?;
     }
-    parse_meta(object, &tail)
+    Ok((parse_meta(object, &tail)?, needed))
 }
 
 /// The frame that holds `meta`.
@@ -87,6 +92,9 @@ pub fn parse_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, Se
         return Err(SegmentError::Newer { key: object.key(), found: format });
     }
     let meta: SegmentMeta = serde_json::from_slice(json).map_err(unreadable)?;
+    if meta.encryption.is_some() != object.encrypted {
+        return Err(damaged("its meta and its name do not agree on whether it is encrypted"));
+    }
     if meta.file != object.file || meta.start != object.start || meta.end != object.end {
         return Err(SegmentError::damaged(
             object,

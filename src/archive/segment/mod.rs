@@ -1,5 +1,5 @@
-//! One range of a binlog file as one object: a zstd frame of the raw bytes, then a skippable frame that holds the
-//! [`SegmentMeta`]. `zstd -d` of a file's segments, one after the other, is the file.
+//! One range of a binlog file as one object: zstd frames of the raw bytes (encrypted or not), then a skippable frame that holds the
+//! [`SegmentMeta`] in clear. `zstd -d` of a file's segments, one after the other, is the file; what is encrypted goes through `age -d` first.
 
 mod buffers;
 mod meta;
@@ -15,10 +15,11 @@ use snafu::Snafu;
 
 pub use buffers::SegmentBuffers;
 pub use meta::{parse_meta, read_meta};
-pub use read::{SegmentReader, verify};
+pub use read::{SegmentReader, try_to_open, verify};
 pub use write::{EncodedSegment, SegmentUpload, SegmentWriter, put};
 
-use super::binlog_index::{FileId, SegmentMeta};
+use super::binlog_index::{FileId, RawSum, SegmentMeta};
+use super::crypt::{LockedError, OpenError};
 use super::keys;
 use super::store::StoreError;
 
@@ -35,12 +36,14 @@ pub struct SegmentObject {
     pub bytes: u64,
     /// Hex BLAKE3 of the object, where known.
     pub blake3: Option<String>,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
 }
 
 impl SegmentObject {
     /// Its key.
     pub fn key(&self) -> String {
-        keys::segment(&self.file, self.start, self.end)
+        keys::segment(&self.file, self.start, self.end, self.encrypted)
     }
 }
 
@@ -65,8 +68,8 @@ pub enum SegmentError {
         /// Cause.
         source: StoreError,
     },
-    /// zstd failed.
-    #[snafu(display("cannot compress bytes of a binlog file"))]
+    /// zstd or age failed.
+    #[snafu(display("cannot compress or encrypt bytes of a binlog file"))]
     Compress {
         /// Cause.
         source: io::Error,
@@ -86,6 +89,12 @@ pub enum SegmentError {
         key: String,
         /// Bytes written.
         raw_bytes: u64,
+    },
+    /// An object is encrypted, and nothing at hand opens it.
+    #[snafu(transparent)]
+    Locked {
+        /// Cause.
+        source: LockedError,
     },
     /// An object is not what was once stored under its name.
     #[snafu(display(
@@ -112,10 +121,10 @@ pub enum SegmentError {
     Diverged {
         /// The object.
         key: String,
-        /// Hex XXH3-128 of the bytes the archive holds.
-        stored_xxh3: String,
-        /// Hex XXH3-128 of the bytes that were to be stored.
-        offered_xxh3: String,
+        /// Checksum of the bytes the archive holds.
+        stored: RawSum,
+        /// Checksum of the bytes that were to be stored.
+        offered: RawSum,
     },
     /// A newer binary wrote this.
     #[snafu(display(
@@ -144,6 +153,19 @@ impl SegmentError {
     /// Whether the store turned us away.
     pub fn is_refused(&self) -> bool {
         matches!(self, SegmentError::Store { source } if source.is_refused())
+    }
+
+    /// Whether an identity is missing.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, SegmentError::Locked { .. })
+    }
+
+    fn opening(object: &SegmentObject, error: OpenError) -> Self {
+        match error {
+            OpenError::Store { source } => source.into(),
+            OpenError::Locked { source } => source.into(),
+            OpenError::Damaged { problem } => Self::damaged(object, problem),
+        }
     }
 
     fn damaged(object: &SegmentObject, problem: impl ToString) -> Self {

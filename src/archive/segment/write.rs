@@ -5,10 +5,11 @@ use snafu::ResultExt;
 
 use super::buffers::SegmentBuffers;
 use super::{CompressSnafu, SegmentError, SegmentObject, StoredSegment, meta, verify};
-use crate::archive::binlog_index::{FileId, SegmentMeta};
+use crate::archive::binlog_index::{FileId, SegmentEncryption, SegmentMeta};
 use crate::archive::codec::{Compression, Encoder};
+use crate::archive::crypt::Recipients;
 use crate::archive::digest::{Digest, RawDigest};
-use crate::archive::keys;
+use crate::archive::{format_of, keys};
 use crate::archive::store::{Condition, Put, Store, StoreWriter};
 
 /// Sent to a streaming upload at a time.
@@ -19,6 +20,7 @@ const FRAMES_AT_ONCE: usize = 2;
 /// Makes a segment object of raw binlog bytes as they come. CPU only: give big writes to a thread that may block.
 pub struct SegmentWriter {
     encoder: Encoder,
+    recipients: Recipients,
     raw: RawDigest,
     raw_bytes: u64,
     object: Digest,
@@ -41,19 +43,23 @@ pub struct EncodedSegment {
 
 impl SegmentWriter {
     /// Begins an object.
-    pub fn new(compression: Compression) -> Result<Self, SegmentError> {
-        Self::over(Encoder::new(compression), None)
+    pub fn new(compression: Compression, recipients: &Recipients) -> Result<Self, SegmentError> {
+        Self::over(Encoder::new(compression, recipients), recipients, None)
     }
 
     /// Begins an object that is made in memory, in one of `buffers`.
     pub fn with_buffers(buffers: &SegmentBuffers) -> Result<Self, SegmentError> {
-        Self::over(buffers.encoder(), Some(buffers.clone()))
+        Self::over(buffers.encoder(), buffers.recipients(), Some(buffers.clone()))
     }
 
-    fn over(encoder: io::Result<Encoder>, buffers: Option<SegmentBuffers>) -> Result<Self, SegmentError> {
+    fn over(
+        encoder: io::Result<Encoder>,
+        recipients: &Recipients,
+        buffers: Option<SegmentBuffers>,
+    ) -> Result<Self, SegmentError> {
         let encoder = encoder.context(CompressSnafu)?.side_by_side(FRAMES_AT_ONCE);
-        let (raw, object) = (RawDigest::new(), Digest::new());
-        Ok(Self { encoder, raw, raw_bytes: 0, object, object_bytes: 0, buffers })
+        let (raw, object) = (RawDigest::new(!recipients.is_empty()), Digest::new());
+        Ok(Self { encoder, recipients: recipients.clone(), raw, raw_bytes: 0, object, object_bytes: 0, buffers })
     }
 
     /// Adds raw bytes of the file.
@@ -86,19 +92,24 @@ impl SegmentWriter {
         bytes.into()
     }
 
-    /// Ends the object. `meta` comes complete but for its format and `raw_xxh3`, which are filled in; its range must be as long as what was
-    /// written.
+    /// Ends the object. `meta` comes complete but for its format, `raw` and `encryption`, which are filled in; its range must be as long as
+    /// what was written.
     pub fn finish(mut self, mut meta: SegmentMeta) -> Result<EncodedSegment, SegmentError> {
-        let key = keys::segment(&meta.file, meta.start, meta.end);
+        let encrypted = !self.recipients.is_empty();
+        let key = keys::segment(&meta.file, meta.start, meta.end, encrypted);
         if meta.start.checked_add(self.raw_bytes) != Some(meta.end) || self.raw_bytes == 0 {
             return Err(SegmentError::Length { key, raw_bytes: self.raw_bytes });
         }
-        meta.format = crate::archive::FORMAT;
-        meta.raw_xxh3 = self.raw.hex();
         let mut rest = self.encoder.finish().context(CompressSnafu)?;
-        rest.extend(meta::frame(&key, &meta)?);
         let mut object = self.object;
         object.update(&rest);
+        meta.format = format_of(encrypted);
+        meta.raw = self.raw.sum(&key);
+        meta.encryption =
+            encrypted.then(|| SegmentEncryption { recipients: self.recipients.names(), age_blake3: object.hex() });
+        let frame = meta::frame(&key, &meta)?;
+        object.update(&frame);
+        rest.extend(frame);
         Ok(EncodedSegment {
             meta,
             object_bytes: self.object_bytes + rest.len() as u64,
@@ -118,7 +129,7 @@ impl SegmentWriter {
 /// [`SegmentError::Diverged`]. Durable when this returns.
 pub async fn put(store: &Store, segment: EncodedSegment) -> Result<StoredSegment, SegmentError> {
     let EncodedSegment { meta, object, object_bytes, object_blake3 } = segment;
-    let key = keys::segment(&meta.file, meta.start, meta.end);
+    let key = keys::segment(&meta.file, meta.start, meta.end, meta.encryption.is_some());
     let put = store.put(&key, object, Condition::IfAbsent).await?;
     settle(store, put, StoredSegment { meta, object_bytes, object_blake3 }).await
 }
@@ -138,9 +149,11 @@ impl SegmentUpload {
         start: u64,
         end: u64,
         compression: Compression,
+        recipients: &Recipients,
     ) -> Result<Self, SegmentError> {
-        let upload = store.writer(&keys::segment(file, start, end), Condition::IfAbsent).await?;
-        Ok(Self { store: store.clone(), upload, writer: SegmentWriter::new(compression)? })
+        let key = keys::segment(file, start, end, !recipients.is_empty());
+        let upload = store.writer(&key, Condition::IfAbsent).await?;
+        Ok(Self { store: store.clone(), upload, writer: SegmentWriter::new(compression, recipients)? })
     }
 
     /// Adds raw bytes. After an error the upload is lost and leaves nothing behind.
@@ -169,16 +182,13 @@ async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSe
         return Ok(ours);
     }
     let (file, start, end) = (ours.meta.file.clone(), ours.meta.start, ours.meta.end);
-    let key = keys::segment(&file, start, end);
+    let encrypted = ours.meta.encryption.is_some();
+    let key = keys::segment(&file, start, end, encrypted);
     // Gone again would be a deletion under way: the next attempt writes it anew.
     let bytes = store.stat(&key).await?.unwrap_or_default();
-    let theirs = verify(store, &SegmentObject { file, start, end, bytes, blake3: None }).await?;
-    if theirs.meta.raw_xxh3 != ours.meta.raw_xxh3 {
-        return Err(SegmentError::Diverged {
-            key,
-            stored_xxh3: theirs.meta.raw_xxh3,
-            offered_xxh3: ours.meta.raw_xxh3,
-        });
+    let theirs = verify(store, &SegmentObject { file, start, end, bytes, blake3: None, encrypted }).await?;
+    if theirs.meta.raw != ours.meta.raw {
+        return Err(SegmentError::Diverged { key, stored: theirs.meta.raw, offered: ours.meta.raw });
     }
     Ok(theirs)
 }

@@ -25,6 +25,8 @@ pub use error::{StoreError, Trouble};
 use fs::Folder;
 pub use writer::StoreWriter;
 
+use super::crypt::Identities;
+
 /// Parts of a [`StoreWriter`] in bytes. At 10,000 parts (S3) an object may have 50 GB; larger ones cost memory.
 const PART_BYTES: usize = 5 << 20;
 
@@ -33,7 +35,10 @@ const PART_BYTES: usize = 5 << 20;
 /// Every call is retried a few times and bounded in time; what still fails and may pass later says so by
 /// [`StoreError::is_transient`].
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store {
+    inner: Arc<Inner>,
+    identities: Identities,
+}
 
 struct Inner {
     url: String,
@@ -78,15 +83,26 @@ impl Store {
         open::open(config)
     }
 
+    /// For a reader: the same store, with what opens its encrypted objects. Bytes come from here as they are stored; whoever gives them a meaning
+    /// decrypts them.
+    pub fn with_identities(self, identities: Identities) -> Self {
+        Self { identities, ..self }
+    }
+
+    /// What opens encrypted objects; none for a writer.
+    pub fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
     /// Where this is, for people: `s3://bucket/prefix`, `/a/folder`. No secrets.
     pub fn url(&self) -> &str {
-        &self.0.url
+        &self.inner.url
     }
 
     /// A whole object.
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
         fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
-        let read = self.0.operator.read(key).await;
+        let read = self.inner.operator.read(key).await;
         Ok(read.context(ReadSnafu { key, store: self.url() })?.to_bytes())
     }
 
@@ -94,7 +110,7 @@ impl Store {
     pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
         let wanted = range.end.saturating_sub(range.start);
-        let read = self.0.operator.read_with(key).range(range).await;
+        let read = self.inner.operator.read_with(key).range(range).await;
         let bytes = read.context(ReadSnafu { key, store: self.url() })?.to_bytes();
         if bytes.len() as u64 != wanted {
             let e = io::Error::new(
@@ -115,7 +131,7 @@ impl Store {
         fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
         let (key, store) = (key.to_owned(), self.url().to_owned());
         let wanted = range.end.saturating_sub(range.start);
-        let reader = self.0.operator.reader(&key).await.context(ReadSnafu { key: &key, store: &store })?;
+        let reader = self.inner.operator.reader(&key).await.context(ReadSnafu { key: &key, store: &store })?;
         let stream = reader.into_stream(range).await.context(ReadSnafu { key: &key, store: &store })?;
         let end = (key.clone(), store.clone());
         let mut seen = 0u64;
@@ -142,13 +158,13 @@ impl Store {
     /// Writes a whole object: atomic and durable when this returns.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Put, StoreError> {
         fail::fail_point!("archive::store::put", |_| Err(injected()).context(WriteSnafu { key, store: self.url() }));
-        let put = match &self.0.folder {
+        let put = match &self.inner.folder {
             Some(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
                 joined(spawn_blocking(move || folder.put(&key, &bytes, condition)).await)
             }
             None => {
-                let write = self.0.operator.write_with(key, bytes).if_not_exists(condition == Condition::IfAbsent);
+                let write = self.inner.operator.write_with(key, bytes).if_not_exists(condition == Condition::IfAbsent);
                 match write.await {
                     Ok(_) => Ok(Put::Created),
                     Err(e) if e.kind() == ErrorKind::ConditionNotMatch && condition == Condition::IfAbsent => {
@@ -166,12 +182,12 @@ impl Store {
     /// Begins an object that is written piece by piece, for what is larger than memory.
     pub async fn writer(&self, key: &str, condition: Condition) -> Result<StoreWriter, StoreError> {
         fail::fail_point!("archive::store::writer", |_| Err(injected()).context(WriteSnafu { key, store: self.url() }));
-        if let Some(folder) = self.0.folder.clone() {
+        if let Some(folder) = self.inner.folder.clone() {
             let temp = joined(spawn_blocking(move || folder.create_temp()).await);
             let temp = temp.context(WriteSnafu { key, store: self.url() })?;
             return Ok(StoreWriter::folder(self.clone(), key, condition, temp));
         }
-        let writer = self.0.operator.writer_with(key).chunk(PART_BYTES).concurrent(2);
+        let writer = self.inner.operator.writer_with(key).chunk(PART_BYTES).concurrent(2);
         let writer = writer.if_not_exists(condition == Condition::IfAbsent).await;
         Ok(StoreWriter::remote(self.clone(), key, condition, writer.context(WriteSnafu { key, store: self.url() })?))
     }
@@ -180,7 +196,7 @@ impl Store {
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         fail::fail_point!("archive::store::list", |_| Err(injected())
             .context(ListSnafu { key: prefix, store: self.url() }));
-        let entries = self.0.operator.list_with(prefix).recursive(true).await;
+        let entries = self.inner.operator.list_with(prefix).recursive(true).await;
         let mut objects: Vec<_> = entries
             .context(ListSnafu { key: prefix, store: self.url() })?
             .into_iter()
@@ -199,7 +215,7 @@ impl Store {
     pub async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         fail::fail_point!("archive::store::list", |_| Err(injected())
             .context(ListSnafu { key: prefix, store: self.url() }));
-        let entries = self.0.operator.list(prefix).await.context(ListSnafu { key: prefix, store: self.url() })?;
+        let entries = self.inner.operator.list(prefix).await.context(ListSnafu { key: prefix, store: self.url() })?;
         let mut dirs: Vec<_> = entries
             .into_iter()
             .map(|e| e.into_parts().0)
@@ -211,7 +227,7 @@ impl Store {
 
     /// Size of an object in bytes; none if there is no such object.
     pub async fn stat(&self, key: &str) -> Result<Option<u64>, StoreError> {
-        match self.0.operator.stat(key).await.context(ReadSnafu { key, store: self.url() }) {
+        match self.inner.operator.stat(key).await.context(ReadSnafu { key, store: self.url() }) {
             Ok(meta) => Ok(Some(meta.content_length())),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
@@ -222,19 +238,19 @@ impl Store {
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         fail::fail_point!("archive::store::delete", |_| Err(injected())
             .context(DeleteSnafu { key, store: self.url() }));
-        let deleted = match &self.0.folder {
+        let deleted = match &self.inner.folder {
             Some(folder) => {
                 let (folder, key) = (folder.clone(), key.to_owned());
                 joined(spawn_blocking(move || folder.delete(&key)).await)
             }
-            None => self.0.operator.delete(key).await,
+            None => self.inner.operator.delete(key).await,
         };
         deleted.context(DeleteSnafu { key, store: self.url() })
     }
 
     /// Removes a folder (ends with `/`) that holds nothing any more. Only an `fs` store has folders of their own; what is not empty stays.
     pub async fn remove_empty_dir(&self, dir: &str) {
-        if let Some(folder) = self.0.folder.clone() {
+        if let Some(folder) = self.inner.folder.clone() {
             let dir = dir.to_owned();
             // An empty folder is in nobody's way.
             let _ = spawn_blocking(move || folder.remove_empty_dir(&dir)).await;
@@ -249,7 +265,7 @@ impl Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Store").field(&self.0.url).finish()
+        f.debug_tuple("Store").field(&self.inner.url).finish()
     }
 }
 

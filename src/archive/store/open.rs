@@ -14,6 +14,7 @@ use super::config::{AzblobConfig, GcsConfig, S3Config};
 use super::error::{CaSnafu, OpenSnafu};
 use super::fs::Folder;
 use super::{Inner, Store, StoreConfig, StoreError, from_io};
+use crate::archive::crypt::Identities;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One call, or one part of a long one. A part of 8 MiB in this time needs 280 kB/s.
@@ -38,7 +39,7 @@ pub(super) fn open(config: &StoreConfig) -> Result<Store, StoreError> {
     let operator = operator
         .layer(TimeoutLayer::default().with_timeout(IO_TIMEOUT).with_io_timeout(IO_TIMEOUT))
         .layer(RetryLayer::default().with_max_times(RETRIES).with_min_delay(Duration::from_millis(200)).with_jitter());
-    Ok(Store(Arc::new(Inner { url, operator, folder })))
+    Ok(Store { inner: Arc::new(Inner { url, operator, folder }), identities: Identities::default() })
 }
 
 fn url(config: &StoreConfig) -> String {

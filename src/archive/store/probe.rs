@@ -24,7 +24,7 @@ pub(super) async fn probe(store: &Store) -> Result<(), StoreError> {
         return Err(unfit("it does not list an object that was just written (consistent listings are required)"));
     }
     store.delete(&key).await?;
-    if let Some(folder) = store.0.folder.clone() {
+    if let Some(folder) = store.inner.folder.clone() {
         // Only room is at stake, so a failure waits for the next time.
         let _ = spawn_blocking(move || folder.remove_stale_temps()).await;
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::binlog_index::{Ending, FileSummary};
-use crate::archive::catalog::Closed;
+use crate::archive::catalog::{Closed, FileEncryption};
 use crate::model::BinlogPosition;
 
 /// `A:1-5` with one-letter servers instead of UUIDs.
@@ -57,6 +57,7 @@ pub(super) fn file(server: &str, number: u32, created: u32, previous: GtidSet, g
         open_transaction: None,
         closed: Some(Closed { ending: Ending::Rotate, next_file: None }),
         hole_until: None,
+        encryption: FileEncryption::default(),
     }
 }
 
@@ -75,6 +76,7 @@ pub(super) fn full(server: &str, at: i64, gtids: GtidSet) -> FullHead {
         position_created_unix: None,
         prepared_xa: None,
         log_slave_updates: None,
+        recipients: Vec::new(),
         method: "logical".into(),
         objects: 1,
         bytes: 1,

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::archive::codec::Compression;
+use crate::archive::crypt::Recipients;
 
 /// How a logical full is taken.
 #[derive(Clone, Debug)]
@@ -9,6 +10,8 @@ pub struct LogicalConfig {
     pub connections: usize,
     /// How chunks are compressed.
     pub compression: Compression,
+    /// To whom every object is encrypted.
+    pub recipients: Recipients,
     /// Rows are cut into objects of about this size before compression.
     pub object_bytes: u64,
     /// A key range aims at this size; only larger tables are read by several connections.
@@ -28,6 +31,7 @@ impl Default for LogicalConfig {
         Self {
             connections: 2,
             compression: Compression::Zstd { level: 1 },
+            recipients: Recipients::default(),
             object_bytes: 64 << 20,
             range_bytes: 256 << 20,
             lock_wait: Duration::from_secs(5),

@@ -195,7 +195,7 @@ impl Copier {
                 Some(output) => output,
                 none => {
                     let key = self.object_key(job, range, parts.len());
-                    none.insert(Output::create(&self.store, key, self.config.compression).await?)
+                    none.insert(Output::create(&self.store, key, &self.config).await?)
                 }
             };
             let malformed = |source| LogicalError::Sql { doing: doing(), source: Box::new(source) };
@@ -227,12 +227,13 @@ impl Copier {
     }
 
     fn object_key(&self, job: &TableJob, range: usize, part: usize) -> String {
+        let encrypted = !self.config.recipients.is_empty();
         let mut path = format!("{}/{}", keys::escape(&job.schema), keys::escape(&job.name));
-        // Folders of the local store have names of at most 255 bytes.
-        if path.len() > 200 {
+        // Folders of the local store have names of at most 255 bytes. Whoever may not read the rows must not read the names either.
+        if path.len() > 200 || encrypted {
             path = format!("table-{}", job.number);
         }
-        keys::full_object(&self.full_id, &format!("rows/{path}/{range:05}-{part:05}.tsv.zst"))
+        keys::full_object(&self.full_id, &format!("rows/{path}/{range:05}-{part:05}.tsv.zst"), encrypted)
     }
 }
 

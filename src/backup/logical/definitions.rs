@@ -101,6 +101,7 @@ async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
         loadable_functions: functions.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
         foreign_servers: foreign_servers(session).await?,
         histograms: Vec::new(),
+        warnings: Vec::new(),
     })
 }
 

@@ -30,7 +30,7 @@ pub enum LogicalError {
     #[snafu(display("{source}"), context(false))]
     Archive { source: ArchiveError },
 
-    #[snafu(display("cannot compress: {source}"))]
+    #[snafu(display("cannot compress or encrypt: {source}"))]
     Compress { source: io::Error },
 
     #[snafu(display(

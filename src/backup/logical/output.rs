@@ -1,12 +1,13 @@
-//! Objects of a full as they are written: compressed, hashed, numbered.
+//! Objects of a full as they are written: compressed, encrypted, hashed, numbered.
 
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use snafu::ResultExt;
 
+use super::config::LogicalConfig;
 use super::error::{CompressSnafu, LogicalError};
-use crate::archive::codec::{Compression, Encoder};
+use crate::archive::codec::Encoder;
 use crate::archive::digest::Digest;
 use crate::archive::manifest::ObjectEntry;
 use crate::archive::rows::LineSink;
@@ -42,9 +43,9 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) async fn create(store: &Store, key: String, compression: Compression) -> Result<Self, LogicalError> {
+    pub(super) async fn create(store: &Store, key: String, config: &LogicalConfig) -> Result<Self, LogicalError> {
         Ok(Self {
-            encoder: Encoder::new(compression).context(CompressSnafu)?,
+            encoder: Encoder::new(config.compression, &config.recipients).context(CompressSnafu)?,
             writer: store.writer(&key, Condition::Overwrite).await?,
             key,
             blake3: Digest::new(),

@@ -22,14 +22,15 @@ use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Tabl
 use crate::archive::manifest::{Content, FullManifest};
 use crate::archive::sealed::seal;
 use crate::archive::store::{Condition, Store};
-use crate::archive::{FORMAT, identity, keys};
+use crate::archive::{format_of, identity, keys};
 use crate::model::{Flavor, Progress};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::flavor::preflight::{REPLICATION, logs_replicated, unlogged_replication};
 use crate::mysql::flavor::{lineage, lineage_query};
 use crate::mysql::quote;
 
-/// Takes a full and writes its manifest last. An error leaves objects that nothing refers to, and no full.
+/// Takes a full and writes its manifest last. An error leaves objects that nothing refers to, and no full. What is returned has the warnings
+/// that the stored manifest of an encrypted full keeps to itself.
 pub async fn run(
     config: &LogicalConfig,
     source: &Endpoint,
@@ -193,10 +194,14 @@ async fn once(
         (rows + table.rows, bytes + table.chunks.iter().map(|chunk| chunk.raw_bytes).sum::<u64>())
     });
     let count = tables.len() as u64;
-    let key = keys::full_object(&full_id, "description.jsonl.zst");
+    let encrypted = !config.recipients.is_empty();
+    if encrypted {
+        definitions.server.warnings.clone_from(&warnings);
+    }
+    let key = keys::full_object(&full_id, "description.jsonl.zst", encrypted);
     let description = describe(store, key, config, definitions, tables, accounts.known, &objects).await?;
-    let manifest = FullManifest {
-        format: FORMAT,
+    let mut manifest = FullManifest {
+        format: format_of(encrypted),
         id: full_id.clone(),
         flavor: control.flavor,
         server_version,
@@ -209,6 +214,7 @@ async fn once(
         position_created_unix,
         prepared_xa: Some(prepared_xa),
         log_slave_updates,
+        recipients: config.recipients.names(),
         trace_id: config.trace_id.clone(),
         tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),
         objects: objects.take(),
@@ -217,15 +223,20 @@ async fn once(
             tables: count,
             rows: totals.0,
             raw_bytes: totals.1,
-            warnings,
+            warnings: if encrypted { Vec::new() } else { std::mem::take(&mut warnings) },
         }),
     };
     fail::fail_point!("backup::logical::before_manifest");
     // Refuses the archive of another flavor; the first writer of all makes it.
-    identity::ensure(store, manifest.flavor, &manifest.server).await?;
+    let archive = identity::ensure(store, manifest.flavor, &manifest.server).await?;
+    if encrypted {
+        identity::announce_encryption(store, archive).await?;
+    }
     let key = keys::manifest(&full_id);
     let _ = store.put(&key, seal(&key, &manifest)?, Condition::IfAbsent).await?;
     control.connection.close().await;
+    let Content::Logical(content) = &mut manifest.content;
+    content.warnings.append(&mut warnings);
     Ok(manifest)
 }
 
@@ -360,7 +371,7 @@ async fn describe(
         .chain(tables.into_iter().map(Record::Table))
         .chain(programs.into_iter().map(Record::Program))
         .chain(accounts.into_iter().map(Record::Account));
-    let mut output = Output::create(store, key, config.compression).await?;
+    let mut output = Output::create(store, key, config).await?;
     let mut count = 0;
     for record in records {
         let mut line = serde_json::to_vec(&record).context(DescribeSnafu)?;

@@ -55,10 +55,11 @@ impl Cutter {
     pub(super) fn resume(head: &Head, newest: &str, segment_bytes: u64) -> Self {
         let mut cutter = Self::new(&head.file.server, head.flavor, newest, segment_bytes);
         let crc = if head.summary.crc32 { ChecksumAlgorithm::Crc32 } else { ChecksumAlgorithm::Off };
-        let overlap = head.last_range.as_ref().map(|(_, xxh3)| Overlap {
+        let overlap = head.last_range.as_ref().map(|last| Overlap {
             end: head.end,
-            xxh3: xxh3.clone(),
-            digest: RawDigest::new(),
+            key: last.key.clone(),
+            sum: last.sum.clone(),
+            digest: RawDigest::like(&last.sum),
         });
         let mut open = Open::new(&head.file.name, head.flavor);
         let start = Self::dump_start(head);
@@ -83,7 +84,7 @@ impl Cutter {
 
     /// Where in the file the dump must start: at the last stored segment, or behind everything where that is not read again.
     pub(super) fn dump_start(head: &Head) -> u64 {
-        head.last_range.as_ref().map_or(head.end, |(start, _)| (*start).max(MAGIC.len() as u64))
+        head.last_range.as_ref().map_or(head.end, |last| last.start.max(MAGIC.len() as u64))
     }
 
     /// Tells the time: nothing that comes next was committed after it. A MariaDB stamp that says so (by `SET TIMESTAMP`) is no commit

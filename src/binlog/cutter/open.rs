@@ -4,8 +4,7 @@ use bytes::{Bytes, BytesMut};
 use snafu::ResultExt;
 
 use super::cut::{CommitCounts, Cut, Seal};
-use crate::archive::FORMAT;
-use crate::archive::binlog_index::{Ending, FileId, FileSummary, SegmentMeta};
+use crate::archive::binlog_index::{Ending, FileId, FileSummary, RawSum, SegmentMeta};
 use crate::archive::digest::RawDigest;
 use crate::binlog::Error;
 use crate::binlog::error::EventSnafu;
@@ -58,7 +57,8 @@ pub(super) struct FileHead {
 /// The last stored segment, read once more: proof that the source still has the bytes that were archived.
 pub(super) struct Overlap {
     pub end: u64,
-    pub xxh3: String,
+    pub key: String,
+    pub sum: RawSum,
     pub digest: RawDigest,
 }
 
@@ -198,7 +198,7 @@ impl Open {
             if end < overlap.end {
                 return Ok(());
             }
-            let same = end == overlap.end && overlap.digest.hex() == overlap.xxh3;
+            let same = end == overlap.end && overlap.digest.sum(&overlap.key) == overlap.sum;
             if !same {
                 return Err(self.diverged("the last archived segment, read again, is not what the source sends now"));
             }
@@ -287,17 +287,19 @@ impl Open {
         let Some(head) = self.head.clone() else { return };
         self.flush(cuts);
         let gtids = std::mem::replace(&mut self.segment_gtids, GtidSet::empty(flavor));
+        // Whoever makes the object says in which format, how it is encrypted, and the checksum.
         let meta = SegmentMeta {
-            format: FORMAT,
+            format: 0,
             file: head.id,
             flavor,
             server_version: head.server_version,
             start: self.segment_start,
             end: self.event_end,
-            raw_xxh3: String::new(),
+            raw: RawSum::default(),
             summary: self.summary.clone(),
             gtids,
             open_transaction: self.tracker.open().cloned(),
+            encryption: None,
         };
         self.segment_start = self.event_end;
         self.long = false;

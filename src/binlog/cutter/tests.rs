@@ -1,9 +1,9 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::super::checkpoint::LastRange;
 use super::*;
-use crate::archive::binlog_index::FileId;
-use crate::archive::binlog_index::SegmentMeta;
+use crate::archive::binlog_index::{FileId, RawSum, SegmentMeta};
 use crate::archive::digest::RawDigest;
 use crate::model::{Gtid, GtidSet};
 use crate::mysql::event::{EventType, HEADER_BYTES};
@@ -168,17 +168,17 @@ impl Stored {
             end: seal.meta.end,
             summary: seal.meta.summary.clone(),
             open_transaction: seal.meta.open_transaction.clone(),
-            last_range: Some((seal.meta.start, xxh3(bytes))),
+            last_range: Some(LastRange { start: seal.meta.start, key: String::new(), sum: sum(bytes) }),
             closed: None,
             index: None,
         }
     }
 }
 
-fn xxh3(bytes: &[u8]) -> String {
-    let mut digest = RawDigest::new();
+fn sum(bytes: &[u8]) -> RawSum {
+    let mut digest = RawDigest::new(false);
     digest.update(bytes);
-    digest.hex()
+    digest.sum("")
 }
 
 fn cutter(segment_bytes: u64) -> Cutter {

@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use futures::FutureExt;
 use jiff::Timestamp;
 
+use super::super::checkpoint::LastRange;
 use super::*;
-use crate::archive::binlog_index::{Ending, FileId, FileSummary};
+use crate::archive::binlog_index::{Ending, FileId, FileSummary, RawSum};
 use crate::archive::catalog::{Closed, FullHead};
 
 const OLD: &str = "11111111-1111-1111-1111-111111111111";
@@ -65,7 +66,7 @@ fn head(server: &str, number: u32, created_unix: u32, end: u64, previous: &str, 
             statements: 0,
         },
         open_transaction: None,
-        last_range: Some((4, String::new())),
+        last_range: Some(LastRange { start: 4, key: String::new(), sum: RawSum::default() }),
         closed: None,
         index: None,
     }
@@ -242,6 +243,7 @@ fn full(server: &str, gtids: &str, position: Option<(u32, u32)>) -> FullHead {
         position_created_unix: position.map(|(_, created)| created),
         prepared_xa: None,
         log_slave_updates: None,
+        recipients: Vec::new(),
         method: "logical".to_owned(),
         objects: 1,
         bytes: 1,

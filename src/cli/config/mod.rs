@@ -15,6 +15,7 @@ use super::args::PolicyArgs;
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
 use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec};
+use crate::archive::crypt::{Identities, Recipients};
 use crate::archive::store::StoreConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
@@ -43,6 +44,8 @@ pub struct Policy {
     pub store: StoreConfig,
     /// zstd level of everything that is written.
     pub compression_level: i32,
+    /// To whom it is encrypted.
+    pub recipients: Recipients,
     /// What of the archive may go.
     pub retention: Rules,
 }
@@ -67,6 +70,8 @@ pub struct Archive {
     pub store: StoreConfig,
     /// The source's servers, best first; empty where they are not known.
     pub sources: Vec<Endpoint>,
+    /// What opens its encrypted objects; none for those who read only what is in clear.
+    pub identities: Identities,
 }
 
 /// Loads files and validates every policy in them; there is at least one.
@@ -105,12 +110,15 @@ pub fn archives(args: &PolicyArgs) -> Result<Vec<Archive>, ManifestError> {
     finish(archives, problems)
 }
 
-/// The one policy's archive that `args` mean.
-pub fn one_archive(args: &PolicyArgs) -> Result<Archive, ManifestError> {
+/// The one policy's archive that `args` mean, with what a Secret opens of it.
+pub fn one_archive(args: &PolicyArgs, identity_secret: Option<&str>) -> Result<Archive, ManifestError> {
     let documents = load(&args.manifests)?;
     let document = choose(&documents, args.policy.as_deref())?;
     let mut problems = Vec::new();
     let archive = archive_of(document, &documents, &mut problems);
+    let mut resolver = Resolver::new(document, &documents, &mut problems);
+    let identities = resolver.identities_of_argument(identity_secret);
+    let archive = archive.map(|archive| Archive { identities, ..archive });
     finish(archive, problems)?.ok_or_else(no_policy)
 }
 
@@ -160,13 +168,12 @@ pub fn archive_of(
     problems: &mut Vec<Problem>,
 ) -> Option<Archive> {
     let spec = &document.object.spec;
-    refuse(document, unsupported::unreadable(spec), problems);
     let store = storage_of(document, "spec.storage", &spec.storage, documents, problems)?;
     let name = document.object.metadata.name.clone().unwrap_or_default();
     // The archive alone is needed: what is wrong with the source is no problem here.
     let sources =
         sources_of(&mut Resolver::new(document, documents, &mut Vec::new()), &spec.source).unwrap_or_default();
-    Some(Archive { name, store, sources })
+    Some(Archive { name, store, sources, identities: Identities::default() })
 }
 
 /// Where an archive is, as any kind of document says it.
@@ -213,6 +220,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         }
     }
     let retention = rules_of(document, problems);
+    let recipients = recipients_of(document, problems);
     if problems.len() > before {
         return None;
     }
@@ -220,7 +228,21 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let flavor = flavor_of(spec.source.flavor);
     let (sources, store) = (sources?, store?);
     let group = spec.source.hosts.is_some();
-    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level: level, retention })
+    let compression_level = level;
+    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level, recipients, retention })
+}
+
+/// To whom a policy's objects are encrypted.
+fn recipients_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Recipients {
+    let Some(encryption) = &document.object.spec.encryption else { return Recipients::default() };
+    if let Some((field, message)) = encryption.problem() {
+        problems.push(document.problem(field, message));
+        return Recipients::default();
+    }
+    Recipients::parse(&encryption.recipients).unwrap_or_else(|error| {
+        problems.push(document.problem("spec.encryption.recipients", error.to_string()));
+        Recipients::default()
+    })
 }
 
 /// What of a policy's archive may go; nothing without spec.retention.

@@ -1,6 +1,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::{TlsMode as ApiTlsMode, TlsSpec};
+use crate::archive::crypt::Identities;
 use crate::cli::manifests::{Document, Documents, Problem, SecretData};
 use crate::mysql::endpoint::{Tls, TlsMode};
 
@@ -54,6 +55,25 @@ impl<'a, T> Resolver<'a, T> {
     /// One key of a Secret that may lack it.
     pub fn optional_key(&mut self, field: &str, name: &str, key: &str) -> Option<SecretString> {
         self.secret(field, name)?.get(key).cloned()
+    }
+
+    /// What opens an encrypted archive: age identities, one a line.
+    pub fn identities(&mut self, field: &str, name: &str, key: Option<&str>) -> Option<Identities> {
+        let text = self.key(field, name, key.unwrap_or("identity"))?;
+        match Identities::parse(&text) {
+            Ok(identities) => Some(identities),
+            Err(error) => {
+                self.refuse(field, &format!("the Secret {name:?}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The same, as `--identity-secret` names it: NAME or NAME/KEY; nothing where it is not given.
+    pub fn identities_of_argument(&mut self, argument: Option<&str>) -> Identities {
+        let Some(argument) = argument else { return Identities::default() };
+        let (name, key) = argument.split_once('/').map_or((argument, None), |(name, key)| (name, Some(key)));
+        self.identities("--identity-secret", name, key).unwrap_or_default()
     }
 
     /// Account and password.

@@ -5,7 +5,8 @@ use secrecy::SecretString;
 
 use super::reference::{Resolver, tls_mode};
 use super::{Archive, CONNECT_TIMEOUT, archive_of, choose, finish, refuse, storage_of};
-use crate::api::{RestoreRequest, TargetSpec, unsupported};
+use crate::api::{RestoreRequest, SecretKeyRef, TargetSpec, unsupported};
+use crate::archive::crypt::Identities;
 use crate::cli::args::RestoreArgs;
 use crate::cli::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::model::{BinlogPosition, parse_rfc3339};
@@ -108,6 +109,9 @@ fn from_arguments(
     let document = choose(documents, args.policy.policy.as_deref())?;
     let mut problems = Vec::new();
     let archive = archive_of(document, documents, &mut problems);
+    let mut resolver = Resolver::new(document, documents, &mut problems);
+    let identities = resolver.identities_of_argument(args.identity_secret.as_deref());
+    let archive = archive.map(|archive| Archive { identities, ..archive });
     let into = match &args.into {
         Some(address) => into_address(args, address, document, documents, environment, &mut problems)?,
         None if args.dry_run => None,
@@ -203,13 +207,20 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
             }
         },
         (None, Some(storage)) => storage_of(document, "spec.storage", storage, documents, &mut problems).map(|store| {
-            Archive { name: document.object.metadata.name.clone().unwrap_or_default(), store, sources: Vec::new() }
+            let name = document.object.metadata.name.clone().unwrap_or_default();
+            Archive { name, store, sources: Vec::new(), identities: Identities::default() }
         }),
         _ => {
             problems.push(document.problem("spec", "name the archive by exactly one of policyRef and storage"));
             None
         }
     };
+    let identities = spec.decryption.as_ref().and_then(|decryption| {
+        let SecretKeyRef { name, key } = &decryption.identity_secret_ref;
+        let mut resolver = Resolver::new(document, documents, &mut problems);
+        resolver.identities("spec.decryption.identitySecretRef", name, key.as_deref())
+    });
+    let archive = archive.map(|archive| Archive { identities: identities.unwrap_or_default(), ..archive });
     let target = target_of(document, &spec.target, &mut problems);
     let into = match (&spec.into, &spec.into_existing) {
         (None, Some(into)) => {

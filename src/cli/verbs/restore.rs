@@ -78,7 +78,7 @@ async fn one(
         Some(listen) => Some(report::serve(listen, subject.clone(), &shutdown).await?),
         None => None,
     };
-    let store = engine::store_to_read(&wanted.archive.store)?;
+    let store = engine::archive_to_read(&wanted.archive)?;
     let request = request(&wanted, &store).await?;
     let unfinished = match (&wanted.into, wanted.flags.dry_run) {
         (Some(target), false) => restore::unfinished(target, &request).await?,
@@ -89,6 +89,9 @@ async fn one(
         Some(plan) => plan,
         None => restore::plan(&store, &request, Throughput::default()).await?,
     };
+    if wanted.into.is_none() {
+        restore::check_readable(&plan, &store).await?;
+    }
     outcome.plan = Some(plan_status(&plan));
     subject.planned(plan_status(&plan));
     let report =

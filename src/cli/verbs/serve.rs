@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::archive::ArchiveError;
 use crate::archive::catalog::Catalog;
 use crate::cli::args::ServeArgs;
 use crate::cli::config;
@@ -16,16 +17,26 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serves one policy's archive to replicas until `shutdown`.
 pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let archive = config::one_archive(&args.policy)?;
+    let archive = config::one_archive(&args.policy, args.identity_secret.as_deref())?;
     let password = std::env::var("TIDEMARK_SERVE_PASSWORD").ok().filter(|password| !password.is_empty());
     let Some(password) = password else {
         let message = "no password for replicas: set TIDEMARK_SERVE_PASSWORD".to_owned();
         return Err(ManifestError::Choice { message }.into());
     };
-    let store = engine::store_to_read(&archive.store)?;
+    let store = engine::archive_to_read(&archive)?;
     let catalog = Catalog::load(&store).await?;
     // Replicas parse it: the version of the newest server whose log is archived.
     let newest = catalog.files.iter().max_by_key(|file| (file.summary.last_commit, file.id.created_unix));
+    for file in newest.into_iter().chain(&catalog.files) {
+        for recipients in &file.encryption.recipients {
+            let opened = store.identities().check(&format!("binlog file {}", file.id.name), recipients);
+            match opened.map_err(ArchiveError::from) {
+                // Older ones a replica may never ask for.
+                Err(error) if newest.is_some_and(|newest| newest.id != file.id) => tracing::warn!("{error}"),
+                opened => opened?,
+            }
+        }
+    }
     let version = newest.map(|file| file.server_version.clone());
     let Some(version) = version else {
         anyhow::bail!("the archive {} holds no binary log yet: run `tidemark stream` first", store.url());

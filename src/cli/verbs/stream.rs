@@ -107,6 +107,7 @@ pub async fn stream(
         flush_interval: wanted.flush_interval,
         segment_bytes: wanted.segment_bytes,
         compression: engine::compression(policy),
+        recipients: policy.recipients.clone(),
         acknowledge: if wanted.semi_sync { Acknowledge::ObjectStore } else { Acknowledge::None },
         trace_id: trace_id.to_owned(),
         ..StreamConfig::default()

@@ -122,6 +122,7 @@ fn document(
         schedule: _,
         binlog,
         storage,
+        encryption,
         compression,
         retention: _,
         written_schedule: _,
@@ -139,7 +140,8 @@ fn document(
             storage: storage.clone(),
             copies: Vec::new(),
             retention,
-            encryption: None,
+            // Public keys: pods that write need no other.
+            encryption: encryption.clone(),
             compression: compression.clone(),
             drill: None,
             job_template: None,

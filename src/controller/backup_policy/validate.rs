@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec,
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, EncryptionSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec,
     StorageSpec, unsupported,
 };
 use crate::controller::{secrets, storage};
@@ -29,6 +29,8 @@ pub struct Validated {
     pub binlog: BinlogSpec,
     /// Where the archive is.
     pub storage: StorageSpec,
+    /// To whom it is encrypted.
+    pub encryption: Option<EncryptionSpec>,
     /// How it is compressed.
     pub compression: CompressionSpec,
     /// What of the archive may go.
@@ -83,7 +85,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         storage,
         copies: _,
         retention,
-        encryption: _,
+        encryption,
         compression,
         drill: _,
         job_template,
@@ -103,6 +105,9 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         );
         refusal.invalid("spec.compression.level", &message);
     }
+    if let Some((field, message)) = encryption.as_ref().and_then(EncryptionSpec::problem) {
+        refusal.invalid(field, &message);
+    }
     for (field, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
         refusal.invalid(field, message);
     }
@@ -120,6 +125,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         schedule,
         binlog: binlog.clone(),
         storage: storage.clone(),
+        encryption: encryption.clone(),
         compression: compression.clone(),
         retention: retention.clone(),
         written_schedule: written,

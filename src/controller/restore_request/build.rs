@@ -12,7 +12,7 @@ use super::names::{self, PLAN, RESTORE, labels};
 use super::next::{Doing, Finished, Step};
 use super::server::{self, FreshServer, Passwords};
 use super::validate::{Into, Validated};
-use crate::api::{IntoExistingSpec, RestoreRequest, TargetSpec};
+use crate::api::{DecryptionSpec, IntoExistingSpec, RestoreRequest, SecretKeyRef, TargetSpec};
 use crate::controller::Error;
 use crate::controller::engine_pod::{EnginePod, MANIFEST, failure_policy};
 use crate::controller::names::child_of;
@@ -93,11 +93,12 @@ fn plan(request: &RestoreRequest, validated: &Validated, image: &str) -> Result<
     let name = names::plan(&request.name_any());
     let config_map = config_map(request, validated, PLAN, name.clone(), manifests::plan(validated)?);
     let storage = &validated.archive.storage;
+    let identity = secrets::of_decryption(validated.decryption.as_ref());
     let pod = EnginePod {
         image,
-        arguments: plan_arguments(&validated.target),
+        arguments: plan_arguments(&validated.target, validated.decryption.as_ref()),
         manifests: &config_map,
-        secrets: &secrets::of_storage(storage).into_iter().collect(),
+        secrets: &secrets::of_storage(storage).into_iter().chain(identity).collect(),
         storage,
         ends: true,
         template: validated.archive.job_template.as_ref(),
@@ -107,13 +108,17 @@ fn plan(request: &RestoreRequest, validated: &Validated, image: &str) -> Result<
 }
 
 /// The target in arguments: a plan needs no server, and a RestoreRequest always names one.
-fn plan_arguments(target: &TargetSpec) -> Vec<String> {
+fn plan_arguments(target: &TargetSpec, decryption: Option<&DecryptionSpec>) -> Vec<String> {
     let TargetSpec { time, gtid, position, latest, exclusive, skip_gtids, allow_nearest } = target;
     let mut arguments = vec!["restore".to_owned(), "--dry-run".to_owned()];
     let texts = [("--to-time", time), ("--to-gtid", gtid), ("--to-position", position), ("--skip-gtid", skip_gtids)];
     for (argument, text) in texts.into_iter().filter_map(|(argument, text)| Some((argument, text.as_ref()?))) {
         // The kubelet expands variables in arguments.
         arguments.push(format!("{argument}={}", text.replace("$(", "$$(")));
+    }
+    if let Some(DecryptionSpec { identity_secret_ref: SecretKeyRef { name, key } }) = decryption {
+        let key = key.as_ref().map(|key| format!("/{key}")).unwrap_or_default();
+        arguments.push(format!("--identity-secret={name}{key}"));
     }
     let switches = [("--latest", latest), ("--exclusive", exclusive), ("--allow-nearest", allow_nearest)];
     arguments.extend(switches.into_iter().filter(|(_, on)| **on).map(|(argument, _)| argument.to_owned()));
@@ -132,6 +137,7 @@ fn restore(
     let storage = &validated.archive.storage;
     let mut secrets: BTreeSet<String> = secrets::of_storage(storage).into_iter().collect();
     secrets.insert(credentials_secret_ref.name.clone());
+    secrets.extend(secrets::of_decryption(validated.decryption.as_ref()));
     secrets.extend(tls.ca_secret_ref.iter().map(|reference| reference.name.clone()));
     let mut arguments = vec!["restore".to_owned()];
     if serve_listen.is_none() {

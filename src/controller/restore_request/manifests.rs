@@ -40,6 +40,7 @@ pub fn plan(validated: &Validated) -> Result<String, Error> {
             storage: storage.clone(),
             copies: Vec::new(),
             retention: None,
+            // It writes nothing.
             encryption: None,
             compression: CompressionSpec::default(),
             drill: None,
@@ -61,7 +62,7 @@ pub fn archive(config_map: &ConfigMap) -> Option<Archive> {
 
 /// What the pod that restores reads: the request, with the archive and the server in words that need no cluster.
 pub fn restore(validated: &Validated) -> Result<String, Error> {
-    let Validated { name, uid: _, archive, target, into, dry_run: _ } = validated;
+    let Validated { name, uid: _, archive, target, decryption, into, dry_run: _ } = validated;
     let into = match into {
         Into::Existing(into) => IntoExistingSpec::clone(into),
         Into::Fresh(_) => IntoExistingSpec {
@@ -84,7 +85,7 @@ pub fn restore(validated: &Validated) -> Result<String, Error> {
             databases: Vec::new(),
             into: None,
             into_existing: Some(into),
-            decryption: None,
+            decryption: decryption.clone(),
             checks: None,
             dry_run: false,
         },

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::dereference::Facts;
 use crate::api::{
-    BackupPolicy, IntoExistingSpec, IntoSpec, RestoreRequest, RestoreRequestSpec, StorageSpec, TargetSpec, unsupported,
+    BackupPolicy, DecryptionSpec, IntoExistingSpec, IntoSpec, RestoreRequest, RestoreRequestSpec, StorageSpec, TargetSpec, unsupported,
 };
 use crate::controller::storage;
 use crate::model::{BinlogPosition, parse_rfc3339};
@@ -26,6 +26,8 @@ pub struct Validated {
     pub archive: Archive,
     /// To which moment.
     pub target: TargetSpec,
+    /// What opens the archive, where it is encrypted.
+    pub decryption: Option<DecryptionSpec>,
     /// Where to.
     pub into: Into,
     /// Whether only the plan is asked for.
@@ -115,7 +117,7 @@ fn check(
         databases: _,
         into,
         into_existing,
-        decryption: _,
+        decryption,
         checks: _,
         dry_run,
     } = &request.spec;
@@ -160,6 +162,7 @@ fn check(
         uid: request.uid().ok_or_else(waits)?,
         archive,
         target: target.clone(),
+        decryption: decryption.clone(),
         into: into.ok_or_else(waits)?,
         dry_run: *dry_run,
     })
@@ -178,10 +181,6 @@ fn of_policy(name: &str, policy: Option<&BackupPolicy>) -> Result<Archive, Refus
     if let Err(Refusal { message, .. }) = problems.finish() {
         let message = format!("BackupPolicy {name:?} must be mended first: {message}");
         return Err(Refusal { forever: false, reason: "PolicyInvalid", message });
-    }
-    if let Some((field, message)) = unsupported::unreadable(&policy.spec) {
-        let message = format!("BackupPolicy {name:?}: {field}: {message}");
-        return Err(Refusal { forever: true, reason: "Unsupported", message });
     }
     let (storage, job_template) = (policy.spec.storage.clone(), policy.spec.job_template.clone());
     Ok(Archive { name: name.to_owned(), storage, job_template })
@@ -260,10 +259,10 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_do_is_refused_for_good_by_the_names_of_its_fields() {
-        let asked = "tables: [a.b], databases: [a], decryption: {identitySecretRef: {name: i}}, checks: {queries: ['SELECT 1']}";
+        let asked = "tables: [a.b], databases: [a], checks: {queries: ['SELECT 1']}";
         let (forever, reason, message) = refused(&format!("{asked}, {REST}"), None);
         assert_eq!((forever, reason), (true, "Unsupported"));
-        for field in ["spec.tables", "spec.databases", "spec.decryption", "spec.checks"] {
+        for field in ["spec.tables", "spec.databases", "spec.checks"] {
             assert!(message.contains(field), "{field} in {message}");
         }
     }
@@ -319,8 +318,10 @@ mod tests {
         assert!(!refused(REST, None).0);
         let folder = policy("storage: {fs: {path: /archive}}");
         assert_eq!((refused(REST, Some(&folder)).0, refused(REST, Some(&folder)).1), (false, "PolicyInvalid"));
-        let encrypted = policy("storage: {s3: {bucket: abc}}, encryption: {recipients: [age1x]}");
-        assert_eq!((refused(REST, Some(&encrypted)).0, refused(REST, Some(&encrypted)).1), (true, "Unsupported"));
+        let encrypted = policy("storage: {s3: {bucket: abc}}, encryption: {recipients: [age13pej588wz8rlqc835hykw8qpfkutjekppg6wlc9tmhvt464w8cvsejfqqt]}");
+        let opened = format!("decryption: {{identitySecretRef: {{name: i}}}}, {REST}");
+        let decryption = check(&request(&opened), None, Some(&encrypted)).unwrap().decryption.unwrap();
+        assert_eq!(decryption.identity_secret_ref.name, "i");
         // The policy is gone, or another one: what was planned stays.
         for policy in [None, Some(&folder)] {
             assert_eq!(check(&request(REST), Some(&archive), policy).unwrap().archive, archive);

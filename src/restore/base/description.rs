@@ -20,7 +20,7 @@ pub(super) struct Description {
 pub(super) async fn read(store: &Store, manifest: &FullManifest) -> Result<Description, BaseError> {
     let Content::Logical(LogicalContent { description, .. }) = &manifest.content;
     let entry = object::entry(manifest, *description)?;
-    let text = object::read_whole(store, entry).await?;
+    let text = object::read_whole(store, manifest, entry).await?;
     let damaged = |reason: String| BaseError::Damaged { key: entry.key.clone(), reason };
     let (mut schemas, mut tables, mut programs, mut accounts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut server, mut count, mut ended) = (None, 0, false);

@@ -2,6 +2,7 @@ use std::io;
 
 use snafu::Snafu;
 
+use crate::archive::crypt::LockedError;
 use crate::archive::store::StoreError;
 use crate::mysql::wire;
 
@@ -25,6 +26,9 @@ pub enum BaseError {
 
     #[snafu(display("{source}"), context(false))]
     Store { source: StoreError },
+
+    #[snafu(transparent)]
+    Locked { source: LockedError },
 
     #[snafu(display("object {key} of the full is damaged: {reason}; restore from another full"))]
     Damaged { key: String, reason: String },

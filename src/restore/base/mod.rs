@@ -22,4 +22,5 @@ mod verify;
 pub use config::BaseConfig;
 pub use error::BaseError;
 pub use load::{Loaded, check, finish, load};
+pub use object::try_to_open;
 pub use verify::{Verified, verify};

@@ -1,15 +1,17 @@
-//! Objects of a full, read piece by piece, decompressed and proved by their BLAKE3.
+//! Objects of a full, read piece by piece, decrypted, decompressed and proved by their BLAKE3.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use snafu::ResultExt;
 
 use super::error::{BaseError, DecompressSnafu};
 use crate::archive::codec::Decoder;
+use crate::archive::crypt::{self, HEADER_BYTES, Locked, OpenError};
 use crate::archive::digest::Digest;
+use crate::archive::keys;
 use crate::archive::manifest::{FullManifest, ObjectEntry};
 use crate::archive::store::{Store, StoreError};
 
@@ -24,14 +26,28 @@ pub(super) fn entry(manifest: &FullManifest, number: usize) -> Result<&ObjectEnt
 /// Raw bytes of an object. It ends without an error only if every byte was there and the digest is the manifest's.
 pub(super) async fn read(
     store: &Store,
+    manifest: &FullManifest,
     entry: &ObjectEntry,
 ) -> Result<BoxStream<'static, Result<Bytes, BaseError>>, BaseError> {
     let stored = store.read_stream(&entry.key, 0..entry.bytes).await.map_err(|source| missing(entry, source))?;
+    let (compressed, blake3) = if keys::is_encrypted(&entry.key) {
+        let locked = Locked {
+            key: &entry.key,
+            recipients: &manifest.recipients,
+            age_bytes: entry.bytes,
+            age_blake3: None,
+            blake3: Some(&entry.blake3),
+        };
+        // It is proved by its digest before it is decrypted.
+        (crypt::open(store.identities(), locked, stored).await.map_err(|e| opening(entry, e))?, None)
+    } else {
+        (stored.map_err(OpenError::from).boxed(), Some(Digest::new()))
+    };
     let state = Reading {
-        stored,
+        compressed,
         entry: entry.clone(),
         decoder: Decoder::new().context(DecompressSnafu)?,
-        blake3: Some(Digest::new()),
+        blake3,
         input: Bytes::new(),
         seen: 0,
         made: 0,
@@ -42,9 +58,26 @@ pub(super) async fn read(
     Ok(stream.boxed())
 }
 
+/// Whether the store's identities open what is encrypted of a full: reads the beginnings of its first and last object.
+pub async fn try_to_open(store: &Store, manifest: &FullManifest) -> Result<(), BaseError> {
+    for entry in [manifest.objects.first(), manifest.objects.last()].into_iter().flatten() {
+        if keys::is_encrypted(&entry.key) {
+            let head = store.get_range(&entry.key, 0..entry.bytes.min(HEADER_BYTES)).await;
+            let head = head.map_err(|source| missing(entry, source))?;
+            let tried = crypt::try_header(store.identities(), &entry.key, &manifest.recipients, &head);
+            tried.map_err(|e| opening(entry, e))?;
+        }
+    }
+    Ok(())
+}
+
 /// A short object, whole.
-pub(super) async fn read_whole(store: &Store, entry: &ObjectEntry) -> Result<Vec<u8>, BaseError> {
-    let mut stream = read(store, entry).await?;
+pub(super) async fn read_whole(
+    store: &Store,
+    manifest: &FullManifest,
+    entry: &ObjectEntry,
+) -> Result<Vec<u8>, BaseError> {
+    let mut stream = read(store, manifest, entry).await?;
     let mut out = Vec::new();
     while let Some(piece) = stream.next().await {
         out.extend_from_slice(&piece?);
@@ -67,9 +100,10 @@ pub(super) fn keep_error(
 }
 
 struct Reading {
-    stored: BoxStream<'static, Result<Bytes, StoreError>>,
+    compressed: BoxStream<'static, Result<Bytes, OpenError>>,
     entry: ObjectEntry,
     decoder: Decoder,
+    /// Of what is stored in clear.
     blake3: Option<Digest>,
     input: Bytes,
     seen: u64,
@@ -88,9 +122,9 @@ impl Reading {
                 self.made += made.len() as u64;
                 return Ok(Some(Bytes::from(made)));
             }
-            match self.stored.next().await {
+            match self.compressed.next().await {
                 Some(piece) => {
-                    let piece = piece.map_err(|source| missing(&self.entry, source))?;
+                    let piece = piece.map_err(|e| opening(&self.entry, e))?;
                     self.seen += piece.len() as u64;
                     if let Some(blake3) = &mut self.blake3 {
                         blake3.update(&piece);
@@ -106,11 +140,11 @@ impl Reading {
     }
 
     fn check_end(&mut self) -> Result<(), BaseError> {
-        let Some(blake3) = self.blake3.take() else { return Ok(()) };
-        if self.seen != self.entry.bytes || self.made != self.entry.raw_bytes {
+        let stored = self.blake3.take().map(|blake3| (self.seen, blake3.hex()));
+        if stored.as_ref().is_some_and(|(bytes, _)| *bytes != self.entry.bytes) || self.made != self.entry.raw_bytes {
             return Err(self.damaged("its size is not what the manifest says"));
         }
-        if blake3.hex() != self.entry.blake3 {
+        if stored.is_some_and(|(_, blake3)| blake3 != self.entry.blake3) {
             return Err(self.damaged("its BLAKE3 is not what the manifest says"));
         }
         Ok(())
@@ -118,6 +152,14 @@ impl Reading {
 
     fn damaged(&self, reason: &str) -> BaseError {
         BaseError::Damaged { key: self.entry.key.clone(), reason: reason.to_owned() }
+    }
+}
+
+fn opening(entry: &ObjectEntry, error: OpenError) -> BaseError {
+    match error {
+        OpenError::Store { source } => missing(entry, source),
+        OpenError::Locked { source } => source.into(),
+        OpenError::Damaged { problem: reason } => BaseError::Damaged { key: entry.key.clone(), reason },
     }
 }
 

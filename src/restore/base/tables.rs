@@ -226,7 +226,7 @@ impl Loader {
             session.exec(&format!("SET SESSION unique_checks = (@@GLOBAL.innodb_log_file_size <= {bytes})")).await?;
         }
         let kept = Arc::new(Mutex::new(None));
-        let source = object::keep_error(object::read(&self.store, entry).await?, kept.clone());
+        let source = object::keep_error(object::read(&self.store, &self.manifest, entry).await?, kept.clone());
         let sql = format!("LOAD DATA LOCAL INFILE 'rows' INTO TABLE {name} CHARACTER SET binary {}", table.load);
         let loaded = session.connection.load_data(&sql, source).await;
         if let Some(damaged) = kept.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::binlog_index::{Ending, FileSummary};
-use crate::archive::catalog::Closed;
+use crate::archive::catalog::{Closed, FileEncryption};
 use crate::model::gtid::MysqlGtidSet;
 
 #[derive(Clone, Debug)]
@@ -129,6 +129,7 @@ impl World {
                 open_transaction: None,
                 closed: Some(Closed { ending: Ending::Rotate, next_file: None }),
                 hole_until: None,
+                encryption: FileEncryption::default(),
             });
         }
         let fulls: Vec<FullHead> = self
@@ -149,6 +150,7 @@ impl World {
                     position_created_unix: None,
                     prepared_xa: None,
                     log_slave_updates: None,
+                    recipients: Vec::new(),
                     method: "logical".into(),
                     objects: 1,
                     bytes: 1,

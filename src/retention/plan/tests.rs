@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::archive::binlog_index::{Ending, FileSummary};
-use crate::archive::catalog::Closed;
+use crate::archive::catalog::{Closed, FileEncryption};
 use crate::archive::identity::ArchiveInfo;
 use crate::model::{BinlogPosition, Flavor, GtidSet};
 use crate::restore::plan::tests::{Name, World, history, set, to};
@@ -259,6 +259,7 @@ fn steady(flavor: Flavor, days: i64) -> Catalog {
         open_transaction: None,
         closed: Some(Closed { ending: Ending::Rotate, next_file: None }),
         hole_until: None,
+        encryption: FileEncryption::default(),
     };
     let full = |day: i64| {
         let at = second(day * DAY + DAY / 4);
@@ -275,6 +276,7 @@ fn steady(flavor: Flavor, days: i64) -> Catalog {
             position_created_unix: Some(u32::try_from(day * DAY + DAY / 4).unwrap()),
             prepared_xa: None,
             log_slave_updates: None,
+            recipients: Vec::new(),
             method: "logical".into(),
             objects: 1,
             bytes: 1000,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::thread;
 
+use tidemark::archive::crypt::Recipients;
 use tidemark::archive::segment::{SegmentReader, SegmentWriter, read_meta};
 use tidemark::archive::store::Condition;
 
@@ -171,7 +172,7 @@ fn archived_bytes_that_differ_from_the_sources_stop_the_stream_and_stay() {
         });
         let at = raw.len() - 1;
         raw[at] ^= 1;
-        let mut writer = SegmentWriter::new(Compression::default()).unwrap();
+        let mut writer = SegmentWriter::new(Compression::default(), &Recipients::default()).unwrap();
         writer.write(&raw).unwrap();
         let other = writer.finish(meta).unwrap().object;
         let _ = wait_on(store.put(&last.object.key(), other.clone(), Condition::Overwrite)).unwrap();

@@ -9,7 +9,7 @@ use crate::archive::catalog::{Catalog, FullHead};
 use crate::archive::timeline::{Fork, Timeline, Window};
 use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
-use crate::cli::inspect::{self, End};
+use crate::cli::inspect::{self, Encryption, End};
 use crate::cli::output::say;
 use crate::cli::progress::{bytes, duration};
 use crate::cli::{engine, output};
@@ -39,6 +39,7 @@ struct PolicyReport {
     binlog_files: usize,
     binlog_bytes: u64,
     stored_bytes: u64,
+    encryption: Encryption,
     problems: Vec<String>,
     unknown_objects: Vec<String>,
 }
@@ -130,6 +131,7 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
     report.binlog_files = catalog.files.len();
     report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
     report.stored_bytes = inspect::stored_bytes(&catalog);
+    report.encryption = inspect::encryption(&catalog);
     report.problems = catalog.problems;
     report.unknown_objects = catalog.unknown;
     Ok(report)
@@ -202,6 +204,14 @@ fn show(report: &PolicyReport) {
         bytes(report.binlog_bytes),
         bytes(report.stored_bytes)
     );
+    let Encryption { encrypted_objects, clear_objects, recipients } = &report.encryption;
+    if *encrypted_objects > 0 {
+        let keys = recipients.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        say!("  encrypted    {encrypted_objects} object(s), to {keys}");
+        if *clear_objects > 0 {
+            say!("  IN CLEAR     {clear_objects} object(s): stored while encryption was off");
+        }
+    }
     match (report.source.reachable, report.source.lag_seconds) {
         (true, Some(lag)) if lag <= 0.0 => {
             say!("  lag          none: everything the source has executed is archived")

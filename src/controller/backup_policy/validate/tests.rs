@@ -44,7 +44,9 @@ fn everything_that_cannot_be_done_is_refused_by_field_as_the_binary_alone_refuse
         ),
         (with("  method: clone"), "Unsupported", "spec.method"),
         (with("  copies: [{name: far, storage: {s3: {bucket: abc}}}]"), "Unsupported", "spec.copies"),
-        (with("  encryption: {recipients: [age1x]}"), "Unsupported", "spec.encryption"),
+        (with("  encryption: {recipients: []}"), "InvalidSpec", "spec.encryption.recipients"),
+        (with("  encryption: {recipients: [age1x]}"), "InvalidSpec", "spec.encryption.recipients"),
+        (with("  encryption: {recipients: [AGE-SECRET-KEY-1XYZ]}"), "InvalidSpec", "spec.encryption.recipients"),
         (with("  drill: {cron: '0 3 * * *'}"), "Unsupported", "spec.drill"),
         (with("  binlog: {spool: {maxSize: 1Gi}}"), "Unsupported", "spec.binlog.spool"),
         (with("  binlog: {purgeProtection: Hold}"), "Unsupported", "spec.binlog.purgeProtection"),
@@ -63,6 +65,7 @@ fn everything_that_cannot_be_done_is_refused_by_field_as_the_binary_alone_refuse
         let refusal = validate(&policy(&text)).unwrap_err();
         assert_eq!(refusal.reason(), reason, "{text}");
         assert!(refusal.message().starts_with(&format!("{field}: ")), "{field}: {}", refusal.message());
+        assert!(!refusal.message().contains("1XYZ"), "a secret key is not told on: {}", refusal.message());
         let documents = manifests::parse(std::path::Path::new("p"), &text).unwrap();
         let alone = config::policies(&documents).unwrap_err().to_string();
         assert!(alone.contains(&format!("{field}: ")), "the binary alone: {alone}");
@@ -77,6 +80,7 @@ fn what_is_fine_is_fine_for_both() {
         "  binlog: {enabled: false, flushInterval: 2h}",
         "  retention: {window: 30d}",
         "  compression: {level: -7}",
+        "  encryption: {recipients: [age13pej588wz8rlqc835hykw8qpfkutjekppg6wlc9tmhvt464w8cvsejfqqt]}",
     ] {
         let text = text(HOST, BUCKET, rest);
         assert!(validate(&policy(&text)).is_ok(), "{rest}");

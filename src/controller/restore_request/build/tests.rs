@@ -88,8 +88,11 @@ fn server(resources: Resources) -> FreshServer {
 fn a_plan_is_a_job_that_reads_the_archive_alone() {
     let Work { config_map, job } = work(built(&fresh("mysql"), Step::Plan(waits()), &nothing()));
     insta::assert_snapshot!("plan", format!("{}---\n{}", yaml(&config_map), yaml(&job)));
-    let arguments = plan_arguments(&existing().spec.target);
+    let spec = existing().spec;
+    let arguments = plan_arguments(&spec.target, None);
     assert_eq!(arguments, ["restore", "--dry-run", "--to-gtid=0-1-42", "--exclusive", "--allow-nearest"]);
+    let arguments = plan_arguments(&spec.target, spec.decryption.as_ref());
+    assert_eq!(arguments[3], "--identity-secret=backup-key/key.txt");
 }
 
 #[test]

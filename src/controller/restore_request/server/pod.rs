@@ -54,6 +54,7 @@ pub fn shut(
     let storage = &validated.archive.storage;
     let mut engine_secrets: BTreeSet<String> = secrets::of_storage(storage).into_iter().collect();
     engine_secrets.insert(login.clone());
+    engine_secrets.extend(secrets::of_decryption(validated.decryption.as_ref()));
     let engine = EnginePod {
         image,
         arguments: vec!["restore".to_owned(), "--once".to_owned(), DONE_FILE.to_owned()],

@@ -55,6 +55,7 @@ fn a_service_leads_to_the_open_pod_of_this_very_request() {
             job_template: None,
         },
         target: crate::api::TargetSpec::default(),
+        decryption: None,
         into: crate::controller::restore_request::validate::Into::Fresh(Box::new(into.clone())),
         dry_run: false,
     };
