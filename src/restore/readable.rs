@@ -22,7 +22,8 @@ pub async fn check_readable(plan: &Plan, store: &Store) -> Result<(), RestoreErr
     let manifest = load_manifest(store, &plan.base.id).await?;
     let failed = |source| RestoreError::Base { full: plan.base.id.clone(), source };
     base::try_to_open(store, &manifest).await.map_err(failed)?;
-    let mut looked = stream::iter(&plan.files).map(|file| check(store, file)).buffered(CONCURRENCY);
+    let files = plan.files.clone();
+    let mut looked = stream::iter(files).map(|file| async move { check(store, &file).await }).buffered(CONCURRENCY);
     while looked.try_next().await?.is_some() {}
     drop(looked);
     for planned in [plan.files.first(), plan.files.last()].into_iter().flatten() {

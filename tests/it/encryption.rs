@@ -147,8 +147,8 @@ impl Desk {
 
 /// What a restore would have left its marks on.
 fn state(server: &Server) -> Vec<Vec<String>> {
-    let own = "SELECT 'schema', schema_name FROM information_schema.schemata UNION ALL SELECT 'account', user FROM mysql.user \
-               UNION ALL SELECT 'setting', CONCAT(@@GLOBAL.read_only, @@GLOBAL.local_infile, @@GLOBAL.event_scheduler) ORDER BY 1, 2";
+    let own = "SELECT 'schema', HEX(schema_name) FROM information_schema.schemata UNION ALL SELECT 'account', HEX(user) FROM mysql.user \
+               UNION ALL SELECT 'setting', HEX(CONCAT(@@GLOBAL.read_only, @@GLOBAL.local_infile, @@GLOBAL.event_scheduler)) ORDER BY 1, 2";
     server.rows(own)
 }
 

@@ -125,7 +125,7 @@ async fn damage_is_reported_and_what_is_behind_it_does_not_count() {
     assert!(catalog.problems[0].contains("index.json"), "{:?}", catalog.problems);
 
     // The last segment is lost as well.
-    let last = keys::segment(&id(1), 150, 320);
+    let last = keys::segment(&id(1), 150, 320, false);
     let half = store.get(&last).await.unwrap();
     let _ = store.put(&last, half.slice(..half.len() / 2), Condition::Overwrite).await.unwrap();
     let catalog = Catalog::load(&store).await.unwrap();
@@ -139,8 +139,8 @@ async fn damage_is_reported_and_what_is_behind_it_does_not_count() {
     let mut index = { index };
     index.push(segment(&store, &id(2), 0, 150).await).unwrap();
     index.finish(&store, Ending::Stop, None, "t").await.unwrap();
-    let theirs = store.get(&keys::segment(&first.meta.file, 0, 150)).await.unwrap();
-    let _ = store.put(&keys::segment(&id(2), 0, 150), theirs, Condition::Overwrite).await.unwrap();
+    let theirs = store.get(&keys::segment(&first.meta.file, 0, 150, false)).await.unwrap();
+    let _ = store.put(&keys::segment(&id(2), 0, 150, false), theirs, Condition::Overwrite).await.unwrap();
     let file = load_file(&store, &id(2)).await.unwrap().unwrap();
     let failed = read(&store, &file, 0, 150).await.unwrap_err();
     assert!(failed.is_damage() && failed.to_string().contains("binlog.000002@2"), "{failed}");

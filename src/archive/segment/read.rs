@@ -37,6 +37,7 @@ impl SegmentReader {
     pub async fn open(store: &Store, object: SegmentObject) -> Result<Self, SegmentError> {
         let key = object.key();
         if object.bytes > WHOLE_BYTES {
+            check_size(store, &object).await?;
             if object.encrypted {
                 let (meta, frame_bytes) = meta::read(store, &object).await?;
                 let stream = store.read_stream(&key, 0..object.bytes).await?;
@@ -180,12 +181,23 @@ pub async fn verify(store: &Store, object: &SegmentObject) -> Result<StoredSegme
 
 /// Whether the store's identities open an encrypted segment; reads its ends only.
 pub async fn try_to_open(store: &Store, object: &SegmentObject) -> Result<(), SegmentError> {
+    check_size(store, object).await?;
     let (meta, frame_bytes) = meta::read(store, object).await?;
     let Some(encryption) = &meta.encryption else { return Ok(()) };
     let key = object.key();
     let head = store.get_range(&key, 0..(object.bytes - frame_bytes).min(crypt::HEADER_BYTES)).await?;
     let tried = crypt::try_header(store.identities(), &key, &encryption.recipients, &head);
     tried.map_err(|e| SegmentError::opening(object, e))
+}
+
+/// What is cut off is damage, not trouble with the store. (What is gone is told by who reads it.)
+async fn check_size(store: &Store, object: &SegmentObject) -> Result<(), SegmentError> {
+    match store.stat(&object.key()).await? {
+        Some(bytes) if bytes != object.bytes => {
+            Err(SegmentError::damaged(object, format!("it has {bytes} bytes instead of {}", object.bytes)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn locked<'a>(

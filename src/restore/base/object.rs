@@ -29,7 +29,10 @@ pub(super) async fn read(
     manifest: &FullManifest,
     entry: &ObjectEntry,
 ) -> Result<BoxStream<'static, Result<Bytes, BaseError>>, BaseError> {
-    let stored = store.read_stream(&entry.key, 0..entry.bytes).await.map_err(|source| missing(entry, source))?;
+    let stored = match store.read_stream(&entry.key, 0..entry.bytes).await {
+        Ok(stored) => stored,
+        Err(source) => return Err(missing(store, entry, source).await),
+    };
     let (compressed, blake3) = if keys::is_encrypted(&entry.key) {
         let locked = Locked {
             key: &entry.key,
@@ -39,11 +42,15 @@ pub(super) async fn read(
             blake3: Some(&entry.blake3),
         };
         // It is proved by its digest before it is decrypted.
-        (crypt::open(store.identities(), locked, stored).await.map_err(|e| opening(entry, e))?, None)
+        match crypt::open(store.identities(), locked, stored).await {
+            Ok(compressed) => (compressed, None),
+            Err(e) => return Err(opening(store, entry, e).await),
+        }
     } else {
         (stored.map_err(OpenError::from).boxed(), Some(Digest::new()))
     };
     let state = Reading {
+        store: store.clone(),
         compressed,
         entry: entry.clone(),
         decoder: Decoder::new().context(DecompressSnafu)?,
@@ -63,9 +70,14 @@ pub async fn try_to_open(store: &Store, manifest: &FullManifest) -> Result<(), B
     for entry in [manifest.objects.first(), manifest.objects.last()].into_iter().flatten() {
         if keys::is_encrypted(&entry.key) {
             let head = store.get_range(&entry.key, 0..entry.bytes.min(HEADER_BYTES)).await;
-            let head = head.map_err(|source| missing(entry, source))?;
+            let head = match head {
+                Ok(head) => head,
+                Err(source) => return Err(missing(store, entry, source).await),
+            };
             let tried = crypt::try_header(store.identities(), &entry.key, &manifest.recipients, &head);
-            tried.map_err(|e| opening(entry, e))?;
+            if let Err(e) = tried {
+                return Err(opening(store, entry, e).await);
+            }
         }
     }
     Ok(())
@@ -100,6 +112,7 @@ pub(super) fn keep_error(
 }
 
 struct Reading {
+    store: Store,
     compressed: BoxStream<'static, Result<Bytes, OpenError>>,
     entry: ObjectEntry,
     decoder: Decoder,
@@ -124,7 +137,10 @@ impl Reading {
             }
             match self.compressed.next().await {
                 Some(piece) => {
-                    let piece = piece.map_err(|e| opening(&self.entry, e))?;
+                    let piece = match piece {
+                        Ok(piece) => piece,
+                        Err(e) => return Err(opening(&self.store, &self.entry, e).await),
+                    };
                     self.seen += piece.len() as u64;
                     if let Some(blake3) = &mut self.blake3 {
                         blake3.update(&piece);
@@ -155,18 +171,20 @@ impl Reading {
     }
 }
 
-fn opening(entry: &ObjectEntry, error: OpenError) -> BaseError {
+async fn opening(store: &Store, entry: &ObjectEntry, error: OpenError) -> BaseError {
     match error {
-        OpenError::Store { source } => missing(entry, source),
+        OpenError::Store { source } => missing(store, entry, source).await,
         OpenError::Locked { source } => source.into(),
         OpenError::Damaged { problem: reason } => BaseError::Damaged { key: entry.key.clone(), reason },
     }
 }
 
-fn missing(entry: &ObjectEntry, source: StoreError) -> BaseError {
-    if source.is_not_found() {
-        BaseError::Damaged { key: entry.key.clone(), reason: "it is missing".to_owned() }
-    } else {
-        source.into()
-    }
+/// What is gone or cut off is damage, not trouble with the store.
+async fn missing(store: &Store, entry: &ObjectEntry, source: StoreError) -> BaseError {
+    let reason = match store.stat(&entry.key).await {
+        _ if source.is_not_found() => "it is missing".to_owned(),
+        Ok(Some(bytes)) if bytes != entry.bytes => format!("it has {bytes} bytes instead of {}", entry.bytes),
+        _ => return source.into(),
+    };
+    BaseError::Damaged { key: entry.key.clone(), reason }
 }

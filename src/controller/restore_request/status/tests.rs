@@ -17,6 +17,7 @@ fn validated(request: &RestoreRequest) -> Validated {
         archive: Archive { name: "orders".to_owned(), storage: crate::api::StorageSpec::default(), job_template: None },
         target: request.spec.target.clone(),
         into: Into::Fresh(Box::new(request.spec.into.clone().unwrap())),
+        decryption: None,
         dry_run: false,
     }
 }
