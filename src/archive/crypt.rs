@@ -39,9 +39,10 @@ pub struct InvalidRecipient {
 impl Recipients {
     /// Reads public keys as `age-keygen` prints them.
     pub fn parse(keys: &[String]) -> Result<Self, InvalidRecipient> {
-        let parsed = keys.iter().enumerate().map(|(at, text)| {
-            text.parse::<x25519::Recipient>().map_err(|_| InvalidRecipient { number: at + 1 })
-        });
+        let parsed = keys
+            .iter()
+            .enumerate()
+            .map(|(at, text)| text.parse::<x25519::Recipient>().map_err(|_| InvalidRecipient { number: at + 1 }));
         Ok(Self(parsed.collect::<Result<Vec<_>, _>>()?.into()))
     }
 
@@ -276,12 +277,7 @@ pub async fn open(
 }
 
 /// Whether `head`, the first bytes of an object ([`HEADER_BYTES`] or all of it), is the header of an age file that one of the identities opens.
-pub fn try_header(
-    identities: &Identities,
-    key: &str,
-    recipients: &[String],
-    head: &[u8],
-) -> Result<(), OpenError> {
+pub fn try_header(identities: &Identities, key: &str, recipients: &[String], head: &[u8]) -> Result<(), OpenError> {
     identities.check(key, recipients)?;
     let keys = identities.0.iter().map(|(_, identity)| identity as &dyn age::Identity);
     let decryptor = age::Decryptor::new_buffered(head).map_err(undecryptable)?;
@@ -325,7 +321,9 @@ impl Checked {
             let behind = piece.split_off(usize::try_from(self.left).unwrap_or(usize::MAX).min(piece.len()));
             self.digest.update(&piece);
             self.left -= piece.len() as u64;
-            if self.left == 0 && let Some(expected) = self.age_blake3.take() {
+            if self.left == 0
+                && let Some(expected) = self.age_blake3.take()
+            {
                 self.check(&expected)?;
             }
             self.digest.update(&behind);

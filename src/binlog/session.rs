@@ -168,8 +168,7 @@ impl Stream {
         let segment_bytes = self.config.segment_bytes;
         let hurry = Hurry::default();
         let hurried = hurry.clone();
-        let encoder =
-            tokio::task::spawn_blocking(move || encode::run(raw, &objects, coding, segment_bytes, &hurried));
+        let encoder = tokio::task::spawn_blocking(move || encode::run(raw, &objects, coding, segment_bytes, &hurried));
         let context = upload::Context {
             store: self.store.clone(),
             compression,

@@ -91,7 +91,8 @@ impl Desk {
     /// A Secret in a file of its own, as only a restore has it.
     fn identity(&self, keys: &[&Key]) -> String {
         let text: String = keys.iter().flat_map(|key| key.secret.lines()).map(|line| format!("    {line}\n")).collect();
-        let secret = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: backup-key}}\nstringData:\n  identity: |\n{text}");
+        let secret =
+            format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: backup-key}}\nstringData:\n  identity: |\n{text}");
         self.file("identity.yaml", &secret)
     }
 
@@ -205,7 +206,10 @@ fn more(rows: usize) -> String {
 }
 
 fn encryption(keys: &[&Key]) -> String {
-    format!("  encryption: {{recipients: [{}]}}\n", keys.iter().map(|key| key.public.as_str()).collect::<Vec<_>>().join(", "))
+    format!(
+        "  encryption: {{recipients: [{}]}}\n",
+        keys.iter().map(|key| key.public.as_str()).collect::<Vec<_>>().join(", ")
+    )
 }
 
 #[test]
@@ -221,7 +225,8 @@ fn an_archive_tells_its_holder_no_name_and_no_row_and_each_recipient_everything_
 fn nothing_is_told(desk: Desk) {
     let (one, two, other) = (Key::new(), Key::new(), Key::new());
     // Without compression: what is not encrypted would be there to be read.
-    let policy = desk.policy(&format!("{}  compression: {{level: 0}}\n  retention: {{window: 30d}}\n", encryption(&[&one, &two])));
+    let policy = desk
+        .policy(&format!("{}  compression: {{level: 0}}\n  retention: {{window: 30d}}\n", encryption(&[&one, &two])));
     fill(&desk.source);
     let full = json(&done(&["backup", "-f", &policy, "-o", "json"]));
     assert!(full["warnings"].to_string().contains(MARKER), "whoever takes a full is told what it lacks: {full}");
@@ -255,10 +260,20 @@ fn nothing_is_told(desk: Desk) {
     let wrong = desk.identity(&[&other]);
     let arguments = ["-f", &policy, "-f", &wrong, "--identity-secret", "backup-key"];
     desk.refused(&arguments, REFUSED, "IdentityWrong", &[both[0], both[1], &other.public]);
-    let serve = tidemark_command(["serve", "-f", &policy, "-f", &wrong, "--identity-secret", "backup-key", "--listen", "127.0.0.1:0"])
-        .env("TIDEMARK_SERVE_PASSWORD", "p")
-        .output()
-        .unwrap();
+    let serve = tidemark_command([
+        "serve",
+        "-f",
+        &policy,
+        "-f",
+        &wrong,
+        "--identity-secret",
+        "backup-key",
+        "--listen",
+        "127.0.0.1:0",
+    ])
+    .env("TIDEMARK_SERVE_PASSWORD", "p")
+    .output()
+    .unwrap();
     assert_eq!(serve.status.code(), Some(REFUSED), "{}", text(&serve));
     let plan = tidemark(&[&["restore", "--latest", "--dry-run"], &arguments[..]].concat());
     assert_eq!(plan.status.code(), Some(REFUSED), "{}", text(&plan));
@@ -271,7 +286,10 @@ fn nothing_is_told(desk: Desk) {
         assert!(!text(&restored).contains("AGE-SECRET-KEY"));
         assert_eq!(checksums(&target), checksums(&desk.source));
         assert_eq!(target.sql(&format!("SELECT COUNT(*) FROM mysql.user WHERE user = 'u_{MARKER}'")), "1");
-        assert_eq!(target.sql(&format!("SELECT COUNT(*) FROM s_{MARKER}.t_{MARKER} WHERE c_{MARKER} = 'row {MARKER}'")), "1");
+        assert_eq!(
+            target.sql(&format!("SELECT COUNT(*) FROM s_{MARKER}.t_{MARKER} WHERE c_{MARKER} = 'row {MARKER}'")),
+            "1"
+        );
     }
 }
 
@@ -345,7 +363,10 @@ fn encryption_is_switched_on_and_off_midway_and_all_of_it_is_restored() {
         assert_eq!(count(".zst"), in_clear, "nothing is written in clear any more");
         assert!(count(".zst.age") > 2);
         let status = text(&done(&["status", "-f", &rotated]));
-        assert!(status.contains("IN CLEAR") && status.contains(&old.public) && status.contains(&new.public), "{status}");
+        assert!(
+            status.contains("IN CLEAR") && status.contains(&old.public) && status.contains(&new.public),
+            "{status}"
+        );
 
         let identity = desk.identity(&[&new]);
         let arguments = ["-f", &rotated, "-f", &identity, "--identity-secret", "backup-key"];
@@ -400,7 +421,9 @@ fn a_key_that_is_none_is_refused_by_its_field_and_never_told() {
     let desk = Desk::new(Flavor::Mysql, None);
     let key = Key::new();
     let secret = key.secret.lines().last().unwrap();
-    for (recipients, word) in [("[]", "at least one"), ("[age1x]", "age1x"), (&format!("[{secret}]"), "is a secret key")] {
+    for (recipients, word) in
+        [("[]", "at least one"), ("[age1x]", "age1x"), (&format!("[{secret}]"), "is a secret key")]
+    {
         let policy = desk.policy(&format!("  encryption: {{recipients: {recipients}}}\n"));
         let refused = tidemark(&["backup", "-f", &policy]);
         let said = text(&refused);
@@ -413,8 +436,20 @@ fn a_key_that_is_none_is_refused_by_its_field_and_never_told() {
         "broken.yaml",
         &format!("{{apiVersion: v1, kind: Secret, metadata: {{name: k}}, stringData: {{identity: '{secret}x', empty: '# no'}}}}"),
     );
-    for (argument, word) in [("k", "line 1"), ("k/empty", "no age identity"), ("k/none", "no key \"none\""), ("x", "no Secret \"x\"")] {
-        let refused = tidemark(&["restore", "-f", &policy, "-f", &broken, "--latest", "--dry-run", "--identity-secret", argument]);
+    for (argument, word) in
+        [("k", "line 1"), ("k/empty", "no age identity"), ("k/none", "no key \"none\""), ("x", "no Secret \"x\"")]
+    {
+        let refused = tidemark(&[
+            "restore",
+            "-f",
+            &policy,
+            "-f",
+            &broken,
+            "--latest",
+            "--dry-run",
+            "--identity-secret",
+            argument,
+        ]);
         let said = text(&refused);
         assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.contains("--identity-secret") && said.contains(word) && !said.contains(&secret[20..]), "{said}");

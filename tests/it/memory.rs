@@ -133,7 +133,8 @@ impl Rig {
                 ),
             ),
         };
-        let encryption = if encrypted { format!("  encryption: {{recipients: [{RECIPIENT}]}}\n") } else { String::new() };
+        let encryption =
+            if encrypted { format!("  encryption: {{recipients: [{RECIPIENT}]}}\n") } else { String::new() };
         let policy = format!(
             "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: huge}}\nspec:\n  \
              source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  \

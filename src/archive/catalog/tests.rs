@@ -165,9 +165,9 @@ async fn a_newer_archive_and_another_flavor_are_refused_and_strangers_are_left_a
 
     let newer = Bytes::from_static(b"{\"format\":2,\"anything\":[]}");
     let _ = store.put("full/broken/manifest.json", newer.clone(), Condition::Overwrite).await.unwrap();
-    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 2, .. })));
+    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 3, .. })));
     let _ = store.put(keys::ARCHIVE, newer, Condition::Overwrite).await.unwrap();
-    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 2, .. })));
+    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 3, .. })));
     let empty = tempfile::tempdir().unwrap();
     let store = Store::open(&StoreConfig::Fs { root: empty.path().to_owned() }).unwrap();
     assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Missing { .. })));

@@ -159,7 +159,13 @@ fn whom_an_object_is_for_is_told_and_no_secret_is() {
 
 #[test]
 fn keys_are_read_as_the_stock_tool_writes_them_and_nothing_else_is() {
-    for text in ["", "age1", "ssh-ed25519 AAAA", "AGE-SECRET-KEY-1", "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t"] {
+    for text in [
+        "",
+        "age1",
+        "ssh-ed25519 AAAA",
+        "AGE-SECRET-KEY-1",
+        "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t",
+    ] {
         let error = Recipients::parse(&[text.to_owned()]).unwrap_err().to_string();
         assert!(error.contains("age-keygen"), "{error}");
     }

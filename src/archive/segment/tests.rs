@@ -213,7 +213,8 @@ async fn equal_bytes_may_be_stored_again_and_others_are_refused() {
 #[tokio::test]
 async fn an_abandoned_upload_leaves_nothing() {
     let (dir, store) = folder();
-    let mut upload = SegmentUpload::begin(&store, &id(), 0, 9_000_000, Compression::None, &Recipients::default()).await.unwrap();
+    let mut upload =
+        SegmentUpload::begin(&store, &id(), 0, 9_000_000, Compression::None, &Recipients::default()).await.unwrap();
     upload.write(&bytes(5_000_000, 4)).await.unwrap();
     drop(upload);
     assert_eq!(store.list("binlog/").await.unwrap(), []);
@@ -318,7 +319,8 @@ fn what_encryption_costs() {
 
 fn cpu_ms() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<i64> = stat.rsplit_once(") ").unwrap().1.split(' ').filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<i64> =
+        stat.rsplit_once(") ").unwrap().1.split(' ').filter_map(|field| field.parse().ok()).collect();
     // The state is no number: user and system time are the 11th and 12th that are, in 1/100 s.
     (fields[10] + fields[11]) as u64 * 10
 }

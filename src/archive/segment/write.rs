@@ -9,8 +9,8 @@ use crate::archive::binlog_index::{FileId, SegmentEncryption, SegmentMeta};
 use crate::archive::codec::{Compression, Encoder};
 use crate::archive::crypt::Recipients;
 use crate::archive::digest::{Digest, RawDigest};
-use crate::archive::{format_of, keys};
 use crate::archive::store::{Condition, Put, Store, StoreWriter};
+use crate::archive::{format_of, keys};
 
 /// Sent to a streaming upload at a time.
 const PIECE_BYTES: usize = 1 << 20;

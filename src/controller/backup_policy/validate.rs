@@ -8,8 +8,8 @@ use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, EncryptionSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec,
-    StorageSpec, unsupported,
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, EncryptionSpec, PodSelector, RetentionSpec,
+    ScheduleSpec, SourceSpec, StorageSpec, unsupported,
 };
 use crate::controller::{secrets, storage};
 use crate::schedule::Schedule;

@@ -7,7 +7,8 @@ use kube::ResourceExt;
 
 use super::dereference::Facts;
 use crate::api::{
-    BackupPolicy, DecryptionSpec, IntoExistingSpec, IntoSpec, RestoreRequest, RestoreRequestSpec, StorageSpec, TargetSpec, unsupported,
+    BackupPolicy, DecryptionSpec, IntoExistingSpec, IntoSpec, RestoreRequest, RestoreRequestSpec, StorageSpec,
+    TargetSpec, unsupported,
 };
 use crate::controller::storage;
 use crate::model::{BinlogPosition, parse_rfc3339};
@@ -318,7 +319,9 @@ mod tests {
         assert!(!refused(REST, None).0);
         let folder = policy("storage: {fs: {path: /archive}}");
         assert_eq!((refused(REST, Some(&folder)).0, refused(REST, Some(&folder)).1), (false, "PolicyInvalid"));
-        let encrypted = policy("storage: {s3: {bucket: abc}}, encryption: {recipients: [age13pej588wz8rlqc835hykw8qpfkutjekppg6wlc9tmhvt464w8cvsejfqqt]}");
+        let encrypted = policy(
+            "storage: {s3: {bucket: abc}}, encryption: {recipients: [age13pej588wz8rlqc835hykw8qpfkutjekppg6wlc9tmhvt464w8cvsejfqqt]}",
+        );
         let opened = format!("decryption: {{identitySecretRef: {{name: i}}}}, {REST}");
         let decryption = check(&request(&opened), None, Some(&encrypted)).unwrap().decryption.unwrap();
         assert_eq!(decryption.identity_secret_ref.name, "i");
