@@ -163,7 +163,7 @@ async fn a_newer_archive_and_another_flavor_are_refused_and_strangers_are_left_a
     assert!(catalog.fulls.is_empty());
     assert!(catalog.problems[0].contains("full/broken/manifest.json"));
 
-    let newer = Bytes::from_static(b"{\"format\":2,\"anything\":[]}");
+    let newer = Bytes::from_static(b"{\"format\":3,\"anything\":[]}");
     let _ = store.put("full/broken/manifest.json", newer.clone(), Condition::Overwrite).await.unwrap();
     assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 3, .. })));
     let _ = store.put(keys::ARCHIVE, newer, Condition::Overwrite).await.unwrap();
