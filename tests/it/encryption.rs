@@ -374,11 +374,9 @@ fn encryption_is_switched_on_and_off_midway_and_all_of_it_is_restored() {
         let identity = desk.identity(&[&old, &new]);
         let off = desk.policy("");
         desk.stream(&off, &more(5));
-        let request = format!(
-            "apiVersion: tidemark.dev/v1alpha1\nkind: RestoreRequest\nmetadata: {{name: rescue}}\nspec:\n  policyRef: {{name: shop}}\n  \
-             target: {{latest: true}}\n  decryption: {{identitySecretRef: {{name: backup-key}}}}\n  \
-             intoExisting: {{host: 127.0.0.1, port: PORT, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n"
-        );
+        let request = "apiVersion: tidemark.dev/v1alpha1\nkind: RestoreRequest\nmetadata: {name: rescue}\nspec:\n  policyRef: {name: shop}\n  \
+             target: {latest: true}\n  decryption: {identitySecretRef: {name: backup-key}}\n  \
+             intoExisting: {host: 127.0.0.1, port: PORT, credentialsSecretRef: {name: source}, tls: {mode: Disabled}}\n";
         let target = ServerOptions::of(flavor).start();
         let request = desk.file("request.yaml", &request.replace("PORT", &target.port().to_string()));
         done(&["restore", "-f", &off, "-f", &identity, "-f", &request]);
