@@ -6,6 +6,7 @@
 //! full/<id>/…                                        what the manifest lists
 //! binlog/<server>/<file>@<created_unix>/<start>-<end>.zst
 //! binlog/<server>/<file>@<created_unix>/index.json
+//! lease/<id>.json
 //! ```
 //! `<start>` and `<end>` are byte offsets in 20 digits, so that a listing is in file order. `<server>` and `<file>` are
 //! percent-escaped: letters, digits, `.`, `_` and `-` stand for themselves, every other byte is `%` and two upper-case hex
@@ -19,6 +20,8 @@ pub const ARCHIVE: &str = "archive.json";
 pub const FULLS: &str = "full/";
 /// Everything below is binlog files.
 pub const BINLOGS: &str = "binlog/";
+/// Everything below is leases.
+pub const LEASES: &str = "lease/";
 /// Scratch objects of [`super::store::Store::probe`].
 pub(super) const PROBES: &str = "probe/";
 
@@ -55,6 +58,11 @@ pub enum Key {
     Index {
         /// The file.
         file: FileId,
+    },
+    /// A lease.
+    Lease {
+        /// Its id.
+        id: String,
     },
 }
 
@@ -93,6 +101,11 @@ pub fn index(file: &FileId) -> String {
     format!("{}{INDEX}", file_dir(file))
 }
 
+/// `lease/<id>.json`.
+pub fn lease(id: &str) -> String {
+    format!("{LEASES}{}.json", escape(id))
+}
+
 /// Key of a scratch object that [`super::store::Store::probe`] writes and deletes.
 pub(super) fn probe(nonce: &str) -> String {
     format!("{PROBES}{nonce}")
@@ -111,6 +124,9 @@ pub fn parse(key: &str) -> Option<Key> {
             MANIFEST => Some(Key::Manifest { full }),
             _ => Some(Key::FullObject { full, rest: rest.to_owned() }),
         };
+    }
+    if let Some(name) = key.strip_prefix(LEASES) {
+        return Some(Key::Lease { id: unescape(name.strip_suffix(".json")?)? });
     }
     let rest = key.strip_prefix(BINLOGS)?;
     let (dir, name) = rest.rsplit_once('/')?;
@@ -192,7 +208,8 @@ mod tests {
             prop_assert_eq!(parse(&key), Some(Key::Segment { file: file.clone(), start, end }));
             prop_assert_eq!(parse(&index(&file)), Some(Key::Index { file: file.clone() }));
             prop_assert_eq!(parse_file_dir(&file_dir(&file)), Some(file.clone()));
-            prop_assert_eq!(parse(&manifest(&file.name)), Some(Key::Manifest { full: file.name }));
+            prop_assert_eq!(parse(&manifest(&file.name)), Some(Key::Manifest { full: file.name.clone() }));
+            prop_assert_eq!(parse(&lease(&file.name)), Some(Key::Lease { id: file.name }));
         }
 
         #[test]

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::report::{Outcome, RestoreOutcome};
 use crate::archive::ArchiveError;
 use crate::archive::identity;
+use crate::archive::lease::Hold;
 use crate::archive::store::Store;
 use crate::cli::args::{Output, RestoreArgs};
 use crate::cli::config::{self, Restore};
@@ -80,6 +81,10 @@ async fn one(
     };
     let store = engine::store_to_read(&wanted.archive.store)?;
     let request = request(&wanted, &store).await?;
+    let mut hold = match wanted.flags.dry_run {
+        true => None,
+        false => hold(&store, trace_id).await,
+    };
     let unfinished = match (&wanted.into, wanted.flags.dry_run) {
         (Some(target), false) => restore::unfinished(target, &request).await?,
         _ => None,
@@ -89,6 +94,9 @@ async fn one(
         Some(plan) => plan,
         None => restore::plan(&store, &request, Throughput::default()).await?,
     };
+    if let Some(hold) = &mut hold {
+        hold.narrow(&plan.base.id).await?;
+    }
     outcome.plan = Some(plan_status(&plan));
     subject.planned(plan_status(&plan));
     let report =
@@ -131,6 +139,11 @@ async fn one(
     let done = restore::run(&plan, &store, target, &options, &progress, &shutdown).await;
     drop(display);
     let done = done.map_err(|error| explain(error, &wanted, target))?;
+    if let Some(hold) = hold
+        && let Err(error) = hold.end().await
+    {
+        tracing::warn!(%error, "the lease that held prunes back is not deleted: it counts for an hour");
+    }
     outcome.restore = Some(RestoreOutcome {
         restored_to: done.restored_to.map(|time| time.timestamp().to_string()),
         executed: done.executed.clone(),
@@ -146,6 +159,15 @@ async fn one(
         output::json(&report(Some(&done)))?
     }
     Ok(())
+}
+
+/// Keeps prunes away from what is read. Whoever may only read the archive restores all the same.
+async fn hold(store: &Store, trace_id: &str) -> Option<Hold> {
+    let held = Hold::begin(store, trace_id).await;
+    held.inspect_err(|error| {
+        tracing::warn!(%error, "prunes do not know of this restore, as its lease cannot be written: let none run until it has ended");
+    })
+    .ok()
 }
 
 /// What the engine cannot know: whether the target was to fetch the log from a place it cannot reach.
