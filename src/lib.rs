@@ -8,6 +8,7 @@ pub mod backup;
 pub mod binlog;
 pub mod cli;
 pub mod controller;
+pub mod copies;
 pub mod kubectl;
 pub mod model;
 pub mod mysql;

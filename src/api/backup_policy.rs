@@ -193,11 +193,14 @@ pub enum PurgeProtection {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CopySpec {
-    /// Name of the copy.
-    #[schemars(length(min = 1))]
+    /// Name of the copy: letters, digits and dashes.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-zA-Z0-9-]+$"))]
     pub name: String,
     /// Where it lives.
     pub storage: StorageSpec,
+    /// How long fulls and binlogs are kept there, whatever the first store keeps. Absent: everything is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionSpec>,
 }
 
 /// How long fulls and binlogs are kept. A full is kept when any rule keeps it, and the newest one always. With a window the binlogs since it

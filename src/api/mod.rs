@@ -30,7 +30,7 @@ pub use restore_request::{
     RestoreRequestSpec, RestoreRequestStatus, TargetSpec,
 };
 pub use source::{FlavorChoice, ObjectRef, PodSelector, SecretKeyRef, ServiceRef, SourceSpec, TlsMode, TlsSpec};
-pub use status::{BackupPolicyStatus, GapStatus, Phase, ProgressStatus, WindowStatus};
+pub use status::{BackupPolicyStatus, CopyStatus, GapStatus, Phase, ProgressStatus, WindowStatus};
 pub use storage::{AzblobSpec, FsSpec, GcsSpec, S3Spec, StorageSpec};
 pub use values::{ParseValueError, Size, Span};
 

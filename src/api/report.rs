@@ -64,6 +64,25 @@ pub struct StreamReport {
     /// The last error; none once it has passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<PodError>,
+    /// The copies that it fills.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyReport>,
+}
+
+/// A copy as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CopyReport {
+    /// Its name.
+    pub name: String,
+    /// Everything that the first store held at this moment (RFC 3339) is in the copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
+    /// Bytes copied since the start.
+    pub bytes: u64,
+    /// Why it is not filled at the moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<PodError>,
 }
 
 /// The archive as it was when it was last read.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupPolicyStatus {
-    /// Ready, Streaming, Recoverable, GapDetected, Pruned.
+    /// Ready, Streaming, Recoverable, GapDetected, Pruned, Copied.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -38,6 +38,23 @@ pub struct BackupPolicyStatus {
     /// When the archive was last proved by a restore (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_drill_time: Option<String>,
+    /// The copies of the archive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyStatus>,
+}
+
+/// A copy of an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyStatus {
+    /// Its name.
+    pub name: String,
+    /// Everything that the first store held at this moment (RFC 3339) is in the copy; absent until it was filled once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
+    /// Why it is not filled at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A stretch of time any moment of which can be restored.

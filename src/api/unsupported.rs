@@ -22,11 +22,8 @@ pub fn of_policy(spec: &BackupPolicySpec) -> Vec<Refusal> {
     let mut refused: Vec<Refusal> = unreadable(spec).into_iter().collect();
     let mut refuse = |applies: bool, refusal: Refusal| refused.extend(applies.then_some(refusal));
     refuse(
-        !spec.copies.is_empty(),
-        (
-            "spec.copies",
-            "this version does not keep copies yet: remove the field, or let the store replicate the bucket",
-        ),
+        !spec.copies.is_empty() && !spec.binlog.enabled,
+        ("spec.copies", "the stream fills copies: set spec.binlog.enabled, or remove the field"),
     );
     refuse(spec.method != Method::Logical, METHOD);
     refuse(

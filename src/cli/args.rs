@@ -84,9 +84,26 @@ Examples:
   tidemark prune -f policy.yaml --full 20261121T023000Z-3f2a
 
 Says of every full and binlog file whether it stays, and why. Without spec.retention nothing is deleted; nothing is either while the archive
-is damaged. What only an interrupted prune or backup left behind goes after a day. It may be stopped and run again at any time. A restore that
-is reading what a prune deletes fails, and says what is missing: begin it again, or prune when none is under way.")]
+is damaged. What only an interrupted prune or backup left behind goes after a day. It may be stopped and run again at any time. What a restore
+under way reads stays.")]
     Prune(PruneArgs),
+    /// Fill the policy's copies (spec.copies) once.
+    #[command(after_help = "\
+Examples:
+  tidemark copy -f policy.yaml
+  tidemark copy -f policy.yaml --copy offsite
+
+`run` and `stream` do this by themselves, all the time: this is for a job of your own, or to see what is wrong. What is damaged in the first
+store is not copied; what is deleted there stays in a copy until the copy's own retention lets it go. It may be stopped and run again.")]
+    Copy(CopyArgs),
+    /// Make the policy's first store whole again from a copy.
+    #[command(after_help = "\
+Examples:
+  tidemark repair -f policy.yaml --copy offsite
+
+Brings back what the first store lacks: of a lost store all there is. What is there already stays as it is: delete what is damaged first, then
+it is brought back. Afterwards `tidemark stream` goes on where the archive ends.")]
+    Repair(RepairArgs),
     /// Restore an empty server to a chosen time, transaction or position, and prove it.
     #[command(
         group(ArgGroup::new("target").args(["to_time", "to_gtid", "to_position", "latest"])),
@@ -153,6 +170,17 @@ pub struct PolicyArgs {
     pub policy: Option<String>,
 }
 
+/// An archive: a policy's, or a copy of it.
+#[derive(Debug, Args)]
+pub struct ArchiveArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Use this one of the policy's copies (spec.copies) instead of its first store.
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
 /// What a verb says of itself while it runs.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -209,12 +237,37 @@ pub struct StreamArgs {
     pub report: ReportArgs,
 }
 
-/// `tidemark status`.
+/// `tidemark copy`.
 #[derive(Debug, Args)]
-pub struct StatusArgs {
+pub struct CopyArgs {
+    /// The archive; all copies where none is named.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// `tidemark repair`.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
     /// Manifests and policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// The copy to read.
+    #[arg(long, value_name = "NAME")]
+    pub copy: String,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// `tidemark status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The archive.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,
@@ -223,9 +276,9 @@ pub struct StatusArgs {
 /// `tidemark prune`.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Manifests and policy.
+    /// The archive.
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub archive: ArchiveArgs,
     /// Delete this full alone. Refused when it is the last good one, or moments of the retention's window need it.
     #[arg(long, value_name = "ID")]
     pub full: Option<String>,
@@ -246,9 +299,9 @@ pub struct PruneArgs {
 /// `tidemark restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// Manifests and policy.
+    /// The archive.
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub archive: ArchiveArgs,
     /// The RestoreRequest meant, when FILE holds several and no target is given here.
     #[arg(long, value_name = "NAME", conflicts_with = "target")]
     pub request: Option<String>,
@@ -315,9 +368,9 @@ pub struct RestoreArgs {
 /// `tidemark serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Manifests and policy.
+    /// The archive.
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub archive: ArchiveArgs,
     /// Address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3310")]
     pub listen: SocketAddr,

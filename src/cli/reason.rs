@@ -11,6 +11,7 @@ use crate::archive::segment::SegmentError;
 use crate::archive::store::{StoreError, Trouble};
 use crate::backup::logical::LogicalError;
 use crate::binlog;
+use crate::copies::CopyError;
 use crate::mysql::{sql, wire};
 use crate::restore::RestoreError;
 use crate::restore::base::BaseError;
@@ -90,6 +91,8 @@ reasons! {
     "The replay stands still." ReplayStalled Failed,
     "What was restored is not what was planned." NotProved Failed,
     "The full must not be deleted: it is the last good one, or others need it." FullNeeded Refused,
+    "A restore that reads the archive began meanwhile." Restoring Failed,
+    "The store of a copy holds another archive." OtherArchive Failed,
     "An address to listen on cannot be had." ListenFailed Failed,
     "It was told to stop before it was done." Cancelled Failed,
     "Something else; the message says what." Failed Failed,
@@ -170,6 +173,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         (of_restore(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<RetentionError>() {
         (of_retention(e), e.is_transient())
+    } else if let Some(e) = cause.downcast_ref::<CopyError>() {
+        (of_copy(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ServeError>() {
         (of_serve(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ArchiveError>() {
@@ -279,7 +284,19 @@ fn of_retention(error: &RetentionError) -> Reason {
         RetentionError::Store { source } => of_store(source),
         RetentionError::Damaged { .. } => Reason::ArchiveDamaged,
         RetentionError::Needed { .. } => Reason::FullNeeded,
+        RetentionError::Restoring { .. } => Reason::Restoring,
         RetentionError::Cancelled => Reason::Cancelled,
+    }
+}
+
+fn of_copy(error: &CopyError) -> Reason {
+    match error {
+        CopyError::Archive { source } => of_archive(source),
+        CopyError::Store { source } => of_store(source),
+        CopyError::Segment { source } => of_segment(source),
+        CopyError::OtherArchive { .. } => Reason::OtherArchive,
+        CopyError::Damaged { .. } => Reason::ArchiveDamaged,
+        CopyError::Cancelled => Reason::Cancelled,
     }
 }
 
@@ -297,15 +314,7 @@ fn of_serve(error: &ServeError) -> Reason {
 fn of_archive(error: &ArchiveError) -> Reason {
     match error {
         ArchiveError::Store { source } => of_store(source),
-        ArchiveError::Segment { source } => match source {
-            SegmentError::Store { source } => of_store(source),
-            SegmentError::Damaged { .. } => Reason::ArchiveDamaged,
-            SegmentError::Diverged { .. } => Reason::SourceDiverged,
-            SegmentError::Newer { .. } => Reason::ArchiveNewer,
-            SegmentError::Compress { .. } | SegmentError::Describe { .. } | SegmentError::Length { .. } => {
-                Reason::Failed
-            }
-        },
+        ArchiveError::Segment { source } => of_segment(source),
         ArchiveError::Missing { .. } => Reason::ArchiveMissing,
         ArchiveError::Unreadable { .. } | ArchiveError::Changed { .. } | ArchiveError::Problems { .. } => {
             Reason::ArchiveDamaged
@@ -317,6 +326,16 @@ fn of_archive(error: &ArchiveError) -> Reason {
         ArchiveError::IndexDiverged { .. } => Reason::SourceDiverged,
         ArchiveError::Interrupted { .. } => Reason::Cancelled,
         ArchiveError::Describe { .. } => Reason::Failed,
+    }
+}
+
+fn of_segment(error: &SegmentError) -> Reason {
+    match error {
+        SegmentError::Store { source } => of_store(source),
+        SegmentError::Damaged { .. } => Reason::ArchiveDamaged,
+        SegmentError::Diverged { .. } => Reason::SourceDiverged,
+        SegmentError::Newer { .. } => Reason::ArchiveNewer,
+        SegmentError::Compress { .. } | SegmentError::Describe { .. } | SegmentError::Length { .. } => Reason::Failed,
     }
 }
 

@@ -52,6 +52,7 @@ impl Prune<'_> {
             manifests: &config_map,
             secrets: &validated.secrets,
             storage: &validated.storage,
+            copies: &[],
             ends: true,
             template: validated.job_template.as_ref(),
         };

@@ -11,10 +11,10 @@ use jiff::tz::TimeZone;
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
 
-use super::args::PolicyArgs;
+use super::args::{ArchiveArgs, PolicyArgs};
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec};
+use crate::api::{Acknowledge, BackupPolicy, CopySpec, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec};
 use crate::archive::store::StoreConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
@@ -23,6 +23,8 @@ use crate::schedule::Schedule;
 
 /// Bound on reaching a server and logging in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const COPY_RETENTION: &str = "spec.copies.retention";
 
 /// A policy that can be acted on.
 #[derive(Clone, Debug)]
@@ -44,6 +46,19 @@ pub struct Policy {
     /// zstd level of everything that is written.
     pub compression_level: i32,
     /// What of the archive may go.
+    pub retention: Rules,
+    /// Further stores that hold what the first one holds.
+    pub copies: Vec<Copy>,
+}
+
+/// A further store.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    /// Its name.
+    pub name: String,
+    /// The store.
+    pub store: StoreConfig,
+    /// What of it may go.
     pub retention: Rules,
 }
 
@@ -93,39 +108,59 @@ pub fn one_policy(args: &PolicyArgs) -> Result<Policy, ManifestError> {
 }
 
 /// The policies that `args` mean, for verbs that only read the archive: sources need not be reachable or even complete.
-pub fn archives(args: &PolicyArgs) -> Result<Vec<Archive>, ManifestError> {
-    let documents = load(&args.manifests)?;
-    let chosen: Vec<_> = match &args.policy {
-        Some(_) => vec![choose(&documents, args.policy.as_deref())?],
+pub fn archives(args: &ArchiveArgs) -> Result<Vec<Archive>, ManifestError> {
+    let ArchiveArgs { policy: PolicyArgs { manifests, policy }, copy } = args;
+    let documents = load(manifests)?;
+    let chosen: Vec<_> = match policy {
+        Some(_) => vec![choose(&documents, policy.as_deref())?],
         None if documents.policies.is_empty() => return Err(no_policy()),
         None => documents.policies.values().collect(),
     };
     let mut problems = Vec::new();
-    let archives = chosen.into_iter().filter_map(|document| archive_of(document, &documents, &mut problems)).collect();
+    let archive = |document| archive_of(document, copy.as_deref(), &documents, &mut problems);
+    let archives = chosen.into_iter().filter_map(archive).collect();
     finish(archives, problems)
 }
 
 /// The one policy's archive that `args` mean.
-pub fn one_archive(args: &PolicyArgs) -> Result<Archive, ManifestError> {
-    let documents = load(&args.manifests)?;
-    let document = choose(&documents, args.policy.as_deref())?;
+pub fn one_archive(args: &ArchiveArgs) -> Result<Archive, ManifestError> {
+    let documents = load(&args.policy.manifests)?;
+    let document = choose(&documents, args.policy.policy.as_deref())?;
     let mut problems = Vec::new();
-    let archive = archive_of(document, &documents, &mut problems);
+    let archive = archive_of(document, args.copy.as_deref(), &documents, &mut problems);
     finish(archive, problems)?.ok_or_else(no_policy)
 }
 
 /// The one policy's archive that `args` mean, and what of it may go.
-pub fn one_retention(args: &PolicyArgs) -> Result<(Archive, Rules), ManifestError> {
-    let documents = load(&args.manifests)?;
-    let document = choose(&documents, args.policy.as_deref())?;
+pub fn one_retention(args: &ArchiveArgs) -> Result<(Archive, Rules), ManifestError> {
+    let documents = load(&args.policy.manifests)?;
+    let document = choose(&documents, args.policy.policy.as_deref())?;
     let mut problems = Vec::new();
-    let archive = archive_of(document, &documents, &mut problems);
+    let archive = archive_of(document, args.copy.as_deref(), &documents, &mut problems);
     let schedule = document.object.spec.schedule.as_ref();
     if let Some(Err((field, message))) = schedule.map(Schedule::new) {
         problems.push(document.problem(field, message));
     }
-    let rules = rules_of(document, &mut problems);
+    let spec = &document.object.spec;
+    let (retention, field) = match args.copy.as_deref() {
+        None => (spec.retention.as_ref(), "spec.retention"),
+        // One that is not there was told above.
+        Some(copy) => {
+            (spec.copies.iter().find(|spec| spec.name == copy).and_then(|copy| copy.retention.as_ref()), COPY_RETENTION)
+        }
+    };
+    let rules = rules_of(document, retention, field, &mut problems);
     finish(archive.map(|archive| (archive, rules)), problems)?.ok_or_else(no_policy)
+}
+
+/// The one policy that `args` mean, its first store and its copies: no source need be reachable or even complete.
+pub fn one_with_copies(args: &PolicyArgs) -> Result<(Archive, Vec<Copy>), ManifestError> {
+    let documents = load(&args.manifests)?;
+    let document = choose(&documents, args.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let archive = archive_of(document, None, &documents, &mut problems);
+    let copies = copies_of(document, &documents, &mut problems);
+    finish(archive.map(|archive| (archive, copies)), problems)?.ok_or_else(no_policy)
 }
 
 /// The document called `name`, or the only one.
@@ -153,15 +188,27 @@ fn finish<T>(value: T, problems: Vec<Problem>) -> Result<T, ManifestError> {
     if problems.is_empty() { Ok(value) } else { Err(ManifestError::Invalid { problems }) }
 }
 
-/// Where a policy's archive is.
+/// Where a policy's archive is, or the copy of that name.
 pub fn archive_of(
     document: &Document<BackupPolicy>,
+    copy: Option<&str>,
     documents: &Documents,
     problems: &mut Vec<Problem>,
 ) -> Option<Archive> {
     let spec = &document.object.spec;
     refuse(document, unsupported::unreadable(spec), problems);
-    let store = storage_of(document, "spec.storage", &spec.storage, documents, problems)?;
+    let store = match copy {
+        None => storage_of(document, "spec.storage", &spec.storage, documents, problems)?,
+        Some(name) => {
+            let Some((i, copy)) = spec.copies.iter().enumerate().find(|(_, copy)| copy.name == name) else {
+                let names: Vec<&str> = spec.copies.iter().map(|copy| copy.name.as_str()).collect();
+                let message = format!("there is no copy {name:?}; there are: {}", names.join(", "));
+                problems.push(document.problem("spec.copies", message));
+                return None;
+            };
+            storage_of(document, &format!("spec.copies[{i}].storage"), &copy.storage, documents, problems)?
+        }
+    };
     let name = document.object.metadata.name.clone().unwrap_or_default();
     // The archive alone is needed: what is wrong with the source is no problem here.
     let sources =
@@ -212,7 +259,8 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
             problems.push(document.problem("spec.binlog.segmentSize", message));
         }
     }
-    let retention = rules_of(document, problems);
+    let retention = rules_of(document, spec.retention.as_ref(), "spec.retention", problems);
+    let copies = copies_of(document, documents, problems);
     if problems.len() > before {
         return None;
     }
@@ -220,16 +268,41 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let flavor = flavor_of(spec.source.flavor);
     let (sources, store) = (sources?, store?);
     let group = spec.source.hosts.is_some();
-    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level: level, retention })
+    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level: level, retention, copies })
 }
 
-/// What of a policy's archive may go; nothing without spec.retention.
-fn rules_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Rules {
+fn copies_of(document: &Document<BackupPolicy>, documents: &Documents, problems: &mut Vec<Problem>) -> Vec<Copy> {
     let spec = &document.object.spec;
-    let retention = spec.retention.clone().unwrap_or_default();
-    if spec.retention.is_some() {
-        refuse(document, retention.problems(), problems);
+    let copy = |(i, copy): (usize, &CopySpec)| {
+        let field = format!("spec.copies[{i}]");
+        if spec.copies.iter().take(i).any(|other| other.name == copy.name) {
+            problems.push(document.problem(&format!("{field}.name"), format!("{:?} is there twice", copy.name)));
+        }
+        let folder = |storage: &StorageSpec| storage.fs.as_ref().map(|fs| fs.path.trim_end_matches('/').to_owned());
+        let mut others = std::iter::once(&spec.storage).chain(spec.copies.iter().take(i).map(|copy| &copy.storage));
+        if folder(&copy.storage).is_some() && others.any(|other| folder(other) == folder(&copy.storage)) {
+            let message = "it is the folder of another store: write another";
+            problems.push(document.problem(&format!("{field}.storage.fs.path"), message));
+        }
+        let store = storage_of(document, &format!("{field}.storage"), &copy.storage, documents, problems);
+        let retention = rules_of(document, copy.retention.as_ref(), &format!("{field}.retention"), problems);
+        Some(Copy { name: copy.name.clone(), store: store?, retention })
+    };
+    spec.copies.iter().enumerate().filter_map(copy).collect()
+}
+
+/// What of an archive may go, by the retention that is written in `field`; nothing without one.
+fn rules_of(
+    document: &Document<BackupPolicy>,
+    written: Option<&RetentionSpec>,
+    field: &str,
+    problems: &mut Vec<Problem>,
+) -> Rules {
+    let spec = &document.object.spec;
+    for (at, message) in written.map(RetentionSpec::problems).unwrap_or_default() {
+        problems.push(document.problem(&at.replacen("spec.retention", field, 1), message));
     }
+    let retention = written.cloned().unwrap_or_default();
     let zone = spec.schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
     let RetentionSpec { window, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = retention;
     Rules {

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::Snapshot;
 use crate::api::ProgressStatus;
-use crate::api::report::{ArchiveReport, PodReport, StreamReport};
+use crate::api::report::{ArchiveReport, CopyReport, PodReport, StreamReport};
 use crate::binlog::RpoHistogram;
 
 /// Of what [`text`] makes.
@@ -87,6 +87,7 @@ impl Page<'_, '_> {
             losses,
             warnings,
             error,
+            copies,
         } = stream;
         self.gauge("tidemark_stream_connected", "Whether the stream reads from the source", flag(*connected))?;
         self.gauge("tidemark_stream_caught_up", "Whether everything the source sent is durable", flag(*caught_up))?;
@@ -113,10 +114,38 @@ impl Page<'_, '_> {
             "Settings of the source that somebody should mend",
             warnings.len() as f64,
         )?;
+        self.copies(copies)?;
         let Some(error) = error else { return Ok(()) };
         let labels = [("policy", self.policy), ("reason", error.reason.as_str())];
         let (name, help) = ("tidemark_stream_error", "Why the stream does not work at the moment");
         self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_family(&labels)?.encode_gauge(&1u32)
+    }
+
+    fn copies(&mut self, copies: &[CopyReport]) -> fmt::Result {
+        let as_of = |copy: &CopyReport| copy.as_of.as_ref()?.parse::<Timestamp>().ok().map(|at| at.as_second() as f64);
+        let help = "Everything that the first store held at this moment is in the copy";
+        self.each_copy("tidemark_copy_as_of_timestamp_seconds", help, copies, as_of)?;
+        let failing = |copy: &CopyReport| Some(flag(copy.error.is_some()));
+        self.each_copy("tidemark_copy_failing", "Whether the copy is not filled at the moment", copies, failing)
+    }
+
+    fn each_copy(
+        &mut self,
+        name: &str,
+        help: &str,
+        copies: &[CopyReport],
+        figure: impl Fn(&CopyReport) -> Option<f64>,
+    ) -> fmt::Result {
+        let known: Vec<_> = copies.iter().filter_map(|copy| Some((copy, figure(copy)?))).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (copy, value) in known {
+            let labels = [("policy", self.policy), ("copy", copy.name.as_str())];
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
     }
 
     fn archive(&mut self, archive: &ArchiveReport) -> fmt::Result {
@@ -247,6 +276,11 @@ mod tests {
             lag_seconds: 0.5,
             last_durable_commit: Some("2026-11-21T03:04:05.5Z".to_owned()),
             error: Some(PodError { reason: "StoreFull".to_owned(), ..PodError::default() }),
+            copies: vec![CopyReport {
+                name: "offsite".to_owned(),
+                as_of: Some("2026-11-21T03:04:00Z".to_owned()),
+                ..CopyReport::default()
+            }],
             ..StreamReport::default()
         };
         let archive = ArchiveReport {

@@ -5,9 +5,9 @@ use super::archive::{ArchiveWatch, Reading};
 use super::metrics::Figures;
 use super::{Snapshot, Subject};
 use crate::api::GapStatus;
-use crate::api::report::{PodReport, StreamReport};
+use crate::api::report::{CopyReport, PodReport, StreamReport};
 use crate::binlog::StreamReading;
-use crate::cli::supervise::StreamWatch;
+use crate::cli::supervise::{CopyReading, StreamWatch};
 use crate::model::CommitTime;
 
 /// A `stream`; clones share what is known.
@@ -37,6 +37,7 @@ impl Subject for StreamSubject {
         let reading = self.watch.status.read();
         let mut stream = stream_report(&reading, Timestamp::now().into());
         stream.source = self.watch.source();
+        stream.copies = self.watch.copies().into_iter().map(copy_report).collect();
         let (archive, unread) = self.archive.report(&reading);
         stream.error = self.watch.error(&reading).or(unread);
         let figures = Figures {
@@ -85,7 +86,12 @@ fn stream_report(reading: &StreamReading, now: CommitTime) -> StreamReport {
         losses: reading.losses.clone(),
         warnings: reading.warnings.clone(),
         error: None,
+        copies: Vec::new(),
     }
+}
+
+fn copy_report((name, CopyReading { as_of, bytes, error }): (String, CopyReading)) -> CopyReport {
+    CopyReport { name, as_of: as_of.map(|moment| moment.to_string()), bytes, error }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One verb a file.
 
 pub mod backup;
+pub mod copy;
 pub mod crd;
 pub mod operator;
 pub mod prune;

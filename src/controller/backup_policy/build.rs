@@ -8,7 +8,7 @@ use kube::api::ObjectMeta;
 use snafu::ResultExt;
 
 use super::Validated;
-use crate::api::{BackupPolicy, BackupPolicySpec, Method, PodSelector, RetentionSpec, ScheduleSpec};
+use crate::api::{BackupPolicy, BackupPolicySpec, CopySpec, Method, PodSelector, RetentionSpec, ScheduleSpec};
 use crate::controller::Error;
 use crate::controller::engine_pod::{EnginePod, MANIFEST};
 use crate::controller::error::ManifestSnafu;
@@ -50,15 +50,17 @@ pub fn build(policy: &BackupPolicy, validated: &Validated, image: &str) -> Resul
     let labels = labels(STREAM, POLICY, &name);
     let config_map = ConfigMap {
         metadata: child_of(policy, stream_name(&name), labels.clone()),
-        data: Some([(MANIFEST.to_owned(), manifests(validated)?)].into()),
+        data: Some([(MANIFEST.to_owned(), stream_manifests(validated)?)].into()),
         ..ConfigMap::default()
     };
+    let secrets = validated.secrets.union(&validated.copy_secrets).cloned().collect();
     let pod = EnginePod {
         image,
         arguments: vec!["stream".to_owned()],
         manifests: &config_map,
-        secrets: &validated.secrets,
+        secrets: &secrets,
         storage: &validated.storage,
+        copies: &validated.copies,
         ends: false,
         template: validated.pod_template.as_ref(),
     };
@@ -102,18 +104,25 @@ fn source(policy: &BackupPolicy, validated: &Validated, selector: &PodSelector) 
 
 /// The policy as its pods read it: nothing in it that they do not need, for what changes in it starts them anew.
 pub fn manifests(validated: &Validated) -> Result<String, Error> {
-    document(validated, None, None)
+    document(validated, None, None, Vec::new())
+}
+
+/// The policy as the stream reads it, which fills the copies. Days and weeks of their retention are those of the schedule's time zone.
+fn stream_manifests(validated: &Validated) -> Result<String, Error> {
+    let schedule = validated.written_schedule.clone().filter(|_| !validated.copies.is_empty());
+    document(validated, schedule, None, validated.copies.clone())
 }
 
 /// The policy as the pod of a prune reads it.
 pub fn prune_manifests(validated: &Validated) -> Result<String, Error> {
-    document(validated, validated.written_schedule.clone(), validated.retention.clone())
+    document(validated, validated.written_schedule.clone(), validated.retention.clone(), Vec::new())
 }
 
 fn document(
     validated: &Validated,
     schedule: Option<ScheduleSpec>,
     retention: Option<RetentionSpec>,
+    copies: Vec<CopySpec>,
 ) -> Result<String, Error> {
     let Validated {
         name,
@@ -122,10 +131,12 @@ fn document(
         schedule: _,
         binlog,
         storage,
+        copies: _,
         compression,
         retention: _,
         written_schedule: _,
         secrets: _,
+        copy_secrets: _,
         job_template: _,
         pod_template: _,
     } = validated;
@@ -137,7 +148,7 @@ fn document(
             method: Method::Logical,
             binlog: binlog.clone(),
             storage: storage.clone(),
-            copies: Vec::new(),
+            copies,
             retention,
             encryption: None,
             compression: compression.clone(),

@@ -2,6 +2,7 @@
 
 mod apply;
 mod build;
+mod copies;
 mod dereference;
 mod fulls;
 mod holdings;

@@ -7,9 +7,9 @@ use kube::ResourceExt;
 
 use super::dereference::{Facts as Seen, StreamSeen};
 use super::fulls::{Decision, Facts, State};
-use super::{Refusal, Validated, news, retention};
+use super::{Refusal, Validated, copies, news, retention};
 use crate::api::report::{PodReport, StreamReport};
-use crate::api::{BackupPolicy, BackupPolicyStatus, GapStatus, WindowStatus};
+use crate::api::{BackupPolicy, BackupPolicyStatus, CopyStatus, GapStatus, WindowStatus};
 use crate::controller::apply::{Status, worth_writing};
 use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::error::text;
@@ -27,6 +27,8 @@ pub const GAP_DETECTED: &str = "GapDetected";
 
 /// What retention lets go is deleted.
 pub const PRUNED: &str = "Pruned";
+/// The copies hold what the first store holds.
+pub const COPIED: &str = "Copied";
 
 /// Fulls that fail this many times in a row are a reason not to be ready.
 const FAILURES_TOLERATED: usize = 3;
@@ -87,6 +89,11 @@ pub fn compute(
         None if validated.retention.is_some() => {}
         None => conditions.retain(|condition| condition.type_ != PRUNED),
     }
+    let stream = report.and_then(|report| report.stream.as_ref());
+    match copies::verdict(validated, stream, now) {
+        Some(copied) => conditions = updated(&conditions, generation, now, [(COPIED, copied)]),
+        None => conditions.retain(|condition| condition.type_ != COPIED),
+    }
     BackupPolicyStatus {
         conditions,
         observed_generation: generation,
@@ -95,6 +102,7 @@ pub fn compute(
         last_schedule_time: due.or(old.last_schedule_time),
         next_schedule_time: next.map(|moment| moment.to_string()),
         last_drill_time: old.last_drill_time,
+        copies: copies::statuses(validated, stream, &old.copies),
         first_recoverability_point: moments.first,
         latest_restorable_time: moments.latest,
         windows: moments.windows,
@@ -329,6 +337,7 @@ impl Status for BackupPolicyStatus {
             last_schedule_time,
             next_schedule_time,
             last_drill_time,
+            copies,
         } = self.clone();
         let conditions = conditions.into_iter().map(|mut condition| {
             condition.message.clear();
@@ -351,6 +360,10 @@ impl Status for BackupPolicyStatus {
             last_schedule_time,
             next_schedule_time,
             last_drill_time,
+            copies: copies
+                .into_iter()
+                .map(|copy| CopyStatus { as_of: copy.as_of.map(|_| String::new()), ..copy })
+                .collect(),
         }
     }
 }

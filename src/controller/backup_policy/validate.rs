@@ -8,8 +8,8 @@ use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec,
-    StorageSpec, unsupported,
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, PodSelector, RetentionSpec, ScheduleSpec,
+    SourceSpec, StorageSpec, unsupported,
 };
 use crate::controller::{secrets, storage};
 use crate::schedule::Schedule;
@@ -29,6 +29,8 @@ pub struct Validated {
     pub binlog: BinlogSpec,
     /// Where the archive is.
     pub storage: StorageSpec,
+    /// Further stores, which the stream fills.
+    pub copies: Vec<CopySpec>,
     /// How it is compressed.
     pub compression: CompressionSpec,
     /// What of the archive may go.
@@ -37,6 +39,8 @@ pub struct Validated {
     pub written_schedule: Option<ScheduleSpec>,
     /// Names of the Secrets that its pods mount.
     pub secrets: BTreeSet<String>,
+    /// Names of those that only the stream's needs, to fill copies.
+    pub copy_secrets: BTreeSet<String>,
     /// What the user wants otherwise in a Job's pod.
     pub job_template: Option<PodTemplateSpec>,
     /// And in the stream's.
@@ -81,7 +85,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         method: _,
         binlog,
         storage,
-        copies: _,
+        copies,
         retention,
         encryption: _,
         compression,
@@ -96,6 +100,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     let pod_source = source_of(policy, &mut refusal);
     check_binlog(binlog, &mut refusal);
     storage::check("spec.storage", storage, |field, message| refusal.invalid(field, message));
+    check_copies(storage, copies, &mut refusal);
     if !(-7..=19).contains(&compression.level) {
         let message = format!(
             "{} is not a zstd level: write 1 to 19, -1 to -7 for faster ones, or 0 for none",
@@ -120,10 +125,12 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         schedule,
         binlog: binlog.clone(),
         storage: storage.clone(),
+        copies: copies.clone(),
         compression: compression.clone(),
         retention: retention.clone(),
         written_schedule: written,
         secrets: secrets::of_source(source).into_iter().chain(secrets::of_storage(storage)).collect(),
+        copy_secrets: copies.iter().flat_map(|copy| secrets::of_storage(&copy.storage)).collect(),
         job_template: job_template.clone(),
         pod_template: pod_template.clone(),
     })
@@ -171,6 +178,28 @@ fn source_of(policy: &BackupPolicy, refusal: &mut Refusal) -> SourceSpec {
         credentials_secret_ref: credentials_secret_ref.clone(),
         tls: tls.clone(),
         prefer_replica: *prefer_replica,
+    }
+}
+
+fn check_copies(storage: &StorageSpec, copies: &[CopySpec], refusal: &mut Refusal) {
+    let mut folders: Vec<&str> = storage.fs.iter().map(|fs| fs.path.trim_end_matches('/')).collect();
+    for (i, CopySpec { name, storage, retention }) in copies.iter().enumerate() {
+        let field = format!("spec.copies[{i}]");
+        if copies.iter().take(i).any(|other| other.name == *name) {
+            refusal.invalid(&format!("{field}.name"), &format!("{name:?} is there twice"));
+        }
+        storage::check(&format!("{field}.storage"), storage, |field, message| refusal.invalid(field, message));
+        for folder in storage.fs.iter().map(|fs| fs.path.trim_end_matches('/')) {
+            if folders.contains(&folder) {
+                let message =
+                    format!("{folder:?} is the folder of another store: one pod mounts both, so write another");
+                refusal.invalid(&format!("{field}.storage.fs.path"), &message);
+            }
+            folders.push(folder);
+        }
+        for (at, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
+            refusal.invalid(&at.replacen("spec", &field, 1), message);
+        }
     }
 }
 

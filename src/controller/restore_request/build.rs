@@ -99,6 +99,7 @@ fn plan(request: &RestoreRequest, validated: &Validated, image: &str) -> Result<
         manifests: &config_map,
         secrets: &secrets::of_storage(storage).into_iter().collect(),
         storage,
+        copies: &[],
         ends: true,
         template: validated.archive.job_template.as_ref(),
     };
@@ -146,6 +147,7 @@ fn restore(
         manifests: &config_map,
         secrets: &secrets,
         storage,
+        copies: &[],
         ends: true,
         template: validated.archive.job_template.as_ref(),
     };

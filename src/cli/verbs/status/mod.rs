@@ -92,7 +92,7 @@ struct ForkReport {
 /// Shows what can be restored.
 pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     let mut report = Report { policies: Vec::new() };
-    for archive in config::archives(&args.policy)? {
+    for archive in config::archives(&args.archive)? {
         report.policies.push(inspect(&archive).await?);
     }
     let problems = report.policies.iter().map(|policy| policy.problems.len()).sum();

@@ -43,7 +43,29 @@ fn everything_that_cannot_be_done_is_refused_by_field_as_the_binary_alone_refuse
             "spec.source.preferReplica",
         ),
         (with("  method: clone"), "Unsupported", "spec.method"),
-        (with("  copies: [{name: far, storage: {s3: {bucket: abc}}}]"), "Unsupported", "spec.copies"),
+        (with("  copies: [{name: far, storage: {}}]"), "InvalidSpec", "spec.copies[0].storage"),
+        (
+            with("  copies: [{name: far, storage: {s3: {bucket: abc}}}, {name: far, storage: {s3: {bucket: bcd}}}]"),
+            "InvalidSpec",
+            "spec.copies[1].name",
+        ),
+        (
+            with(
+                "  copies: [{name: far, storage: {fs: {path: /b, claimName: c}}}, {name: off, storage: {fs: {path: /b/, claimName: d}}}]",
+            ),
+            "InvalidSpec",
+            "spec.copies[1].storage.fs.path",
+        ),
+        (
+            with("  copies: [{name: far, storage: {s3: {bucket: abc}}, retention: {keepLast: 0}}]"),
+            "InvalidSpec",
+            "spec.copies[0].retention.keepLast",
+        ),
+        (
+            with("  copies: [{name: far, storage: {s3: {bucket: abc}}}]\n  binlog: {enabled: false}"),
+            "Unsupported",
+            "spec.copies",
+        ),
         (with("  encryption: {recipients: [age1x]}"), "Unsupported", "spec.encryption"),
         (with("  drill: {cron: '0 3 * * *'}"), "Unsupported", "spec.drill"),
         (with("  binlog: {spool: {maxSize: 1Gi}}"), "Unsupported", "spec.binlog.spool"),

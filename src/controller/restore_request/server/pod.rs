@@ -60,6 +60,7 @@ pub fn shut(
         manifests,
         secrets: &engine_secrets,
         storage,
+        copies: &[],
         ends: true,
         template: None,
     };
