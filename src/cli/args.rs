@@ -1,11 +1,14 @@
 //! What can be typed. No argument carries a secret: those come from Secret documents or the environment.
 
+mod archive;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::api::TlsMode;
+pub use archive::{ArchiveArgs, CopyArgs, PruneArgs, RepairArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -170,17 +173,6 @@ pub struct PolicyArgs {
     pub policy: Option<String>,
 }
 
-/// An archive: a policy's, or a copy of it.
-#[derive(Debug, Args)]
-pub struct ArchiveArgs {
-    /// Manifests and policy.
-    #[command(flatten)]
-    pub policy: PolicyArgs,
-    /// Use this one of the policy's copies (spec.copies) instead of its first store.
-    #[arg(long, value_name = "NAME")]
-    pub copy: Option<String>,
-}
-
 /// What a verb says of itself while it runs.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -237,31 +229,6 @@ pub struct StreamArgs {
     pub report: ReportArgs,
 }
 
-/// `tidemark copy`.
-#[derive(Debug, Args)]
-pub struct CopyArgs {
-    /// The archive; all copies where none is named.
-    #[command(flatten)]
-    pub archive: ArchiveArgs,
-    /// Format of the result on standard output.
-    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
-    pub output: Output,
-}
-
-/// `tidemark repair`.
-#[derive(Debug, Args)]
-pub struct RepairArgs {
-    /// Manifests and policy.
-    #[command(flatten)]
-    pub policy: PolicyArgs,
-    /// The copy to read.
-    #[arg(long, value_name = "NAME")]
-    pub copy: String,
-    /// Format of the result on standard output.
-    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
-    pub output: Output,
-}
-
 /// `tidemark status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -271,29 +238,6 @@ pub struct StatusArgs {
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,
-}
-
-/// `tidemark prune`.
-#[derive(Debug, Args)]
-pub struct PruneArgs {
-    /// The archive.
-    #[command(flatten)]
-    pub archive: ArchiveArgs,
-    /// Delete this full alone. Refused when it is the last good one, or moments of the retention's window need it.
-    #[arg(long, value_name = "ID")]
-    pub full: Option<String>,
-    /// Print the plan and change nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Format of the result on standard output.
-    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
-    pub output: Output,
-    /// What it says of itself.
-    #[command(flatten)]
-    pub report: ReportArgs,
-    /// How it says how it ended.
-    #[command(flatten)]
-    pub outcome: OutcomeArgs,
 }
 
 /// `tidemark restore`.

@@ -1,14 +1,17 @@
 //! Errors → one stable word each. In a cluster it becomes a condition's reason and a metric's label; the exit code follows from it.
 
+mod archive;
+
 use std::error::Error;
+
+use archive::{of_archive, of_copy, of_retention, of_store};
 
 use super::exit::Exit;
 use super::manifests::ManifestError;
 use super::report::ReportError;
 use crate::api::report::PodError;
 use crate::archive::ArchiveError;
-use crate::archive::segment::SegmentError;
-use crate::archive::store::{StoreError, Trouble};
+use crate::archive::store::StoreError;
 use crate::backup::logical::LogicalError;
 use crate::binlog;
 use crate::copies::CopyError;
@@ -278,28 +281,6 @@ fn of_base(error: &BaseError) -> Reason {
     }
 }
 
-fn of_retention(error: &RetentionError) -> Reason {
-    match error {
-        RetentionError::Archive { source } => of_archive(source),
-        RetentionError::Store { source } => of_store(source),
-        RetentionError::Damaged { .. } => Reason::ArchiveDamaged,
-        RetentionError::Needed { .. } => Reason::FullNeeded,
-        RetentionError::Restoring { .. } => Reason::Restoring,
-        RetentionError::Cancelled => Reason::Cancelled,
-    }
-}
-
-fn of_copy(error: &CopyError) -> Reason {
-    match error {
-        CopyError::Archive { source } => of_archive(source),
-        CopyError::Store { source } => of_store(source),
-        CopyError::Segment { source } => of_segment(source),
-        CopyError::OtherArchive { .. } => Reason::OtherArchive,
-        CopyError::Damaged { .. } => Reason::ArchiveDamaged,
-        CopyError::Cancelled => Reason::Cancelled,
-    }
-}
-
 fn of_serve(error: &ServeError) -> Reason {
     match error {
         ServeError::Listen { .. } => Reason::ListenFailed,
@@ -308,46 +289,6 @@ fn of_serve(error: &ServeError) -> Reason {
         ServeError::Gone { .. } | ServeError::Short { .. } => Reason::ArchiveIncomplete,
         ServeError::Scan { .. } | ServeError::Track { .. } | ServeError::Parse { .. } => Reason::ArchiveDamaged,
         _ => Reason::ReplayFailed,
-    }
-}
-
-fn of_archive(error: &ArchiveError) -> Reason {
-    match error {
-        ArchiveError::Store { source } => of_store(source),
-        ArchiveError::Segment { source } => of_segment(source),
-        ArchiveError::Missing { .. } => Reason::ArchiveMissing,
-        ArchiveError::Unreadable { .. } | ArchiveError::Changed { .. } | ArchiveError::Problems { .. } => {
-            Reason::ArchiveDamaged
-        }
-        ArchiveError::Newer { .. } => Reason::ArchiveNewer,
-        ArchiveError::OtherFlavor { .. } => Reason::OtherFlavor,
-        ArchiveError::OtherCluster { .. } => Reason::OtherCluster,
-        ArchiveError::Hole { .. } => Reason::ArchiveIncomplete,
-        ArchiveError::IndexDiverged { .. } => Reason::SourceDiverged,
-        ArchiveError::Interrupted { .. } => Reason::Cancelled,
-        ArchiveError::Describe { .. } => Reason::Failed,
-    }
-}
-
-fn of_segment(error: &SegmentError) -> Reason {
-    match error {
-        SegmentError::Store { source } => of_store(source),
-        SegmentError::Damaged { .. } => Reason::ArchiveDamaged,
-        SegmentError::Diverged { .. } => Reason::SourceDiverged,
-        SegmentError::Newer { .. } => Reason::ArchiveNewer,
-        SegmentError::Compress { .. } | SegmentError::Describe { .. } | SegmentError::Length { .. } => Reason::Failed,
-    }
-}
-
-fn of_store(error: &StoreError) -> Reason {
-    match error.trouble() {
-        Trouble::Unreachable => Reason::StoreUnreachable,
-        Trouble::Denied => Reason::StoreDenied,
-        Trouble::NoBucket => Reason::BucketMissing,
-        Trouble::Full => Reason::StoreFull,
-        Trouble::ReadOnly => Reason::StoreReadOnly,
-        Trouble::NoObject => Reason::ArchiveIncomplete,
-        Trouble::Unfit => Reason::StoreUnfit,
     }
 }
 
