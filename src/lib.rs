@@ -15,3 +15,4 @@ pub mod restore;
 pub mod retention;
 pub mod schedule;
 pub mod serve;
+pub mod verify;

@@ -66,6 +66,9 @@ pub struct BackupPolicySpec {
     /// Regular restores that prove the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillSpec>,
+    /// Regular looks at the archive's integrity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifySpec>,
     /// Pod template of the Jobs that take fulls, prune and plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
@@ -296,6 +299,48 @@ pub struct DrillSpec {
     /// SQL queries that must each return one row whose first column is true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+}
+
+/// Regular looks at the archive's integrity: what is lost, damaged or foreign is told, with the restores that it affects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.cron.matches(r'^\\s*(@[a-z]+|\\S+(\\s+\\S+){4})\\s*$')", "write five fields: minute, hour, day of month, month, day of week, for example 30 4 * * 0"))]
+pub struct VerifySpec {
+    /// When, as five crontab fields (or `@weekly` and its kin) in the schedule's time zone; UTC without a schedule.
+    #[schemars(length(min = 1, max = 200))]
+    pub cron: String,
+    /// How much is looked at.
+    #[serde(default)]
+    pub depth: VerifyDepth,
+    /// The most that a deep one reads in a second, for example `50Mi`. Absent: as fast as it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<Size>,
+}
+
+/// How much of an archive is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VerifyDepth {
+    /// Names, sizes and GTIDs: a few requests a full and a binlog file; no data is read.
+    #[default]
+    Quick,
+    /// That, and every byte of every object. One that is interrupted goes on where it was.
+    Deep,
+}
+
+impl VerifySpec {
+    /// What is wrong with it, but for the schedule: a field each, and the way out.
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let Self { cron: _, depth, bytes_per_second } = self;
+        let mut problems = Vec::new();
+        if *bytes_per_second == Some(Size(0)) {
+            let message = "0 would never end: write for example 50Mi, or remove the field";
+            problems.push(("spec.verify.bytesPerSecond", message));
+        } else if bytes_per_second.is_some() && *depth == VerifyDepth::Quick {
+            let message = "a quick verify reads no data: write depth: Deep, or remove the field";
+            problems.push(("spec.verify.bytesPerSecond", message));
+        }
+        problems
+    }
 }
 
 /// The schema of an embedded pod template: the API server checks it when the pod is made, and its full schema would

@@ -14,7 +14,7 @@ pub const OUTCOME_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodReport {
-    /// What it does: `stream`, `backup`, `prune`, `restore`.
+    /// What it does: `stream`, `backup`, `prune`, `restore`, `verify`.
     pub verb: String,
     /// The stream; of `stream` only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +104,7 @@ pub struct PodError {
     pub transient: bool,
 }
 
-/// A termination message: how a `backup`, `prune` or `restore` ended. At most [`OUTCOME_BYTES_MAX`] bytes of JSON.
+/// A termination message: how a `backup`, `prune`, `restore` or `verify` ended. At most [`OUTCOME_BYTES_MAX`] bytes of JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Outcome {
@@ -123,6 +123,29 @@ pub struct Outcome {
     /// The prune that was carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune: Option<PruneOutcome>,
+    /// The verify that came to its end, whatever it found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyOutcome>,
+}
+
+/// A verify that came to its end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VerifyOutcome {
+    /// When (RFC 3339).
+    pub at: String,
+    /// `Quick` or `Deep`.
+    pub depth: String,
+    /// Objects there are.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How much is wrong.
+    pub findings: u64,
+    /// What, and what it means for restores, a line each; the first ones where not all fit.
+    pub shown: Vec<String>,
+    /// What cannot be restored because of all of it, in words; empty where nothing is wrong.
+    pub affected: String,
 }
 
 /// A prune that was carried out.

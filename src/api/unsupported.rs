@@ -31,7 +31,10 @@ pub fn of_policy(spec: &BackupPolicySpec) -> Vec<Refusal> {
     refuse(spec.method != Method::Logical, METHOD);
     refuse(
         spec.drill.is_some(),
-        ("spec.drill", "this version makes no drills yet: remove the field, and restore by hand now and then"),
+        (
+            "spec.drill",
+            "this version makes no drills yet: remove the field, and restore by hand now and then (spec.verify looks whether the archive is intact)",
+        ),
     );
     refuse(
         spec.binlog.spool.is_some(),

@@ -72,6 +72,7 @@ async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
         Verb::Crd => verbs::crd::run(),
         Verb::Status(args) => verbs::status::run(args).await,
         Verb::Prune(args) => verbs::prune::run(args, shutdown).await,
+        Verb::Verify(args) => verbs::verify::run(args, shutdown).await,
         Verb::Restore(args) => verbs::restore::run(*args, trace_id, shutdown).await,
     }
 }

@@ -17,6 +17,7 @@ use crate::restore::base::BaseError;
 use crate::restore::plan::PlanError;
 use crate::retention::RetentionError;
 use crate::serve::ServeError;
+use crate::verify::VerifyError;
 
 /// Makes the enum from the table, so that no word is without its meaning and exit code.
 macro_rules! reasons {
@@ -170,6 +171,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         (of_restore(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<RetentionError>() {
         (of_retention(e), e.is_transient())
+    } else if let Some(e) = cause.downcast_ref::<VerifyError>() {
+        (of_verify(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ServeError>() {
         (of_serve(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ArchiveError>() {
@@ -283,6 +286,15 @@ fn of_retention(error: &RetentionError) -> Reason {
     }
 }
 
+fn of_verify(error: &VerifyError) -> Reason {
+    match error {
+        VerifyError::Archive { source } => of_archive(source),
+        VerifyError::Store { source } => of_store(source),
+        VerifyError::Found { .. } => Reason::ArchiveDamaged,
+        VerifyError::Cancelled => Reason::Cancelled,
+    }
+}
+
 fn of_serve(error: &ServeError) -> Reason {
     match error {
         ServeError::Listen { .. } => Reason::ListenFailed,
@@ -307,9 +319,10 @@ fn of_archive(error: &ArchiveError) -> Reason {
             }
         },
         ArchiveError::Missing { .. } => Reason::ArchiveMissing,
-        ArchiveError::Unreadable { .. } | ArchiveError::Changed { .. } | ArchiveError::Problems { .. } => {
-            Reason::ArchiveDamaged
-        }
+        ArchiveError::Unreadable { .. }
+        | ArchiveError::Changed { .. }
+        | ArchiveError::Misplaced { .. }
+        | ArchiveError::Problems { .. } => Reason::ArchiveDamaged,
         ArchiveError::Newer { .. } => Reason::ArchiveNewer,
         ArchiveError::OtherFlavor { .. } => Reason::OtherFlavor,
         ArchiveError::OtherCluster { .. } => Reason::OtherCluster,

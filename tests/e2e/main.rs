@@ -18,3 +18,4 @@ mod plugin;
 mod refusals;
 mod restarts;
 mod retention;
+mod verification;

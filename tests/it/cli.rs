@@ -144,6 +144,8 @@ fn a_manifest_that_is_wrong_or_asks_for_what_is_not_there_yet_is_refused_by_fiel
         ("", "copies: [{name: b, storage: {fs: {path: /b}}}]", &["spec.copies", "does not keep copies yet"]),
         ("", "encryption: {recipients: [age1x]}", &["spec.encryption", "does not encrypt archives yet"]),
         ("", "drill: {cron: '0 0 * * *'}", &["spec.drill"]),
+        ("", "verify: {cron: '0 4 * *'}", &["spec.verify.cron", "five fields"]),
+        ("", "verify: {cron: '@weekly', bytesPerSecond: 50Mi}", &["spec.verify.bytesPerSecond", "depth: Deep"]),
         ("", "method: clone", &["spec.method", "logical"]),
         ("", "schedule: {cron: '0 0 * *'}", &["spec.schedule.cron", "five fields"]),
         ("", "schedule: {cron: '0 0 * * *', timeZone: Mars/Base}", &["spec.schedule.timeZone", "Mars/Base"]),

@@ -31,4 +31,5 @@ mod serve;
 mod servers;
 mod store;
 mod stream;
+mod verify;
 mod wire;

@@ -14,7 +14,7 @@ use std::io;
 use snafu::Snafu;
 
 pub use buffers::SegmentBuffers;
-pub use meta::{parse_meta, read_meta};
+pub use meta::{parse_meta, read_any_meta, read_meta};
 pub use read::{SegmentReader, verify};
 pub use write::{EncodedSegment, SegmentUpload, SegmentWriter, put};
 

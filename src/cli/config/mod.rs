@@ -14,12 +14,14 @@ pub use restore::{Restore, Target};
 use super::args::PolicyArgs;
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec};
+use crate::api::{
+    Acknowledge, BackupPolicy, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec, VerifyDepth, VerifySpec,
+};
 use crate::archive::store::StoreConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
 use crate::retention::plan::Rules;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Times};
 
 /// Bound on reaching a server and logging in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,6 +47,19 @@ pub struct Policy {
     pub compression_level: i32,
     /// What of the archive may go.
     pub retention: Rules,
+    /// When and how the archive is verified.
+    pub verify: Option<Verify>,
+}
+
+/// When and how an archive is verified.
+#[derive(Clone, Debug)]
+pub struct Verify {
+    /// When.
+    pub times: Times,
+    /// How much is looked at.
+    pub depth: VerifyDepth,
+    /// Most bytes that are read in a second.
+    pub bytes_per_second: Option<u64>,
 }
 
 /// How the binary log is streamed.
@@ -126,6 +141,16 @@ pub fn one_retention(args: &PolicyArgs) -> Result<(Archive, Rules), ManifestErro
     }
     let rules = rules_of(document, &mut problems);
     finish(archive.map(|archive| (archive, rules)), problems)?.ok_or_else(no_policy)
+}
+
+/// The one policy's archive that `args` mean, what of it may go, and how it is verified by schedule.
+pub fn one_verify(args: &PolicyArgs) -> Result<(Archive, Rules, Option<Verify>), ManifestError> {
+    let documents = load(&args.manifests)?;
+    let document = choose(&documents, args.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let archive = archive_of(document, &documents, &mut problems);
+    let (rules, verify) = (rules_of(document, &mut problems), verify_of(document, &mut problems));
+    finish(archive.map(|archive| (archive, rules, verify)), problems)?.ok_or_else(no_policy)
 }
 
 /// The document called `name`, or the only one.
@@ -213,6 +238,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         }
     }
     let retention = rules_of(document, problems);
+    let verify = verify_of(document, problems);
     if problems.len() > before {
         return None;
     }
@@ -220,7 +246,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let flavor = flavor_of(spec.source.flavor);
     let (sources, store) = (sources?, store?);
     let group = spec.source.hosts.is_some();
-    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level: level, retention })
+    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level: level, retention, verify })
 }
 
 /// What of a policy's archive may go; nothing without spec.retention.
@@ -230,7 +256,6 @@ fn rules_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> R
     if spec.retention.is_some() {
         refuse(document, retention.problems(), problems);
     }
-    let zone = spec.schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
     let RetentionSpec { window, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = retention;
     Rules {
         window: window.map(|window| window.0),
@@ -239,9 +264,28 @@ fn rules_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> R
         weekly: keep_weekly.unwrap_or(0),
         monthly: keep_monthly.unwrap_or(0),
         yearly: keep_yearly.unwrap_or(0),
-        // One that is not known is refused with the schedule it is in.
-        zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC),
+        zone: zone_of(document),
     }
+}
+
+/// When and how a policy's archive is verified.
+fn verify_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Option<Verify> {
+    let spec = document.object.spec.verify.as_ref()?;
+    refuse(document, spec.problems(), problems);
+    let VerifySpec { cron, depth, bytes_per_second } = spec;
+    match Times::new(cron, zone_of(document)) {
+        Ok(times) => Some(Verify { times, depth: *depth, bytes_per_second: bytes_per_second.map(|size| size.0) }),
+        Err(message) => {
+            problems.push(document.problem("spec.verify.cron", message));
+            None
+        }
+    }
+}
+
+/// The schedule's time zone. One that is not known is refused with the schedule it is in.
+fn zone_of(document: &Document<BackupPolicy>) -> TimeZone {
+    let zone = document.object.spec.schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
+    TimeZone::get(zone).unwrap_or(TimeZone::UTC)
 }
 
 fn refuse<T>(document: &Document<T>, refusals: impl IntoIterator<Item = Refusal>, problems: &mut Vec<Problem>) {

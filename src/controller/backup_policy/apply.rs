@@ -12,7 +12,7 @@ use super::build::Resources;
 use super::dereference::{Facts, is_of};
 use super::fulls::{self, Decision, Start};
 use super::holdings::Holdings;
-use super::retention;
+use super::{retention, verification};
 use crate::api::BackupPolicy;
 use crate::controller::context::seen;
 use crate::controller::error::TakenSnafu;
@@ -89,6 +89,36 @@ pub async fn prune(
         tracing::info!(namespace = policy.namespace(), policy = policy.name_any(), job = job.name_any(), "pruning");
     }
     Ok(())
+}
+
+/// Begins a verify when one is due or asked for; which.
+pub async fn verify(
+    context: &Context,
+    policy: &BackupPolicy,
+    validated: &Validated,
+    seen: &Facts,
+    now: Timestamp,
+) -> Result<Option<verification::Begin>, Error> {
+    let seen = &seen.verification;
+    if let Some(there) = seen.config_map.as_ref().filter(|_| verification::is_off(policy, validated)) {
+        context.applier.delete(&**there).await?;
+        return Ok(None);
+    }
+    // What it found does not change when it is tried again.
+    let ended = matches!(
+        seen.standing(),
+        Some((_, verification::Standing::Done(Some(_)) | verification::Standing::Failed { stop: true, .. }))
+    );
+    if let (true, Some((job, _))) = (ended, seen.standing()) {
+        context.applier.stop_retrying(job).await?;
+    }
+    let Some(begin) = verification::due(policy, validated, seen, now) else { return Ok(None) };
+    let (config_map, job) = verification::build(policy, validated, &begin, &context.settings.image)?;
+    context.applier.apply(&config_map, seen.config_map.as_deref()).await?;
+    if context.applier.create(&job).await? {
+        tracing::info!(namespace = policy.namespace(), policy = policy.name_any(), job = job.name_any(), "verifying");
+    }
+    Ok(Some(begin))
 }
 
 /// FullBackups whose fulls are gone from the archive go, too, where the policy made them; those of others are told so: who keeps one in Git

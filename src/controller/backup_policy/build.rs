@@ -8,7 +8,7 @@ use kube::api::ObjectMeta;
 use snafu::ResultExt;
 
 use super::Validated;
-use crate::api::{BackupPolicy, BackupPolicySpec, Method, PodSelector, RetentionSpec, ScheduleSpec};
+use crate::api::{BackupPolicy, BackupPolicySpec, Method, PodSelector, RetentionSpec, ScheduleSpec, VerifySpec};
 use crate::controller::Error;
 use crate::controller::engine_pod::{EnginePod, MANIFEST};
 use crate::controller::error::ManifestSnafu;
@@ -102,18 +102,25 @@ fn source(policy: &BackupPolicy, validated: &Validated, selector: &PodSelector) 
 
 /// The policy as its pods read it: nothing in it that they do not need, for what changes in it starts them anew.
 pub fn manifests(validated: &Validated) -> Result<String, Error> {
-    document(validated, None, None)
+    document(validated, None, None, None)
 }
 
 /// The policy as the pod of a prune reads it.
 pub fn prune_manifests(validated: &Validated) -> Result<String, Error> {
-    document(validated, validated.written_schedule.clone(), validated.retention.clone())
+    document(validated, validated.written_schedule.clone(), validated.retention.clone(), None)
+}
+
+/// The policy as the pod of a verify reads it: retention tells what may be missing.
+pub fn verify_manifests(validated: &Validated) -> Result<String, Error> {
+    let (schedule, retention) = (validated.written_schedule.clone(), validated.retention.clone());
+    document(validated, schedule, retention, validated.verify.clone())
 }
 
 fn document(
     validated: &Validated,
     schedule: Option<ScheduleSpec>,
     retention: Option<RetentionSpec>,
+    verify: Option<VerifySpec>,
 ) -> Result<String, Error> {
     let Validated {
         name,
@@ -124,6 +131,8 @@ fn document(
         storage,
         compression,
         retention: _,
+        verify: _,
+        verifies: _,
         written_schedule: _,
         secrets: _,
         job_template: _,
@@ -142,6 +151,7 @@ fn document(
             encryption: None,
             compression: compression.clone(),
             drill: None,
+            verify,
             job_template: None,
             pod_template: None,
         },

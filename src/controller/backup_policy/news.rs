@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::EventType;
 
 use super::retention::HELD;
-use super::status::{GAP_DETECTED, PRUNED, READY, RECOVERABLE, STREAMING};
+use super::status::{GAP_DETECTED, INTACT, PRUNED, READY, RECOVERABLE, STREAMING};
 use crate::api::BackupPolicyStatus;
 use crate::controller::conditions;
 
@@ -49,6 +49,13 @@ pub fn between(old: &BackupPolicyStatus, new: &BackupPolicyStatus) -> Vec<News> 
     }
     if let Some((_, condition)) = turned(GAP_DETECTED).filter(|(_, condition)| condition.status == "True") {
         tell(EventType::Warning, "GapDetected", condition);
+    }
+    match turned(INTACT) {
+        Some((_, condition)) if condition.status == "False" => tell(EventType::Warning, "ArchiveDamaged", condition),
+        Some(("False", condition)) if condition.status == "True" => {
+            tell(EventType::Normal, "ArchiveIntact", condition);
+        }
+        _ => {}
     }
     match turned(PRUNED) {
         Some((_, condition)) if condition.status == "True" => tell(EventType::Normal, "Pruned", condition),

@@ -7,9 +7,9 @@ use kube::ResourceExt;
 
 use super::dereference::{Facts as Seen, StreamSeen};
 use super::fulls::{Decision, Facts, State};
-use super::{Refusal, Validated, news, retention};
+use super::{Refusal, Validated, news, retention, verification};
 use crate::api::report::{PodReport, StreamReport};
-use crate::api::{BackupPolicy, BackupPolicyStatus, GapStatus, WindowStatus};
+use crate::api::{BackupPolicy, BackupPolicyStatus, GapStatus, VerificationStatus, WindowStatus};
 use crate::controller::apply::{Status, worth_writing};
 use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::error::text;
@@ -24,9 +24,10 @@ pub const STREAMING: &str = "Streaming";
 pub const RECOVERABLE: &str = "Recoverable";
 /// Transactions are missing between what can be restored.
 pub const GAP_DETECTED: &str = "GapDetected";
-
 /// What retention lets go is deleted.
 pub const PRUNED: &str = "Pruned";
+/// The archive is what was stored, as far as it was last looked at.
+pub const INTACT: &str = "Intact";
 
 /// Fulls that fail this many times in a row are a reason not to be ready.
 const FAILURES_TOLERATED: usize = 3;
@@ -70,11 +71,14 @@ pub fn compute(
     let gap = gap_detected(&moments, report.and_then(|report| report.stream.as_ref()), facts);
     let recoverable = recoverable(&moments, validated, report, facts, decision, now);
     let problems = report.and_then(|report| report.archive.as_ref()).map(|archive| archive.problems.as_slice());
+    let intact = verification::verdict(policy, &seen.verification);
+    let damaged = verification::damage(policy, validated, intact.as_ref());
     let ready = ready(
         [failed.map(refusal_of), Some(streaming.clone()).filter(|_| validated.binlog.enabled)],
         &recoverable,
         facts.open_gap().map(|_| &gap),
         problems.unwrap_or_default(),
+        damaged,
         decision,
     );
     let due = facts.fulls.iter().filter_map(|full| full.due).max().map(|moment| moment.to_string());
@@ -87,9 +91,15 @@ pub fn compute(
         None if validated.retention.is_some() => {}
         None => conditions.retain(|condition| condition.type_ != PRUNED),
     }
+    match intact {
+        _ if verification::is_off(policy, validated) => conditions.retain(|condition| condition.type_ != INTACT),
+        Some(intact) => conditions = updated(&conditions, generation, now, [(INTACT, intact)]),
+        None => {}
+    }
     BackupPolicyStatus {
         conditions,
         observed_generation: generation,
+        verification: old.verification,
         lag: report.and_then(|report| report.stream.as_ref()).map(|stream| span(stream.lag_seconds)),
         last_full_time: facts.newest_shown(now).map(|moment| moment.to_string()),
         last_schedule_time: due.or(old.last_schedule_time),
@@ -286,6 +296,7 @@ fn ready(
     recoverable: &Verdict,
     open_gap: Option<&Verdict>,
     problems: &[String],
+    damaged: Option<Verdict>,
     decision: &Decision,
 ) -> Verdict {
     if let Some(not) = first.into_iter().flatten().find(|verdict| verdict.holds != Some(true)) {
@@ -303,6 +314,9 @@ fn ready(
         let message =
             format!("the archive has {} problems: {}; `tidemark status` shows all", problems.len(), some.join("; "));
         return Verdict::no("ArchiveProblems", message);
+    }
+    if let Some(damaged) = damaged {
+        return damaged;
     }
     if decision.failures >= FAILURES_TOLERATED {
         let message = format!(
@@ -329,6 +343,7 @@ impl Status for BackupPolicyStatus {
             last_schedule_time,
             next_schedule_time,
             last_drill_time,
+            verification,
         } = self.clone();
         let conditions = conditions.into_iter().map(|mut condition| {
             condition.message.clear();
@@ -351,6 +366,7 @@ impl Status for BackupPolicyStatus {
             last_schedule_time,
             next_schedule_time,
             last_drill_time,
+            verification: verification.map(|verification| VerificationStatus { progress: None, ..verification }),
         }
     }
 }

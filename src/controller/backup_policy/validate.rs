@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
     BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec,
-    StorageSpec, unsupported,
+    StorageSpec, VerifySpec, unsupported,
 };
 use crate::controller::{secrets, storage};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Times};
 
 /// A policy that can be acted on.
 #[derive(Clone, Debug)]
@@ -33,6 +34,10 @@ pub struct Validated {
     pub compression: CompressionSpec,
     /// What of the archive may go.
     pub retention: Option<RetentionSpec>,
+    /// How the archive is verified.
+    pub verify: Option<VerifySpec>,
+    /// And when.
+    pub verifies: Option<Times>,
     /// The schedule as it is written, for its time zone.
     pub written_schedule: Option<ScheduleSpec>,
     /// Names of the Secrets that its pods mount.
@@ -86,6 +91,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         encryption: _,
         compression,
         drill: _,
+        verify,
         job_template,
         pod_template,
     } = &policy.spec;
@@ -106,6 +112,15 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     for (field, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
         refusal.invalid(field, message);
     }
+    for (field, message) in verify.as_ref().map(VerifySpec::problems).unwrap_or_default() {
+        refusal.invalid(field, message);
+    }
+    let zone = schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
+    // One that is not known is refused with the schedule it is in.
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let verifies = verify.as_ref().and_then(|spec| {
+        Times::new(&spec.cron, zone).map_err(|message| refusal.invalid("spec.verify.cron", &message)).ok()
+    });
     let written = schedule.clone();
     let schedule = schedule
         .as_ref()
@@ -122,6 +137,8 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         storage: storage.clone(),
         compression: compression.clone(),
         retention: retention.clone(),
+        verify: verify.clone(),
+        verifies,
         written_schedule: written,
         secrets: secrets::of_source(source).into_iter().chain(secrets::of_storage(storage)).collect(),
         job_template: job_template.clone(),

@@ -47,6 +47,7 @@ fn seen(stream: StreamSeen) -> Seen {
         full_backups: Vec::new(),
         going: Vec::new(),
         retention: retention::Seen::default(),
+        verification: verification::Seen::default(),
     }
 }
 

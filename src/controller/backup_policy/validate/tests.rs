@@ -56,6 +56,13 @@ fn everything_that_cannot_be_done_is_refused_by_field_as_the_binary_alone_refuse
         (with("  retention: {}"), "InvalidSpec", "spec.retention"),
         (with("  retention: {window: 0s}"), "InvalidSpec", "spec.retention.window"),
         (with("  retention: {window: 7d, keepLast: 0}"), "InvalidSpec", "spec.retention.keepLast"),
+        (with("  verify: {cron: 'every day'}"), "InvalidSpec", "spec.verify.cron"),
+        (
+            with("  verify: {cron: '@weekly', depth: Deep, bytesPerSecond: 0}"),
+            "InvalidSpec",
+            "spec.verify.bytesPerSecond",
+        ),
+        (with("  verify: {cron: '@weekly', bytesPerSecond: 50Mi}"), "InvalidSpec", "spec.verify.bytesPerSecond"),
         ((HOST, "", ""), "InvalidSpec", "spec.storage"),
         ((HOST, "s3: {bucket: abc, endpoint: 'minio:9000'}", ""), "InvalidSpec", "spec.storage.s3.endpoint"),
     ] {
