@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::finding::{Affected, Place, Stretch};
-use crate::archive::timeline::{Chain, Link, Timeline};
+use crate::archive::timeline::{Chain, ChainEnd, Link, Timeline};
 use crate::model::CommitTime;
 
 /// Moments, both ends included, in microseconds.
@@ -44,7 +44,11 @@ pub fn affected(timeline: &Timeline, places: &[&Place]) -> Affected {
                 fulls.clone()
             }
             Place::Hole { file, after, until, .. } => {
-                let reaches = |chain: &&Chain| chain.links.iter().any(|link| link.file == *file);
+                let is_live = timeline.live_server.as_ref() == Some(&file.server);
+                // Where nothing but the file's head is left, no full has a use for it, and would go on in it.
+                let reaches = |chain: &&Chain| {
+                    chain.links.iter().any(|link| link.file == *file) || is_live && chain.end == ChainEnd::Newest
+                };
                 let short: Vec<&Chain> = timeline.chains.iter().filter(reaches).collect();
                 let from = after.or(short.iter().map(|chain| chain.latest).max());
                 gone.extend(from.zip(*until).map(|(from, until)| (from.0.saturating_add(1), until.0)));
@@ -213,5 +217,9 @@ mod tests {
             until: Some(CommitTime(31_000_000)),
         };
         assert_eq!(told(&[hole]), (vec!["one".into(), "two".into()], vec![(30_500_001, 31_000_000)]));
+        // Of which nothing is left that a full would use.
+        let next = file("A", 4, 40, set(""), set("")).id;
+        let hole = Place::Hole { file: next, from: 0, after: None, until: Some(CommitTime(41_000_000)) };
+        assert_eq!(told(&[hole]), (vec!["one".into(), "two".into()], vec![(30_500_001, 41_000_000)]));
     }
 }

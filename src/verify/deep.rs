@@ -280,8 +280,11 @@ impl<'a> Deep<'a> {
             }
         }
         let owners = self.owners(units, &still).await?;
+        let wrong: HashSet<String> = still.iter().map(|suspect| suspect.finding.key.clone()).collect();
         let told = still.into_iter().map(|Suspect { mut finding, blake3 }| {
-            let owner = blake3.and_then(|blake3| owners.get(&blake3)).filter(|owner| **owner != finding.key);
+            let owners = blake3.and_then(|blake3| owners.get(&blake3)).map(Vec::as_slice).unwrap_or_default();
+            // Equal rows of several fulls are equal bytes: those that are not where they belong are the likeliest.
+            let owner = owners.iter().find(|owner| wrong.contains(*owner)).or(owners.first());
             if let Some(of) = owner {
                 finding.damage = Damage::Duplicated { of: of.clone() };
             }
@@ -291,17 +294,18 @@ impl<'a> Deep<'a> {
     }
 
     /// By their BLAKE3: the objects of fulls whose bytes were found elsewhere.
-    async fn owners(&self, units: &[Unit], suspects: &[Suspect]) -> Result<HashMap<String, String>, VerifyError> {
+    async fn owners(&self, units: &[Unit], suspects: &[Suspect]) -> Result<HashMap<String, Vec<String>>, VerifyError> {
         let wanted: HashSet<&String> = suspects.iter().filter_map(|suspect| suspect.blake3.as_ref()).collect();
-        let mut owners = HashMap::new();
+        let mut owners: HashMap<String, Vec<String>> = HashMap::new();
         if wanted.is_empty() {
             return Ok(owners);
         }
         for unit in units {
             let Unit::Full(id) = unit else { continue };
             let Ok(manifest) = load_manifest(&self.source.store, id).await else { continue };
-            let held = manifest.objects.into_iter().filter(|object| wanted.contains(&object.blake3));
-            owners.extend(held.map(|object| (object.blake3, object.key)));
+            for object in manifest.objects.into_iter().filter(|object| wanted.contains(&object.blake3)) {
+                owners.entry(object.blake3).or_default().push(object.key);
+            }
         }
         Ok(owners)
     }

@@ -428,7 +428,7 @@ fn what_is_written_pruned_and_streamed_twice_is_no_finding_before_during_or_afte
 
         // A prune, a full and a stream beside a slow deep verify.
         lab.full();
-        let pruned = rig.policy("lab", "retention: {window: 1s, keepLast: 1}");
+        let pruned = rig.policy("lab", "retention: {window: 1ms, keepLast: 1}");
         let mut command = pruned.command("verify", &["--deep"]);
         command.env("FAILPOINTS", "verify::deep::after_object=sleep(150)");
         let mut child = Process::spawn(command);
@@ -436,7 +436,8 @@ fn what_is_written_pruned_and_streamed_twice_is_no_finding_before_during_or_afte
         let before = all.keys("full/", "").len();
         let output = pruned.command("prune", &[]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(all.keys("full/", "").len() < before, "something was pruned");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(all.keys("full/", "").len() < before, "nothing was pruned: {told}");
         assert!(child.try_wait().is_none(), "it was pruned beside a verify\n{}", child.output());
         load(lab, 30);
         lab.archive();
