@@ -78,10 +78,13 @@ pub fn verify_standing<'a>(policy: &'a BackupPolicy, request: &str) -> Standing<
     let status = policy.status.as_ref();
     let known = status.and_then(|status| status.verification.as_ref());
     let ours = known.filter(|known| known.last_request.as_deref() == Some(request));
+    let phase = ours.and_then(|known| known.phase).unwrap_or_default();
+    // Until then the condition is of the verify before.
+    let ended = ours.and(status).filter(|_| phase.is_terminal());
     Standing {
-        phase: ours.and_then(|known| known.phase).unwrap_or_default(),
+        phase,
         progress: ours.and_then(|known| known.progress.as_ref()),
-        complete: ours.and(status).and_then(|status| condition(&status.conditions, "Intact")),
+        complete: ended.and_then(|status| condition(&status.conditions, "Intact")),
     }
 }
 
