@@ -53,6 +53,11 @@ pub struct StreamReport {
     pub last_durable_commit: Option<String>,
     /// Whether the store turns writes away.
     pub store_failing: bool,
+    /// What waits for the store on disk; none without a spool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<SpoolReport>,
+    /// What the source would purge before it is archived.
+    pub purge: PurgeReport,
     /// Transactions nobody archived, found by this process: a full is needed.
     pub gaps: Vec<GapStatus>,
     /// Transactions that only a former primary had.
@@ -64,6 +69,37 @@ pub struct StreamReport {
     /// The last error; none once it has passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<PodError>,
+}
+
+/// What waits for the store on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SpoolReport {
+    /// Bytes that wait.
+    pub bytes: u64,
+    /// The most that may.
+    pub max_bytes: u64,
+    /// Whether reading stands still because nothing more has room, or the folder cannot be written.
+    pub full: bool,
+}
+
+/// What the source would purge by itself of what is not archived.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PurgeReport {
+    /// Whether it may be lost soon; none: nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<bool>,
+    /// A word for a condition's reason.
+    pub reason: String,
+    /// In words, with the time left and the way out.
+    pub message: String,
+    /// Seconds until the source may purge the first file that is not archived whole; none where age alone does not do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// Bytes that the source may write until then; none where size alone does not do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_left: Option<u64>,
 }
 
 /// The archive as it was when it was last read.

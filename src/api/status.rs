@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupPolicyStatus {
-    /// Ready, Streaming, Recoverable, GapDetected, Pruned.
+    /// Ready, Streaming, Recoverable, GapDetected, PurgeRisk, Pruned.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,

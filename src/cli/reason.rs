@@ -62,6 +62,7 @@ reasons! {
     "The source sends other bytes than are archived of the same file." SourceDiverged Failed,
     "The source sends damaged binary log." SourceDamaged Failed,
     "The source refused a statement." SourceFailed Failed,
+    "The folder of the spool cannot be used, or holds what is of another archive." SpoolUnusable Failed,
     "The store does not answer." StoreUnreachable Unreachable,
     "The store refuses the credentials, or they may not do what is needed." StoreDenied Unreachable,
     "The bucket, container or folder is not there." BucketMissing Unreachable,
@@ -196,6 +197,7 @@ fn of_stream(error: &binlog::Error) -> Reason {
         E::Diverged { .. } => Reason::SourceDiverged,
         E::Corrupt { .. } | E::Event { .. } | E::OutOfOrder { .. } => Reason::SourceDamaged,
         E::Answer { .. } | E::Replaced { .. } => Reason::SourceFailed,
+        E::Spool { .. } | E::OtherSpool { .. } => Reason::SpoolUnusable,
         E::Stage { .. } => Reason::Failed,
     }
 }

@@ -141,7 +141,12 @@ fn a_manifest_that_is_wrong_or_asks_for_what_is_not_there_yet_is_refused_by_fiel
     let storage = format!("storage: {{fs: {{path: {}}}}}", desk.archive().display());
     for (source, spec, words) in [
         ("hst: x", "", &["spec.source.hst", "did you mean `host`"][..]),
-        ("", "copies: [{name: b, storage: {fs: {path: /b}}}]", &["spec.copies", "does not keep copies yet"]),
+        ("", "copies: [{name: b, storage: {}}]", &["spec.copies[0].storage", "exactly one store"]),
+        (
+            "",
+            "copies: [{name: b, storage: {fs: {path: /b}}}]\n  binlog: {enabled: false}",
+            &["spec.copies", "spec.binlog.enabled"],
+        ),
         ("", "encryption: {recipients: [age1x]}", &["spec.encryption", "does not encrypt archives yet"]),
         ("", "drill: {cron: '0 0 * * *'}", &["spec.drill"]),
         ("", "method: clone", &["spec.method", "logical"]),

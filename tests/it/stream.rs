@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::lab::{replicate, same_gtids};
 use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
 
 const LONG: Duration = Duration::from_secs(120);
@@ -706,23 +707,4 @@ fn assert_same_bytes(store: &Store, file: &ArchivedFile, path: &Path) {
     assert_eq!(archived.len(), own.len(), "{}: sizes differ", path.display());
     let differs = archived.iter().zip(&own).position(|(a, b)| a != b);
     assert_eq!(differs, None, "{}: first difference", path.display());
-}
-
-/// Makes `replica` follow `source`, with GTIDs.
-fn replicate(replica: &Server, source: &Server) {
-    let port = source.port();
-    replica.sql(&match source.flavor() {
-        Flavor::Mysql => format!(
-            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
-             SOURCE_PASSWORD='{ROOT_PASSWORD}', SOURCE_AUTO_POSITION=1, SOURCE_SSL=0, GET_SOURCE_PUBLIC_KEY=1; START REPLICA"
-        ),
-        Flavor::Mariadb => format!(
-            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
-             MASTER_PASSWORD='{ROOT_PASSWORD}', MASTER_USE_GTID=slave_pos; START SLAVE"
-        ),
-    });
-}
-
-fn same_gtids(a: &Server, b: &Server) {
-    wait_for("the replica to follow", LONG, || (a.gtids() == b.gtids()).then_some(()));
 }

@@ -16,7 +16,7 @@ use snafu::Snafu;
 pub use buffers::SegmentBuffers;
 pub use meta::{parse_meta, read_meta};
 pub use read::{SegmentReader, verify};
-pub use write::{EncodedSegment, SegmentUpload, SegmentWriter, put};
+pub use write::{EncodedSegment, SegmentUpload, SegmentWriter, put, put_pieces};
 
 use super::binlog_index::{FileId, SegmentMeta};
 use super::keys;

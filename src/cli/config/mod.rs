@@ -14,8 +14,9 @@ pub use restore::{Restore, Target};
 use super::args::PolicyArgs;
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec};
+use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, RetentionSpec, SourceSpec, StorageSpec};
 use crate::archive::store::StoreConfig;
+use crate::binlog::SpoolConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
 use crate::retention::plan::Rules;
@@ -48,7 +49,7 @@ pub struct Policy {
 }
 
 /// How the binary log is streamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binlog {
     /// Upload what has come within this time.
     pub flush_interval: Duration,
@@ -56,6 +57,10 @@ pub struct Binlog {
     pub segment_bytes: u64,
     /// Acknowledge commits once they are durable in the store.
     pub semi_sync: bool,
+    /// Where it waits while the store is down.
+    pub spool: Option<SpoolConfig>,
+    /// Hold the source's own purging back while something is not archived.
+    pub hold_purge: bool,
 }
 
 /// What a restore needs to know of the archive it reads.
@@ -201,6 +206,8 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         flush_interval: spec.binlog.flush_interval.0,
         segment_bytes: spec.binlog.segment_size.0,
         semi_sync: spec.binlog.acknowledge == Acknowledge::ObjectStore,
+        spool: spool_of(document, problems),
+        hold_purge: spec.binlog.purge_protection == PurgeProtection::Hold,
     });
     if let Some(binlog) = &binlog {
         if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&binlog.flush_interval) {
@@ -221,6 +228,19 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let (sources, store) = (sources?, store?);
     let group = spec.source.hosts.is_some();
     Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level: level, retention })
+}
+
+fn spool_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Option<SpoolConfig> {
+    let spool = document.object.spec.binlog.spool.as_ref()?;
+    problems.extend(spool.problem().map(|(field, message)| document.problem(field, message)));
+    match spool.path.as_deref().filter(|path| !path.trim().is_empty()) {
+        Some(path) => Some(SpoolConfig { folder: path.into(), max_bytes: spool.max_size.0 }),
+        None => {
+            let message = "name a folder of this policy alone, on a disk that outlives a restart";
+            problems.push(document.problem("spec.binlog.spool.path", message));
+            None
+        }
+    }
 }
 
 /// What of a policy's archive may go; nothing without spec.retention.

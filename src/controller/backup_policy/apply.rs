@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::runtime::events::EventType;
@@ -16,6 +17,7 @@ use super::retention;
 use crate::api::BackupPolicy;
 use crate::controller::context::seen;
 use crate::controller::error::TakenSnafu;
+use crate::controller::names::CLAIMS;
 use crate::controller::prune::Standing;
 use crate::controller::{Context, Error, full_backup};
 
@@ -37,11 +39,18 @@ pub async fn apply(context: &Context, policy: &BackupPolicy, resources: Resource
         (None, None) => {}
     }
     match (&stateful_set, &seen.stateful_set) {
+        // What claims it makes cannot be changed: it is made anew, and finds the claim that is there.
+        (Some(wanted), Some(there)) if claims(wanted) != claims(there) => context.applier.delete(&**there).await?,
         (Some(wanted), there) => context.applier.apply(wanted, there.as_deref()).await?,
         (None, Some(there)) => context.applier.delete(&**there).await?,
         (None, None) => {}
     }
     Ok(())
+}
+
+/// What a StatefulSet's claims were made from.
+fn claims(set: &StatefulSet) -> Option<&String> {
+    set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CLAIMS))
 }
 
 /// Makes a Service unless somebody else's has its name: pods would be led to another source.

@@ -6,6 +6,7 @@ mod dereference;
 mod fulls;
 mod holdings;
 mod news;
+mod purge_risk;
 mod refresh;
 mod retention;
 mod status;

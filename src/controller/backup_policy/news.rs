@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::EventType;
 
+use super::purge_risk::PURGE_RISK;
 use super::retention::HELD;
 use super::status::{GAP_DETECTED, PRUNED, READY, RECOVERABLE, STREAMING};
 use crate::api::BackupPolicyStatus;
@@ -49,6 +50,13 @@ pub fn between(old: &BackupPolicyStatus, new: &BackupPolicyStatus) -> Vec<News> 
     }
     if let Some((_, condition)) = turned(GAP_DETECTED).filter(|(_, condition)| condition.status == "True") {
         tell(EventType::Warning, "GapDetected", condition);
+    }
+    match turned(PURGE_RISK) {
+        Some((_, condition)) if condition.status == "True" => tell(EventType::Warning, "PurgeRisk", condition),
+        Some(("True", condition)) if condition.status == "False" => {
+            tell(EventType::Normal, "PurgeRiskPassed", condition)
+        }
+        _ => {}
     }
     match turned(PRUNED) {
         Some((_, condition)) if condition.status == "True" => tell(EventType::Normal, "Pruned", condition),

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use super::dereference::{Facts as Seen, StreamSeen};
 use super::fulls::{Decision, Facts, State};
+use super::purge_risk::{self, PURGE_RISK};
 use super::{Refusal, Validated, news, retention};
 use crate::api::report::{PodReport, StreamReport};
 use crate::api::{BackupPolicy, BackupPolicyStatus, GapStatus, WindowStatus};
@@ -24,7 +25,6 @@ pub const STREAMING: &str = "Streaming";
 pub const RECOVERABLE: &str = "Recoverable";
 /// Transactions are missing between what can be restored.
 pub const GAP_DETECTED: &str = "GapDetected";
-
 /// What retention lets go is deleted.
 pub const PRUNED: &str = "Pruned";
 
@@ -79,7 +79,13 @@ pub fn compute(
     );
     let due = facts.fulls.iter().filter_map(|full| full.due).max().map(|moment| moment.to_string());
     let next = facts.schedule.filter(|schedule| !schedule.suspend).and_then(|schedule| schedule.next_after(now));
-    let verdicts = [(READY, ready), (STREAMING, streaming), (RECOVERABLE, recoverable), (GAP_DETECTED, gap)];
+    let verdicts = [
+        (READY, ready),
+        (STREAMING, streaming),
+        (RECOVERABLE, recoverable),
+        (GAP_DETECTED, gap),
+        (PURGE_RISK, purge_risk::verdict(validated, &seen.stream)),
+    ];
     let mut conditions = updated(&old.conditions, generation, now, verdicts);
     match retention::verdict(validated, facts, &seen.retention) {
         Some(pruned) => conditions = updated(&conditions, generation, now, [(PRUNED, pruned)]),

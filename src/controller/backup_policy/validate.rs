@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::build::source_name;
 use crate::api::{
     BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec,
-    StorageSpec, unsupported,
+    SpoolSpec, StorageSpec, unsupported,
 };
 use crate::controller::{secrets, storage};
 use crate::schedule::Schedule;
@@ -175,7 +175,7 @@ fn source_of(policy: &BackupPolicy, refusal: &mut Refusal) -> SourceSpec {
 }
 
 fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
-    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool: _, purge_protection: _ } = binlog;
+    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool, purge_protection: _ } = binlog;
     if *enabled && !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&flush_interval.0) {
         let message = format!("{flush_interval} is out of bounds: write 10ms to 1h");
         refusal.invalid("spec.binlog.flushInterval", &message);
@@ -183,6 +183,9 @@ fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
     if *enabled && !(64 << 10..=64 << 20).contains(&segment_size.0) {
         let message = format!("{segment_size} is out of bounds: write 64Ki to 64Mi");
         refusal.invalid("spec.binlog.segmentSize", &message);
+    }
+    if let Some((field, message)) = spool.as_ref().and_then(SpoolSpec::problem) {
+        refusal.invalid(field, &message);
     }
 }
 
