@@ -16,3 +16,4 @@ pub mod restore;
 pub mod retention;
 pub mod schedule;
 pub mod serve;
+pub mod verify;

@@ -47,6 +47,16 @@ pub enum ArchiveError {
         /// The object.
         key: String,
     },
+    /// A small object is another one's.
+    #[snafu(display(
+        "the object {key} is damaged: it is a copy of {of}; put back a good copy of it, or delete it if there never was one"
+    ))]
+    Misplaced {
+        /// The object.
+        key: String,
+        /// The one whose bytes it holds.
+        of: String,
+    },
     /// A report shows damage.
     #[snafu(display("the archive is damaged: {count} problem(s), named above; put back good copies of those objects"))]
     Problems {
@@ -159,6 +169,7 @@ impl ArchiveError {
             self,
             ArchiveError::Unreadable { .. }
                 | ArchiveError::Changed { .. }
+                | ArchiveError::Misplaced { .. }
                 | ArchiveError::Problems { .. }
                 | ArchiveError::Segment { source: SegmentError::Damaged { .. } }
         )

@@ -7,6 +7,7 @@
 //! binlog/<server>/<file>@<created_unix>/<start>-<end>.zst
 //! binlog/<server>/<file>@<created_unix>/index.json
 //! lease/<id>.json
+//! verify/state.json                                  how far a verify has come; no part of the archive
 //! ```
 //! `<start>` and `<end>` are byte offsets in 20 digits, so that a listing is in file order. `<server>` and `<file>` are
 //! percent-escaped: letters, digits, `.`, `_` and `-` stand for themselves, every other byte is `%` and two upper-case hex
@@ -22,8 +23,14 @@ pub const FULLS: &str = "full/";
 pub const BINLOGS: &str = "binlog/";
 /// Everything below is leases.
 pub const LEASES: &str = "lease/";
+/// How far the last verify has come. It is no part of the archive, and may be deleted at any time.
+pub const VERIFY_STATE: &str = "verify/state.json";
+/// Its folder.
+const VERIFY: &str = "verify/";
 /// Scratch objects of [`super::store::Store::probe`].
 pub(super) const PROBES: &str = "probe/";
+/// Scratch objects of a folder's writers.
+const TEMPS: &str = ".tmp/";
 
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
@@ -109,6 +116,11 @@ pub fn lease(id: &str) -> String {
 /// Key of a scratch object that [`super::store::Store::probe`] writes and deletes.
 pub(super) fn probe(nonce: &str) -> String {
     format!("{PROBES}{nonce}")
+}
+
+/// Whether a folder at the top is no part of an archive, but of the work on it.
+pub fn is_scratch_dir(dir: &str) -> bool {
+    [VERIFY, PROBES, TEMPS].contains(&dir)
 }
 
 /// Takes a key apart; none for a name this format does not know.

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::Checksum;
 
+/// What a description's key ends with, behind its full's folder. It is stored when all rows are.
+pub const DESCRIPTION: &str = "description.jsonl.zst";
+
 /// The logical part of a full's manifest. Its size does not grow with the number of tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

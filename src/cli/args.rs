@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::api::TlsMode;
-pub use archive::{ArchiveArgs, CopyArgs, PruneArgs, RepairArgs};
+pub use archive::{ArchiveArgs, CopyArgs, PruneArgs, RepairArgs, VerifyArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -42,7 +42,7 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Schedule fulls and stream the binary log, for every policy in FILE, until stopped.
+    /// Schedule fulls and verifies and stream the binary log, for every policy in FILE, until stopped.
     #[command(after_help = "\
 Examples:
   tidemark run -f policy.yaml
@@ -107,6 +107,20 @@ Examples:
 Brings back what the first store lacks: of a lost store all there is. What is there already stays as it is: delete what is damaged first, then
 it is brought back. Afterwards `tidemark stream` goes on where the archive ends.")]
     Repair(RepairArgs),
+    /// Find what is lost, damaged or foreign in the archive, and say which restores that affects.
+    #[command(after_help = "\
+Examples:
+  tidemark verify -f policy.yaml                                names, sizes and GTIDs: a few requests a full and a binlog file
+  tidemark verify -f policy.yaml --deep                         every byte: checksums, decompression, events, rows
+  tidemark verify -f policy.yaml --deep --limit-bytes-per-second 50Mi
+  tidemark verify -f policy.yaml -o json | jq '.findings[]'
+
+Finds objects that are lost, truncated, changed, swapped, copied or foreign, and missing GTIDs; exits with 4 if there are any. It reads the
+archive alone, changes nothing of it, and may run beside everything else: what seems wrong is looked at twice.
+
+A deep verify that was stopped, however hard, goes on where it was when it is run again within 7 days. For that it keeps the object
+verify/state.json in the store; with credentials that may only read it keeps nothing, and begins anew.")]
+    Verify(VerifyArgs),
     /// Restore an empty server to a chosen time, transaction or position, and prove it.
     #[command(
         group(ArgGroup::new("target").args(["to_time", "to_gtid", "to_position", "latest"])),

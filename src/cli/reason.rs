@@ -4,7 +4,7 @@ mod archive;
 
 use std::error::Error;
 
-use archive::{of_archive, of_copy, of_retention, of_store};
+use archive::{of_archive, of_copy, of_retention, of_store, of_verify};
 
 use super::exit::Exit;
 use super::manifests::ManifestError;
@@ -21,6 +21,7 @@ use crate::restore::base::BaseError;
 use crate::restore::plan::PlanError;
 use crate::retention::RetentionError;
 use crate::serve::ServeError;
+use crate::verify::VerifyError;
 
 /// Makes the enum from the table, so that no word is without its meaning and exit code.
 macro_rules! reasons {
@@ -66,6 +67,7 @@ reasons! {
     "The source sends other bytes than are archived of the same file." SourceDiverged Failed,
     "The source sends damaged binary log." SourceDamaged Failed,
     "The source refused a statement." SourceFailed Failed,
+    "The folder of the spool cannot be used, or holds what is of another archive." SpoolUnusable Failed,
     "The store does not answer." StoreUnreachable Unreachable,
     "The store refuses the credentials, or they may not do what is needed." StoreDenied Unreachable,
     "The bucket, container or folder is not there." BucketMissing Unreachable,
@@ -178,6 +180,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         (of_retention(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<CopyError>() {
         (of_copy(e), e.is_transient())
+    } else if let Some(e) = cause.downcast_ref::<VerifyError>() {
+        (of_verify(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ServeError>() {
         (of_serve(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ArchiveError>() {
@@ -204,6 +208,7 @@ fn of_stream(error: &binlog::Error) -> Reason {
         E::Diverged { .. } => Reason::SourceDiverged,
         E::Corrupt { .. } | E::Event { .. } | E::OutOfOrder { .. } => Reason::SourceDamaged,
         E::Answer { .. } | E::Replaced { .. } => Reason::SourceFailed,
+        E::Spool { .. } | E::OtherSpool { .. } => Reason::SpoolUnusable,
         E::Stage { .. } => Reason::Failed,
     }
 }

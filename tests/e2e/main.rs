@@ -20,3 +20,4 @@ mod refusals;
 mod restarts;
 mod retention;
 mod secrets;
+mod verification;

@@ -33,4 +33,5 @@ mod servers;
 mod store;
 mod stream;
 mod topology;
+mod verify;
 mod wire;

@@ -1,6 +1,8 @@
 //! The stream against real servers and stores: what is archived is what the server wrote, byte for byte, whatever dies when.
 
 mod faults;
+mod purge;
+mod spool;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use tidemark::archive::codec::Compression;
 use tidemark::archive::manifest::Content;
 use tidemark::archive::store::{S3Config, Store, StoreConfig};
 use tidemark::backup::logical::{self, LogicalConfig};
-use tidemark::binlog::{Acknowledge, Error, StreamConfig, StreamReading, StreamStatus, stream};
+use tidemark::binlog::{Acknowledge, Error, SpoolConfig, StreamConfig, StreamReading, StreamStatus, stream};
 use tidemark::model::{CommitTime, Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::{Endpoint, Tls, TlsMode};
 use tidemark::mysql::event::EventType;
@@ -476,6 +478,10 @@ fn streamer_process() {
     if let Some(level) = spec["level"].as_i64() {
         config.compression = if level == 0 { Compression::None } else { Compression::Zstd { level: level as i32 } };
     }
+    if let Some(folder) = spec["spool"][0].as_str() {
+        config.spool = Some(SpoolConfig { folder: folder.into(), max_bytes: spec["spool"][1].as_u64().unwrap() });
+    }
+    config.hold_purge = spec["hold"] == true;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let store = Store::open(&store).unwrap();
     runtime.block_on(stream(config, endpoint, store, CancellationToken::new(), StreamStatus::default())).unwrap();
@@ -492,6 +498,10 @@ struct StreamerProcess<'a> {
     semi_sync: bool,
     /// Where the S3 server is to be reached, where not directly.
     s3_endpoint: Option<&'a str>,
+    /// Folder and bound of a spool.
+    spool: Option<(&'a Path, u64)>,
+    /// Whether it holds the source's purging back.
+    hold: bool,
 }
 
 impl StreamerProcess<'_> {
@@ -515,6 +525,8 @@ impl StreamerProcess<'_> {
             "segment_bytes": self.segment_bytes.or(small),
             "level": self.level,
             "semi_sync": self.semi_sync,
+            "spool": self.spool,
+            "hold": self.hold,
         });
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "stream::streamer_process", "--ignored", "--nocapture"]);

@@ -83,12 +83,8 @@ pub async fn load_file(store: &Store, id: &FileId) -> Result<Option<ArchivedFile
     Ok(find(store, id.clone()).await?.file)
 }
 
-/// The objects that hold a file, in order, without holes or overlaps. For a file without an index this reads one meta a segment.
-pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<ArchivedRange>, ArchiveError> {
-    if file.closed.is_some() {
-        let index = load_index(store, &file.id).await?;
-        return Ok(index.ranges.into_iter().map(|range| from_index(&file.id, range)).collect());
-    }
+/// The objects that hold a file without an index, in order, without holes or overlaps; their metas are not read.
+pub async fn load_chain(store: &Store, file: &ArchivedFile) -> Result<Vec<SegmentObject>, ArchiveError> {
     let mut chain = ranges::list(store, &file.id).await?.chain;
     // What came since is not part of what the caller has seen.
     chain.retain(|object| object.end <= file.size);
@@ -96,7 +92,16 @@ pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<Archi
     if found != file.size {
         return Err(ArchiveError::Hole { file: file.id.name.clone(), from: found, to: file.size });
     }
-    stream::iter(chain)
+    Ok(chain)
+}
+
+/// The objects that hold a file, in order, without holes or overlaps. For a file without an index this reads one meta a segment.
+pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<ArchivedRange>, ArchiveError> {
+    if file.closed.is_some() {
+        let index = load_index(store, &file.id).await?;
+        return Ok(index.ranges.into_iter().map(|range| from_index(&file.id, range)).collect());
+    }
+    stream::iter(load_chain(store, file).await?)
         .map(|object| async move {
             let meta = read_meta(store, &object).await?;
             let (boundary, last_commit) = (meta.summary.boundary, meta.summary.last_commit);
@@ -150,7 +155,8 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
     Ok(found)
 }
 
-async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveError> {
+/// Reads the index of a closed file.
+pub async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveError> {
     let json = store.get(&keys::index(id)).await?;
     parse_index(id, &json)
 }
@@ -159,6 +165,9 @@ async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveErro
 pub fn parse_index(id: &FileId, json: &[u8]) -> Result<FileIndex, ArchiveError> {
     let key = keys::index(id);
     let index: FileIndex = unseal(&key, json)?;
+    if index.file != *id {
+        return Err(ArchiveError::Misplaced { key, of: keys::index(&index.file) });
+    }
     let mut end = 0;
     for range in &index.ranges {
         if range.start != end || range.end <= range.start {
@@ -167,9 +176,9 @@ pub fn parse_index(id: &FileId, json: &[u8]) -> Result<FileIndex, ArchiveError> 
         }
         end = range.end;
     }
-    if index.file != *id || end != index.size {
+    if end != index.size {
         use serde::de::Error;
-        let source = serde_json::Error::custom("it describes another file, or its ranges do not make up the file");
+        let source = serde_json::Error::custom("its ranges do not make up the file");
         return Err(ArchiveError::Unreadable { key, source });
     }
     Ok(index)

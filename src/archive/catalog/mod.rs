@@ -9,7 +9,9 @@ mod tests;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-pub use files::{ArchivedFile, ArchivedRange, Closed, by_statement, load_file, load_ranges, parse_index};
+pub use files::{
+    ArchivedFile, ArchivedRange, Closed, by_statement, load_chain, load_file, load_index, load_ranges, parse_index,
+};
 pub use fulls::{FullHead, load_manifest};
 pub use kinship::check_kinship;
 

@@ -2,6 +2,7 @@
 //! `[u32 0x184D2A54][u32 size of what follows][SegmentMeta as JSON][u32 CRC-32 of the JSON][u32 size of the JSON]["TDMKSEG1"]`,
 //! little-endian.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use snafu::ResultExt;
 
@@ -27,6 +28,15 @@ struct FormatOnly {
 
 /// Reads a segment's meta by range requests from the object's end.
 pub async fn read_meta(store: &Store, object: &SegmentObject) -> Result<SegmentMeta, SegmentError> {
+    parse_meta(object, &read_tail(store, object).await?)
+}
+
+/// As [`read_meta`], but takes a meta that speaks of another segment: the object is where that one belongs.
+pub async fn read_any_meta(store: &Store, object: &SegmentObject) -> Result<SegmentMeta, SegmentError> {
+    parse_any_meta(object, &read_tail(store, object).await?)
+}
+
+async fn read_tail(store: &Store, object: &SegmentObject) -> Result<Bytes, SegmentError> {
     let key = object.key();
     let guess = object.bytes.min(GUESS_BYTES);
     let mut tail = store.get_range(&key, object.bytes - guess..object.bytes).await?;
@@ -34,7 +44,7 @@ pub async fn read_meta(store: &Store, object: &SegmentObject) -> Result<SegmentM
     if needed > tail.len() as u64 {
         tail = store.get_range(&key, object.bytes - needed..object.bytes).await?;
     }
-    parse_meta(object, &tail)
+    Ok(tail)
 }
 
 /// The frame that holds `meta`.
@@ -69,6 +79,16 @@ pub(super) fn frame_bytes(object: &SegmentObject, tail: &[u8]) -> Result<u64, Se
 
 /// Takes the meta out of an object's end (or all of it) and checks that it speaks of this very object.
 pub fn parse_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, SegmentError> {
+    let meta = parse_any_meta(object, tail)?;
+    if meta.file != object.file || meta.start != object.start || meta.end != object.end {
+        let SegmentMeta { file, start, end, .. } = &meta;
+        let problem = format!("it holds bytes {start}..{end} of {}@{} instead", file.name, file.created_unix);
+        return Err(SegmentError::damaged(object, problem));
+    }
+    Ok(meta)
+}
+
+fn parse_any_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, SegmentError> {
     let damaged = |problem: &str| SegmentError::damaged(object, problem);
     let bytes = frame_bytes(object, tail)?;
     let frame =
@@ -86,15 +106,5 @@ pub fn parse_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, Se
     if format > FORMAT {
         return Err(SegmentError::Newer { key: object.key(), found: format });
     }
-    let meta: SegmentMeta = serde_json::from_slice(json).map_err(unreadable)?;
-    if meta.file != object.file || meta.start != object.start || meta.end != object.end {
-        return Err(SegmentError::damaged(
-            object,
-            format!(
-                "it holds bytes {}..{} of {}@{} instead",
-                meta.start, meta.end, meta.file.name, meta.file.created_unix
-            ),
-        ));
-    }
-    Ok(meta)
+    serde_json::from_slice(json).map_err(unreadable)
 }

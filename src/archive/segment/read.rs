@@ -92,7 +92,8 @@ impl SegmentReader {
         Ok(None)
     }
 
-    fn new(
+    /// Reads what arrives by `stream`: the object, from its first byte on. All that `object` and `meta` say of it is checked by its end.
+    pub fn new(
         object: SegmentObject,
         meta: Option<SegmentMeta>,
         stream: BoxStream<'static, Result<Bytes, StoreError>>,

@@ -18,7 +18,7 @@ use super::snapshot::{Snapshot, align};
 use super::stamp;
 use super::{accounts, extras, ranges};
 use crate::archive::catalog::check_kinship;
-use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Table, TableKind};
+use crate::archive::logical::{Account, DESCRIPTION, LogicalContent, ProgramKind, Record, Table, TableKind};
 use crate::archive::manifest::{Content, FullManifest};
 use crate::archive::sealed::seal;
 use crate::archive::store::{Condition, Store};
@@ -193,7 +193,7 @@ async fn once(
         (rows + table.rows, bytes + table.chunks.iter().map(|chunk| chunk.raw_bytes).sum::<u64>())
     });
     let count = tables.len() as u64;
-    let key = keys::full_object(&full_id, "description.jsonl.zst");
+    let key = keys::full_object(&full_id, DESCRIPTION);
     let description = describe(store, key, config, definitions, tables, accounts.known, &objects).await?;
     let manifest = FullManifest {
         format: FORMAT,

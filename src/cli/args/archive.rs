@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{OutcomeArgs, Output, PolicyArgs, ReportArgs};
+use crate::api::Size;
 
 /// An archive: a policy's, or a copy of it.
 #[derive(Debug, Args)]
@@ -61,4 +62,35 @@ pub struct RepairArgs {
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,
+}
+
+/// `tidemark verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The archive.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+    /// Read every byte of every object, too.
+    #[arg(long)]
+    pub deep: bool,
+    /// Read no more than this in a second, for example 50Mi.
+    #[arg(long, value_name = "SIZE", requires = "deep", value_parser = rate)]
+    pub limit_bytes_per_second: Option<Size>,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+    /// What it says of itself.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How it says how it ended.
+    #[command(flatten)]
+    pub outcome: OutcomeArgs,
+}
+
+fn rate(text: &str) -> Result<Size, String> {
+    match text.parse::<Size>() {
+        Ok(Size(0)) => Err("0 would never end: write for example 50Mi, or leave it out".to_owned()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -2,29 +2,31 @@
 
 mod reference;
 mod restore;
+mod retention;
 mod storage;
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
+pub use retention::Copy;
+use retention::{copies_of, retention_of, rules_of, zone_of};
 
 use super::args::{ArchiveArgs, PolicyArgs};
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{Acknowledge, BackupPolicy, CopySpec, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec};
+use crate::api::{
+    Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, SourceSpec, StorageSpec, VerifyDepth, VerifySpec,
+};
 use crate::archive::store::StoreConfig;
+use crate::binlog::SpoolConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
 use crate::retention::plan::Rules;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Times};
 
 /// Bound on reaching a server and logging in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-const COPY_RETENTION: &str = "spec.copies.retention";
 
 /// A policy that can be acted on.
 #[derive(Clone, Debug)]
@@ -49,21 +51,23 @@ pub struct Policy {
     pub retention: Rules,
     /// Further stores that hold what the first one holds.
     pub copies: Vec<Copy>,
+    /// When and how the archive is verified.
+    pub verify: Option<Verify>,
 }
 
-/// A further store.
+/// When and how an archive is verified.
 #[derive(Clone, Debug)]
-pub struct Copy {
-    /// Its name.
-    pub name: String,
-    /// The store.
-    pub store: StoreConfig,
-    /// What of it may go.
-    pub retention: Rules,
+pub struct Verify {
+    /// When.
+    pub times: Times,
+    /// How much is looked at.
+    pub depth: VerifyDepth,
+    /// Most bytes that are read in a second.
+    pub bytes_per_second: Option<u64>,
 }
 
 /// How the binary log is streamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binlog {
     /// Upload what has come within this time.
     pub flush_interval: Duration,
@@ -71,6 +75,10 @@ pub struct Binlog {
     pub segment_bytes: u64,
     /// Acknowledge commits once they are durable in the store.
     pub semi_sync: bool,
+    /// Where it waits while the store is down.
+    pub spool: Option<SpoolConfig>,
+    /// Hold the source's own purging back while something is not archived.
+    pub hold_purge: bool,
 }
 
 /// What a restore needs to know of the archive it reads.
@@ -141,14 +149,7 @@ pub fn one_retention(args: &ArchiveArgs) -> Result<(Archive, Rules), ManifestErr
     if let Some(Err((field, message))) = schedule.map(Schedule::new) {
         problems.push(document.problem(field, message));
     }
-    let spec = &document.object.spec;
-    let (retention, field) = match args.copy.as_deref() {
-        None => (spec.retention.as_ref(), "spec.retention"),
-        // One that is not there was told above.
-        Some(copy) => {
-            (spec.copies.iter().find(|spec| spec.name == copy).and_then(|copy| copy.retention.as_ref()), COPY_RETENTION)
-        }
-    };
+    let (retention, field) = retention_of(document, args.copy.as_deref());
     let rules = rules_of(document, retention, field, &mut problems);
     finish(archive.map(|archive| (archive, rules)), problems)?.ok_or_else(no_policy)
 }
@@ -161,6 +162,17 @@ pub fn one_with_copies(args: &PolicyArgs) -> Result<(Archive, Vec<Copy>), Manife
     let archive = archive_of(document, None, &documents, &mut problems);
     let copies = copies_of(document, &documents, &mut problems);
     finish(archive.map(|archive| (archive, copies)), problems)?.ok_or_else(no_policy)
+}
+
+/// The one policy's archive that `args` mean, what of it may go, and how it is verified by schedule.
+pub fn one_verify(args: &ArchiveArgs) -> Result<(Archive, Rules, Option<Verify>), ManifestError> {
+    let documents = load(&args.policy.manifests)?;
+    let document = choose(&documents, args.policy.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let archive = archive_of(document, args.copy.as_deref(), &documents, &mut problems);
+    let (retention, field) = retention_of(document, args.copy.as_deref());
+    let (rules, verify) = (rules_of(document, retention, field, &mut problems), verify_of(document, &mut problems));
+    finish(archive.map(|archive| (archive, rules, verify)), problems)?.ok_or_else(no_policy)
 }
 
 /// The document called `name`, or the only one.
@@ -248,6 +260,8 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         flush_interval: spec.binlog.flush_interval.0,
         segment_bytes: spec.binlog.segment_size.0,
         semi_sync: spec.binlog.acknowledge == Acknowledge::ObjectStore,
+        spool: spool_of(document, problems),
+        hold_purge: spec.binlog.purge_protection == PurgeProtection::Hold,
     });
     if let Some(binlog) = &binlog {
         if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&binlog.flush_interval) {
@@ -261,6 +275,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     }
     let retention = rules_of(document, spec.retention.as_ref(), "spec.retention", problems);
     let copies = copies_of(document, documents, problems);
+    let verify = verify_of(document, problems);
     if problems.len() > before {
         return None;
     }
@@ -268,52 +283,34 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let flavor = flavor_of(spec.source.flavor);
     let (sources, store) = (sources?, store?);
     let group = spec.source.hosts.is_some();
-    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level: level, retention, copies })
+    let compression_level = level;
+    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level, retention, copies, verify })
 }
 
-fn copies_of(document: &Document<BackupPolicy>, documents: &Documents, problems: &mut Vec<Problem>) -> Vec<Copy> {
-    let spec = &document.object.spec;
-    let copy = |(i, copy): (usize, &CopySpec)| {
-        let field = format!("spec.copies[{i}]");
-        if spec.copies.iter().take(i).any(|other| other.name == copy.name) {
-            problems.push(document.problem(&format!("{field}.name"), format!("{:?} is there twice", copy.name)));
+fn spool_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Option<SpoolConfig> {
+    let spool = document.object.spec.binlog.spool.as_ref()?;
+    problems.extend(spool.problem().map(|(field, message)| document.problem(field, message)));
+    match spool.path.as_deref().filter(|path| !path.trim().is_empty()) {
+        Some(path) => Some(SpoolConfig { folder: path.into(), max_bytes: spool.max_size.0 }),
+        None => {
+            let message = "name a folder of this policy alone, on a disk that outlives a restart";
+            problems.push(document.problem("spec.binlog.spool.path", message));
+            None
         }
-        let folder = |storage: &StorageSpec| storage.fs.as_ref().map(|fs| fs.path.trim_end_matches('/').to_owned());
-        let mut others = std::iter::once(&spec.storage).chain(spec.copies.iter().take(i).map(|copy| &copy.storage));
-        if folder(&copy.storage).is_some() && others.any(|other| folder(other) == folder(&copy.storage)) {
-            let message = "it is the folder of another store: write another";
-            problems.push(document.problem(&format!("{field}.storage.fs.path"), message));
-        }
-        let store = storage_of(document, &format!("{field}.storage"), &copy.storage, documents, problems);
-        let retention = rules_of(document, copy.retention.as_ref(), &format!("{field}.retention"), problems);
-        Some(Copy { name: copy.name.clone(), store: store?, retention })
-    };
-    spec.copies.iter().enumerate().filter_map(copy).collect()
-}
-
-/// What of an archive may go, by the retention that is written in `field`; nothing without one.
-fn rules_of(
-    document: &Document<BackupPolicy>,
-    written: Option<&RetentionSpec>,
-    field: &str,
-    problems: &mut Vec<Problem>,
-) -> Rules {
-    let spec = &document.object.spec;
-    for (at, message) in written.map(RetentionSpec::problems).unwrap_or_default() {
-        problems.push(document.problem(&at.replacen("spec.retention", field, 1), message));
     }
-    let retention = written.cloned().unwrap_or_default();
-    let zone = spec.schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
-    let RetentionSpec { window, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = retention;
-    Rules {
-        window: window.map(|window| window.0),
-        last: keep_last.unwrap_or(0),
-        daily: keep_daily.unwrap_or(0),
-        weekly: keep_weekly.unwrap_or(0),
-        monthly: keep_monthly.unwrap_or(0),
-        yearly: keep_yearly.unwrap_or(0),
-        // One that is not known is refused with the schedule it is in.
-        zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC),
+}
+
+/// When and how a policy's archive is verified.
+fn verify_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Option<Verify> {
+    let spec = document.object.spec.verify.as_ref()?;
+    refuse(document, spec.problems(), problems);
+    let VerifySpec { cron, depth, bytes_per_second } = spec;
+    match Times::new(cron, zone_of(document)) {
+        Ok(times) => Some(Verify { times, depth: *depth, bytes_per_second: bytes_per_second.map(|size| size.0) }),
+        Err(message) => {
+            problems.push(document.problem("spec.verify.cron", message));
+            None
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::archive::segment::SegmentError;
 use crate::archive::store::{StoreError, Trouble};
 use crate::copies::CopyError;
 use crate::retention::RetentionError;
+use crate::verify::VerifyError;
 
 pub(super) fn of_retention(error: &RetentionError) -> Reason {
     match error {
@@ -29,14 +30,24 @@ pub(super) fn of_copy(error: &CopyError) -> Reason {
     }
 }
 
+pub(super) fn of_verify(error: &VerifyError) -> Reason {
+    match error {
+        VerifyError::Archive { source } => of_archive(source),
+        VerifyError::Store { source } => of_store(source),
+        VerifyError::Found { .. } => Reason::ArchiveDamaged,
+        VerifyError::Cancelled => Reason::Cancelled,
+    }
+}
+
 pub(super) fn of_archive(error: &ArchiveError) -> Reason {
     match error {
         ArchiveError::Store { source } => of_store(source),
         ArchiveError::Segment { source } => of_segment(source),
         ArchiveError::Missing { .. } => Reason::ArchiveMissing,
-        ArchiveError::Unreadable { .. } | ArchiveError::Changed { .. } | ArchiveError::Problems { .. } => {
-            Reason::ArchiveDamaged
-        }
+        ArchiveError::Unreadable { .. }
+        | ArchiveError::Changed { .. }
+        | ArchiveError::Misplaced { .. }
+        | ArchiveError::Problems { .. } => Reason::ArchiveDamaged,
         ArchiveError::Newer { .. } => Reason::ArchiveNewer,
         ArchiveError::OtherFlavor { .. } => Reason::OtherFlavor,
         ArchiveError::OtherCluster { .. } => Reason::OtherCluster,

@@ -104,7 +104,7 @@ pub async fn stream(
     cancel: CancellationToken,
     watch: &StreamWatch,
 ) -> anyhow::Result<()> {
-    let Some(wanted) = policy.binlog else { return Ok(()) };
+    let Some(wanted) = &policy.binlog else { return Ok(()) };
     let (mut endpoint, info) = source::choose(policy).await?;
     let store = engine::store(&policy.store)?;
     let status = &watch.status;
@@ -121,6 +121,8 @@ pub async fn stream(
         segment_bytes: wanted.segment_bytes,
         compression: engine::compression(policy),
         acknowledge: if wanted.semi_sync { Acknowledge::ObjectStore } else { Acknowledge::None },
+        spool: wanted.spool.clone(),
+        hold_purge: wanted.hold_purge,
         trace_id: trace_id.to_owned(),
         ..StreamConfig::default()
     };

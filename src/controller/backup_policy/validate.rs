@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
     BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, PodSelector, RetentionSpec, ScheduleSpec,
-    SourceSpec, StorageSpec, unsupported,
+    SourceSpec, SpoolSpec, StorageSpec, VerifySpec, unsupported,
 };
 use crate::controller::{secrets, storage};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Times};
 
 /// A policy that can be acted on.
 #[derive(Clone, Debug)]
@@ -35,6 +36,10 @@ pub struct Validated {
     pub compression: CompressionSpec,
     /// What of the archive may go.
     pub retention: Option<RetentionSpec>,
+    /// How the archive is verified.
+    pub verify: Option<VerifySpec>,
+    /// And when.
+    pub verifies: Option<Times>,
     /// The schedule as it is written, for its time zone.
     pub written_schedule: Option<ScheduleSpec>,
     /// Names of the Secrets that its pods mount.
@@ -90,6 +95,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         encryption: _,
         compression,
         drill: _,
+        verify,
         job_template,
         pod_template,
     } = &policy.spec;
@@ -111,6 +117,15 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     for (field, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
         refusal.invalid(field, message);
     }
+    for (field, message) in verify.as_ref().map(VerifySpec::problems).unwrap_or_default() {
+        refusal.invalid(field, message);
+    }
+    let zone = schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
+    // One that is not known is refused with the schedule it is in.
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let verifies = verify.as_ref().and_then(|spec| {
+        Times::new(&spec.cron, zone).map_err(|message| refusal.invalid("spec.verify.cron", &message)).ok()
+    });
     let written = schedule.clone();
     let schedule = schedule
         .as_ref()
@@ -128,6 +143,8 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         copies: copies.clone(),
         compression: compression.clone(),
         retention: retention.clone(),
+        verify: verify.clone(),
+        verifies,
         written_schedule: written,
         secrets: secrets::of_source(source).into_iter().chain(secrets::of_storage(storage)).collect(),
         copy_secrets: copies.iter().flat_map(|copy| secrets::of_storage(&copy.storage)).collect(),
@@ -204,7 +221,7 @@ fn check_copies(storage: &StorageSpec, copies: &[CopySpec], refusal: &mut Refusa
 }
 
 fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
-    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool: _, purge_protection: _ } = binlog;
+    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool, purge_protection: _ } = binlog;
     if *enabled && !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&flush_interval.0) {
         let message = format!("{flush_interval} is out of bounds: write 10ms to 1h");
         refusal.invalid("spec.binlog.flushInterval", &message);
@@ -212,6 +229,9 @@ fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
     if *enabled && !(64 << 10..=64 << 20).contains(&segment_size.0) {
         let message = format!("{segment_size} is out of bounds: write 64Ki to 64Mi");
         refusal.invalid("spec.binlog.segmentSize", &message);
+    }
+    if let Some((field, message)) = spool.as_ref().and_then(SpoolSpec::problem) {
+        refusal.invalid(field, &message);
     }
 }
 

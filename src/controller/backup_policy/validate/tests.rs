@@ -68,8 +68,7 @@ fn everything_that_cannot_be_done_is_refused_by_field_as_the_binary_alone_refuse
         ),
         (with("  encryption: {recipients: [age1x]}"), "Unsupported", "spec.encryption"),
         (with("  drill: {cron: '0 3 * * *'}"), "Unsupported", "spec.drill"),
-        (with("  binlog: {spool: {maxSize: 1Gi}}"), "Unsupported", "spec.binlog.spool"),
-        (with("  binlog: {purgeProtection: Hold}"), "Unsupported", "spec.binlog.purgeProtection"),
+        (with("  binlog: {spool: {maxSize: 1Mi, path: /spool}}"), "InvalidSpec", "spec.binlog.spool.maxSize"),
         (with("  binlog: {flushInterval: 2h}"), "InvalidSpec", "spec.binlog.flushInterval"),
         (with("  binlog: {segmentSize: 1Ki}"), "InvalidSpec", "spec.binlog.segmentSize"),
         (with("  compression: {level: 20}"), "InvalidSpec", "spec.compression.level"),
@@ -78,6 +77,13 @@ fn everything_that_cannot_be_done_is_refused_by_field_as_the_binary_alone_refuse
         (with("  retention: {}"), "InvalidSpec", "spec.retention"),
         (with("  retention: {window: 0s}"), "InvalidSpec", "spec.retention.window"),
         (with("  retention: {window: 7d, keepLast: 0}"), "InvalidSpec", "spec.retention.keepLast"),
+        (with("  verify: {cron: 'every day'}"), "InvalidSpec", "spec.verify.cron"),
+        (
+            with("  verify: {cron: '@weekly', depth: Deep, bytesPerSecond: 0}"),
+            "InvalidSpec",
+            "spec.verify.bytesPerSecond",
+        ),
+        (with("  verify: {cron: '@weekly', bytesPerSecond: 50Mi}"), "InvalidSpec", "spec.verify.bytesPerSecond"),
         ((HOST, "", ""), "InvalidSpec", "spec.storage"),
         ((HOST, "s3: {bucket: abc, endpoint: 'minio:9000'}", ""), "InvalidSpec", "spec.storage.s3.endpoint"),
     ] {
