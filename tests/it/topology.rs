@@ -99,6 +99,24 @@ fn a_server_that_got_another_identity_goes_on_where_it_was() {
     }
 }
 
+#[test]
+fn a_mariadb_that_says_of_no_event_where_it_ends_is_archived_and_restored() {
+    let lab = Lab::new(ServerOptions::mariadb_11());
+    assert_eq!(lab.source.sql("SELECT @@GLOBAL.binlog_legacy_event_pos"), "0", "its default");
+    lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, text TEXT)");
+    write(&lab.source, "t", 0..10);
+    lab.archive();
+    lab.source.sql("FLUSH BINARY LOGS; BEGIN; INSERT INTO d.t (text) VALUES (REPEAT('x', 300000)); UPDATE d.t SET text = 'y'; COMMIT");
+    write(&lab.source, "t", 10..20);
+    // It goes on within a file, too.
+    lab.archive();
+    let plan = lab.plan(&request(Target::Latest)).unwrap();
+    let target = ServerOptions::mariadb_11().start();
+    let report = lab.run(&plan, &target).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(checksums(&target), checksums(&lab.source));
+    assert_eq!(lab.gtids(&report.executed), lab.gtids(&lab.source.gtids()));
+}
+
 fn write(server: &Server, table: &str, rows: std::ops::Range<u32>) {
     for row in rows {
         server.sql(&format!("INSERT INTO d.{table} (text) VALUES ('row {row}')"));
