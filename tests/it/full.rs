@@ -11,9 +11,11 @@ use tidemark::model::{Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::Endpoint;
 use tidemark::mysql::wire::Connection;
 use tidemark::restore::base::{self, BaseConfig, BaseError};
+use tidemark::restore::plan::Target;
 use tokio_util::sync::CancellationToken;
 
 use crate::fidelity::{back_up, back_up_as, endpoint, folder, restore, small};
+use crate::lab::{Lab, request};
 use crate::support::{Server, ServerOptions, wait_for};
 
 pub const BANK: &str = "CREATE DATABASE bank; USE bank;
@@ -404,4 +406,26 @@ async fn bad_objects_and_targets_are_refused_by_name() {
         store.list(keys::FULLS).await.unwrap().iter().filter(|object| object.key.ends_with("manifest.json")).count(),
         1
     );
+}
+
+#[test]
+fn four_byte_characters_in_definitions_come_back() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        lab.source.sql(
+            "CREATE DATABASE e CHARACTER SET utf8mb4; CREATE TABLE e.t (e ENUM('😀','b')); INSERT INTO e.t VALUES (1),(2); \
+             CREATE TABLE e.s (s SET('😀','🙂x')); INSERT INTO e.s VALUES (3); \
+             CREATE TABLE e.o (a INT PRIMARY KEY, e ENUM('😀','b') DEFAULT '😀'); \
+             CREATE TABLE e.d (a INT PRIMARY KEY, d VARCHAR(20) DEFAULT '😀x')",
+        );
+        lab.full();
+        lab.archive();
+        let (target, _) = lab.restore(&request(Target::Latest));
+        for server in [&lab.source, &target] {
+            server.sql("INSERT INTO e.d (a) VALUES (1); INSERT INTO e.o (a) VALUES (1)");
+        }
+        for query in ["SELECT HEX(e) FROM e.t ORDER BY e", "SELECT HEX(s) FROM e.s", "SELECT HEX(e) FROM e.o", "SELECT HEX(d) FROM e.d"] {
+            assert_eq!(target.sql(query), lab.source.sql(query), "{flavor}: {query}");
+        }
+    }
 }
