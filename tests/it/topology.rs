@@ -103,7 +103,7 @@ fn a_server_that_got_another_identity_goes_on_where_it_was() {
 fn a_mariadb_that_says_of_no_event_where_it_ends_is_archived_and_restored() {
     let lab = Lab::new(ServerOptions::mariadb_11());
     assert_eq!(lab.source.sql("SELECT @@GLOBAL.binlog_legacy_event_pos"), "0", "its default");
-    lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, text TEXT)");
+    lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, text LONGTEXT)");
     write(&lab.source, "t", 0..10);
     lab.archive();
     lab.source.sql("FLUSH BINARY LOGS; BEGIN; INSERT INTO d.t (text) VALUES (REPEAT('x', 300000)); UPDATE d.t SET text = 'y'; COMMIT");
