@@ -31,6 +31,15 @@ pub enum ArchiveError {
         /// The store.
         store: String,
     },
+    /// There are fulls or logs, and nothing that says whose.
+    #[snafu(display(
+        "{store} holds fulls or binlogs, but archive.json, which says whose they are, is missing: put back a good copy of it (every copy of the \
+         archive has the same one), or use another folder, bucket or prefix"
+    ))]
+    Headless {
+        /// The store.
+        store: String,
+    },
     /// A small object is not what it should be.
     #[snafu(display(
         "the object {key} is damaged: it is not the JSON this format defines; put back a good copy of it"

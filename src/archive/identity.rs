@@ -32,7 +32,31 @@ pub async fn read(store: &Store) -> Result<Option<ArchiveInfo>, ArchiveError> {
     }
 }
 
-/// For writers: makes the archive's identity if it has none, and refuses a server of another flavor.
+/// What the archive says it is.
+///
+/// # Errors
+/// [`ArchiveError::Missing`] where there is none, [`ArchiveError::Headless`] where only this is missing of it.
+pub async fn must(store: &Store) -> Result<ArchiveInfo, ArchiveError> {
+    match read(store).await? {
+        Some(info) => Ok(info),
+        None if is_empty(store).await? => Err(ArchiveError::Missing { store: store.url().to_owned() }),
+        // Somebody may have begun it just now.
+        None => read(store).await?.ok_or_else(|| ArchiveError::Headless { store: store.url().to_owned() }),
+    }
+}
+
+/// Whether it holds no binlog and no full. (A full that is under way, or was given up, is none.)
+async fn is_empty(store: &Store) -> Result<bool, ArchiveError> {
+    for id in store.list_dirs(keys::FULLS).await?.iter().filter_map(|dir| keys::parse_full_dir(dir)) {
+        if store.stat(&keys::manifest(&id)).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(store.list_dirs(keys::BINLOGS).await?.is_empty())
+}
+
+/// For writers: makes the archive's identity if it has none, and refuses a server of another flavor. What is there without one is
+/// somebody's, and nobody knows whose.
 pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<ArchiveInfo, ArchiveError> {
     let mine = ArchiveInfo {
         format: FORMAT,
@@ -41,12 +65,14 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
         first_server: server.to_owned(),
         tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let info = match read(store).await? {
-        Some(info) => info,
-        None => match store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &mine)?, Condition::IfAbsent).await? {
-            Put::Created => mine,
-            Put::AlreadyThere => read(store).await?.unwrap_or(mine),
-        },
+    let info = match must(store).await {
+        Err(ArchiveError::Missing { .. }) => {
+            match store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &mine)?, Condition::IfAbsent).await? {
+                Put::Created => mine,
+                Put::AlreadyThere => read(store).await?.unwrap_or(mine),
+            }
+        }
+        info => info?,
     };
     if info.flavor != flavor {
         return Err(ArchiveError::OtherFlavor {
@@ -56,4 +82,28 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
         });
     }
     Ok(info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::store::StoreConfig;
+
+    #[tokio::test]
+    async fn an_archive_without_its_identity_is_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreConfig::Fs { root: folder.path().to_owned() }).unwrap();
+        assert!(matches!(must(&store).await, Err(ArchiveError::Missing { .. })));
+        ensure(&store, Flavor::Mysql, "a").await.unwrap();
+        let put = async |key: &str| _ = store.put(key, "x".into(), Condition::IfAbsent).await.unwrap();
+        put("full/x/rows/0.zst").await;
+        assert_eq!(ensure(&store, Flavor::Mysql, "b").await.unwrap().first_server, "a");
+        store.delete(keys::ARCHIVE).await.unwrap();
+        assert_eq!(ensure(&store, Flavor::Mysql, "b").await.unwrap().first_server, "b", "a full that was given up");
+        store.delete(keys::ARCHIVE).await.unwrap();
+        put(&keys::manifest("x")).await;
+        assert!(matches!(must(&store).await, Err(ArchiveError::Headless { .. })));
+        assert!(matches!(ensure(&store, Flavor::Mysql, "b").await, Err(ArchiveError::Headless { .. })));
+        assert!(read(&store).await.unwrap().is_none(), "nothing was made");
+    }
 }

@@ -278,7 +278,7 @@ fn of_base(error: &BaseError) -> Reason {
         E::Store { source } => of_store(source),
         E::Damaged { .. } => Reason::ArchiveDamaged,
         E::NotEmpty { .. } => Reason::TargetNotEmpty,
-        E::WrongServer { .. } | E::Engines { .. } => Reason::TargetUnfit,
+        E::WrongServer { .. } | E::Names { .. } | E::Engines { .. } => Reason::TargetUnfit,
         E::Rows { .. } | E::Refused { .. } | E::Busy { .. } => Reason::TargetFailed,
         E::Differs { .. } => Reason::NotProved,
         E::Cancelled => Reason::Cancelled,

@@ -11,12 +11,12 @@ use super::error::CopyError;
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::parse_index;
 use crate::archive::digest::Digest;
+use crate::archive::identity;
 use crate::archive::keys::{self, Key};
 use crate::archive::manifest::FullManifest;
 use crate::archive::sealed::unseal;
 use crate::archive::segment::{self, SegmentObject};
 use crate::archive::store::{Condition, Object, Put, Store};
-use crate::archive::{ArchiveError, identity};
 use crate::model::Progress;
 
 /// Objects copied at a time.
@@ -100,9 +100,7 @@ impl Copier {
     }
 
     async fn identity(&self) -> Result<(), CopyError> {
-        let Some(ours) = identity::read(&self.from).await? else {
-            return Err(ArchiveError::Missing { store: self.from.url().to_owned() }.into());
-        };
+        let ours = identity::must(&self.from).await?;
         if identity::read(&self.to).await?.is_none() {
             let json = self.from.get(keys::ARCHIVE).await?;
             let _ = self.to.put(keys::ARCHIVE, json, Condition::IfAbsent).await?;

@@ -40,8 +40,7 @@ pub struct Catalog {
 impl Catalog {
     /// Reads it. An archive of a newer format is refused.
     pub async fn load(store: &Store) -> Result<Self, ArchiveError> {
-        let info = identity::read(store).await?;
-        let info = info.ok_or_else(|| ArchiveError::Missing { store: store.url().to_owned() })?;
+        let info = identity::must(store).await?;
         let mut catalog =
             Self { info, fulls: Vec::new(), files: Vec::new(), unknown: Vec::new(), problems: Vec::new() };
         catalog.load_fulls(store).await?;

@@ -171,7 +171,8 @@ impl Store {
             let temp = temp.context(WriteSnafu { key, store: self.url() })?;
             return Ok(StoreWriter::folder(self.clone(), key, condition, temp));
         }
-        let writer = self.0.operator.writer_with(key).chunk(PART_BYTES).concurrent(2);
+        // One part at a time: whoever writes much writes several objects at once, and each part more is memory.
+        let writer = self.0.operator.writer_with(key).chunk(PART_BYTES);
         let writer = writer.if_not_exists(condition == Condition::IfAbsent).await;
         Ok(StoreWriter::remote(self.clone(), key, condition, writer.context(WriteSnafu { key, store: self.url() })?))
     }

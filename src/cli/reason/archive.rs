@@ -44,7 +44,8 @@ pub(super) fn of_archive(error: &ArchiveError) -> Reason {
         ArchiveError::Store { source } => of_store(source),
         ArchiveError::Segment { source } => of_segment(source),
         ArchiveError::Missing { .. } => Reason::ArchiveMissing,
-        ArchiveError::Unreadable { .. }
+        ArchiveError::Headless { .. }
+        | ArchiveError::Unreadable { .. }
         | ArchiveError::Changed { .. }
         | ArchiveError::Misplaced { .. }
         | ArchiveError::Problems { .. } => Reason::ArchiveDamaged,

@@ -3,7 +3,6 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::report::{Outcome, RestoreOutcome};
-use crate::archive::ArchiveError;
 use crate::archive::identity;
 use crate::archive::lease::Hold;
 use crate::archive::store::Store;
@@ -198,8 +197,7 @@ fn show(report: &RestoreReport) {
 
 /// The engine's request. GTIDs are read as the archive's flavor writes them.
 async fn request(wanted: &Restore, store: &Store) -> anyhow::Result<Request> {
-    let info = identity::read(store).await?;
-    let info = info.ok_or_else(|| ArchiveError::Missing { store: store.url().to_owned() })?;
+    let info = identity::must(store).await?;
     let target = match &wanted.target {
         config::Target::Latest => Target::Latest,
         config::Target::Time(time) => Target::Time(*time),
