@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::DeepMerge;
-use k8s_openapi::api::batch::v1::{PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule};
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
     EnvVarSource, HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
@@ -192,6 +194,21 @@ impl EnginePod<'_> {
             });
         }
         (volumes, mounts)
+    }
+}
+
+/// A Job of such pods that is tried again `retries` times, and kept for `kept_seconds` when it has ended.
+pub fn job(metadata: ObjectMeta, retries: i32, kept_seconds: i32, template: PodTemplateSpec) -> Job {
+    Job {
+        metadata,
+        spec: Some(JobSpec {
+            backoff_limit: Some(retries),
+            ttl_seconds_after_finished: Some(kept_seconds),
+            pod_failure_policy: Some(failure_policy()),
+            template,
+            ..JobSpec::default()
+        }),
+        ..Job::default()
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 
 use super::Error;
 use super::backup_policy::{Validated, prune_manifests};
-use super::engine_pod::{EnginePod, MANIFEST, failure_policy};
+use super::engine_pod::{self, EnginePod, MANIFEST};
 use super::names::child_of;
 use super::standing;
 use crate::api::BackupPolicy;
@@ -64,17 +64,7 @@ impl Prune<'_> {
             ends: true,
             template: validated.job_template.as_ref(),
         };
-        let job = Job {
-            metadata: child_of(policy, job, labels.clone()),
-            spec: Some(JobSpec {
-                backoff_limit: Some(RETRIES),
-                ttl_seconds_after_finished: Some(kept_seconds),
-                pod_failure_policy: Some(failure_policy()),
-                template: pod.template(labels),
-                ..JobSpec::default()
-            }),
-            ..Job::default()
-        };
+        let job = engine_pod::job(child_of(policy, job, labels.clone()), RETRIES, kept_seconds, pod.template(labels));
         Ok((config_map, job))
     }
 }

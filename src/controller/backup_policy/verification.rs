@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -16,7 +16,7 @@ use super::status::INTACT;
 use crate::api::report::VerifyOutcome;
 use crate::api::{BackupPolicy, Phase, ProgressStatus, VERIFY_NOW, VerificationStatus, VerifyDepth};
 use crate::controller::conditions::{self, Verdict, word};
-use crate::controller::engine_pod::{EnginePod, MANIFEST, failure_policy};
+use crate::controller::engine_pod::{self, EnginePod, MANIFEST};
 use crate::controller::figures::{bytes, shortened};
 use crate::controller::names::{POLICY, child_of, labels, suffixed, suffixed_job};
 use crate::controller::{Error, standing};
@@ -160,17 +160,12 @@ pub fn build(
         ends: true,
         template: validated.job_template.as_ref(),
     };
-    let job = Job {
-        metadata: child_of(policy, begin.job.clone(), labels.clone()),
-        spec: Some(JobSpec {
-            backoff_limit: Some(RETRIES),
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
-            pod_failure_policy: Some(failure_policy()),
-            template: pod.template(labels),
-            ..JobSpec::default()
-        }),
-        ..Job::default()
-    };
+    let job = engine_pod::job(
+        child_of(policy, begin.job.clone(), labels.clone()),
+        RETRIES,
+        KEPT_SECONDS,
+        pod.template(labels),
+    );
     Ok((config_map, job))
 }
 
