@@ -16,6 +16,8 @@ mod disaster;
 mod load;
 #[path = "../tests/e2e/metrics.rs"]
 mod metrics;
+#[path = "../tests/e2e/secrets.rs"]
+mod secrets;
 #[path = "demo/story.rs"]
 mod story;
 #[path = "../tests/support/mod.rs"]

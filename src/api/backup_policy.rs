@@ -3,7 +3,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{BackupPolicyStatus, Size, SourceSpec, Span, StorageSpec};
+use super::{BackupPolicyStatus, DecryptionSpec, Size, SourceSpec, Span, StorageSpec};
 
 /// One server, where its archive lives, when fulls are taken and how its binary log is streamed.
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -67,6 +67,9 @@ pub struct BackupPolicySpec {
     /// Regular restores that prove the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<DrillSpec>,
+    /// Regular looks at the archive's integrity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifySpec>,
     /// Pod template of the Jobs that take fulls, prune and plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
@@ -139,10 +142,11 @@ pub struct BinlogSpec {
     pub segment_size: Size,
     /// `ObjectStore`: take part in semi-synchronous replication and acknowledge only what the store holds (RPO 0).
     pub acknowledge: Acknowledge,
-    /// Where binlogs wait while the store cannot be reached.
+    /// A disk on which the binary log waits while the store cannot be reached. Without one reading stops then, and the source keeps its files.
+    /// What is on it is not durable, but no longer lost when the source purges it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spool: Option<SpoolSpec>,
-    /// What happens before the source purges a file that is not archived yet.
+    /// What happens before the source purges a file that is not archived yet. The condition `PurgeRisk` tells of it in either case.
     pub purge_protection: PurgeProtection,
 }
 
@@ -169,24 +173,42 @@ pub enum Acknowledge {
     ObjectStore,
 }
 
-/// Where binlogs wait while the store cannot be reached.
+/// Where the binary log waits while the store cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpoolSpec {
-    /// The most the spool may hold; then reading stops and the source keeps its files.
+    /// The most the spool may hold, compressed, 16Mi or more; then reading stops and the source keeps its files. In a cluster the claim of the
+    /// stream's pod asks for an eighth more.
     pub max_size: Size,
-    /// Folder of the spool, for the binary without a cluster.
+    /// Folder of the spool, of this policy alone: for the binary without a cluster, which needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// In a cluster: the storage class of the claim; the default one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
+}
+
+impl SpoolSpec {
+    /// The smallest that is of use: a few segments.
+    const LEAST_BYTES: u64 = 16 << 20;
+
+    /// What is wrong with it: a field and the way out.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        let Self { max_size, path: _, storage_class_name: _ } = self;
+        let message = || format!("{max_size} holds next to nothing: write 16Mi or more");
+        (max_size.0 < Self::LEAST_BYTES).then(|| ("spec.binlog.spool.maxSize", message()))
+    }
 }
 
 /// What happens before the source purges a file that is not archived yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PurgeProtection {
-    /// Warn.
+    /// Tell, with the time left.
     #[default]
     Warn,
-    /// Hold the source's purging back.
+    /// Also hold the source's own purging back as long as something is not archived: by one of its settings (`binlog_expire_logs_seconds` on MySQL,
+    /// `expire_logs_days` or `slave_connections_needed_for_purge` on MariaDB), which gets back what it was before. Takes one more privilege:
+    /// SYSTEM_VARIABLES_ADMIN (MySQL) or BINLOG ADMIN (MariaDB).
     Hold,
 }
 
@@ -194,11 +216,14 @@ pub enum PurgeProtection {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CopySpec {
-    /// Name of the copy.
-    #[schemars(length(min = 1))]
+    /// Name of the copy: letters, digits and dashes.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-zA-Z0-9-]+$"))]
     pub name: String,
     /// Where it lives.
     pub storage: StorageSpec,
+    /// How long fulls and binlogs are kept there, whatever the first store keeps. Absent: everything is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionSpec>,
 }
 
 /// How long fulls and binlogs are kept. A full is kept when any rule keeps it, and the newest one always. With a window the binlogs since it
@@ -325,6 +350,56 @@ pub struct DrillSpec {
     /// SQL queries that must each return one row whose first column is true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+}
+
+/// Regular looks at the archive's integrity: what is lost, damaged or foreign is told, with the restores that it affects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.cron.matches(r'^\\s*(@[a-z]+|\\S+(\\s+\\S+){4})\\s*$')", "write five fields: minute, hour, day of month, month, day of week, for example 30 4 * * 0"))]
+pub struct VerifySpec {
+    /// When, as five crontab fields (or `@weekly` and its kin) in the schedule's time zone; UTC without a schedule.
+    #[schemars(length(min = 1, max = 200))]
+    pub cron: String,
+    /// How much is looked at.
+    #[serde(default)]
+    pub depth: VerifyDepth,
+    /// The most that a deep one reads in a second, for example `50Mi`. Absent: as fast as it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<Size>,
+    /// What opens an encrypted archive, for a deep one. Absent: encrypted bytes are compared with the checksums they were stored with, which needs
+    /// no key, and are not decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decryption: Option<DecryptionSpec>,
+}
+
+/// How much of an archive is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VerifyDepth {
+    /// Names, sizes and GTIDs: a few requests a full and a binlog file; no data is read.
+    #[default]
+    Quick,
+    /// That, and every byte of every object. One that is interrupted goes on where it was.
+    Deep,
+}
+
+impl VerifySpec {
+    /// What is wrong with it, but for the schedule: a field each, and the way out.
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let Self { cron: _, depth, bytes_per_second, decryption } = self;
+        let mut problems = Vec::new();
+        if decryption.is_some() && *depth == VerifyDepth::Quick {
+            let message = "a quick verify reads no data: write depth: Deep, or remove the field";
+            problems.push(("spec.verify.decryption", message));
+        }
+        if *bytes_per_second == Some(Size(0)) {
+            let message = "0 would never end: write for example 50Mi, or remove the field";
+            problems.push(("spec.verify.bytesPerSecond", message));
+        } else if bytes_per_second.is_some() && *depth == VerifyDepth::Quick {
+            let message = "a quick verify reads no data: write depth: Deep, or remove the field";
+            problems.push(("spec.verify.bytesPerSecond", message));
+        }
+        problems
+    }
 }
 
 /// The schema of an embedded pod template: the API server checks it when the pod is made, and its full schema would

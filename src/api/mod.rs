@@ -22,7 +22,7 @@ use kube::CustomResourceExt;
 
 pub use backup_policy::{
     Acknowledge, BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, ConcurrencyPolicy, CopySpec, DrillSpec,
-    EncryptionSpec, Method, PurgeProtection, RetentionSpec, ScheduleSpec, SpoolSpec,
+    EncryptionSpec, Method, PurgeProtection, RetentionSpec, ScheduleSpec, SpoolSpec, VerifyDepth, VerifySpec,
 };
 pub use full_backup::{DeletionPolicy, FullBackup, FullBackupSpec, FullBackupStatus};
 pub use restore_request::{
@@ -30,7 +30,7 @@ pub use restore_request::{
     RestoreRequestSpec, RestoreRequestStatus, TargetSpec,
 };
 pub use source::{FlavorChoice, ObjectRef, PodSelector, SecretKeyRef, ServiceRef, SourceSpec, TlsMode, TlsSpec};
-pub use status::{BackupPolicyStatus, GapStatus, Phase, ProgressStatus, WindowStatus};
+pub use status::{BackupPolicyStatus, CopyStatus, GapStatus, Phase, ProgressStatus, VerificationStatus, WindowStatus};
 pub use storage::{AzblobSpec, FsSpec, GcsSpec, S3Spec, StorageSpec};
 pub use values::{ParseValueError, Size, Span};
 
@@ -38,6 +38,9 @@ pub use values::{ParseValueError, Size, Span};
 pub const GROUP: &str = "tidemark.dev";
 /// The version of every kind.
 pub const VERSION: &str = "v1alpha1";
+/// Annotation of a BackupPolicy by which a person asks for a verify now: `Quick@…` or `Deep@…` with the moment (RFC 3339), so that each request is
+/// another one. A manifest in Git need not have it, and is not changed by it.
+pub const VERIFY_NOW: &str = "tidemark.dev/verify-now";
 
 /// The definitions of every kind, in the order in which a person meets them.
 pub fn crds() -> Vec<CustomResourceDefinition> {

@@ -14,7 +14,7 @@ pub const OUTCOME_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodReport {
-    /// What it does: `stream`, `backup`, `prune`, `restore`.
+    /// What it does: `stream`, `backup`, `prune`, `restore`, `verify`.
     pub verb: String,
     /// The stream; of `stream` only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +53,11 @@ pub struct StreamReport {
     pub last_durable_commit: Option<String>,
     /// Whether the store turns writes away.
     pub store_failing: bool,
+    /// What waits for the store on disk; none without a spool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<SpoolReport>,
+    /// What the source would purge before it is archived.
+    pub purge: PurgeReport,
     /// Transactions nobody archived, found by this process: a full is needed.
     pub gaps: Vec<GapStatus>,
     /// Transactions that only a former primary had.
@@ -64,6 +69,56 @@ pub struct StreamReport {
     /// The last error; none once it has passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<PodError>,
+    /// The copies that it fills.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyReport>,
+}
+
+/// A copy as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CopyReport {
+    /// Its name.
+    pub name: String,
+    /// Everything that the first store held at this moment (RFC 3339) is in the copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
+    /// Bytes copied since the start.
+    pub bytes: u64,
+    /// Why it is not filled at the moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<PodError>,
+}
+
+/// What waits for the store on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SpoolReport {
+    /// Bytes that wait.
+    pub bytes: u64,
+    /// The most that may.
+    pub max_bytes: u64,
+    /// Whether reading stands still because nothing more has room, or the folder cannot be written.
+    pub full: bool,
+}
+
+/// What the source would purge by itself of what is not archived.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PurgeReport {
+    /// Whether it may be lost soon; none: nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<bool>,
+    /// A word for a condition's reason.
+    pub reason: String,
+    /// In words, with the time left and the way out.
+    pub message: String,
+    /// Seconds until the source may purge the first file that is not archived whole; none where age alone does not do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// Bytes that the source may write until then; none where size alone does not do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_left: Option<u64>,
 }
 
 /// The archive as it was when it was last read.
@@ -104,7 +159,7 @@ pub struct PodError {
     pub transient: bool,
 }
 
-/// A termination message: how a `backup`, `prune` or `restore` ended. At most [`OUTCOME_BYTES_MAX`] bytes of JSON.
+/// A termination message: how a `backup`, `prune`, `restore` or `verify` ended. At most [`OUTCOME_BYTES_MAX`] bytes of JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Outcome {
@@ -123,6 +178,31 @@ pub struct Outcome {
     /// The prune that was carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prune: Option<PruneOutcome>,
+    /// The verify that came to its end, whatever it found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyOutcome>,
+}
+
+/// A verify that came to its end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VerifyOutcome {
+    /// When (RFC 3339).
+    pub at: String,
+    /// `Quick` or `Deep`.
+    pub depth: String,
+    /// Objects there are.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Encrypted ones whose bytes were compared with their checksums, and not decoded.
+    pub undecoded: u64,
+    /// How much is wrong.
+    pub findings: u64,
+    /// What, and what it means for restores, a line each; the first ones where not all fit.
+    pub shown: Vec<String>,
+    /// What cannot be restored because of all of it, in words; empty where nothing is wrong.
+    pub affected: String,
 }
 
 /// A prune that was carried out.

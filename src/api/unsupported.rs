@@ -1,6 +1,6 @@
 //! What manifests can say and this version cannot do: refused by name rather than ignored, in a file and in a cluster alike. Pure.
 
-use super::{BackupPolicySpec, FullBackupSpec, Method, PurgeProtection, RestoreRequestSpec};
+use super::{BackupPolicySpec, FullBackupSpec, Method, RestoreRequestSpec};
 
 /// A field, and the way out.
 pub type Refusal = (&'static str, &'static str);
@@ -12,30 +12,15 @@ pub fn of_policy(spec: &BackupPolicySpec) -> Vec<Refusal> {
     let mut refused = Vec::new();
     let mut refuse = |applies: bool, refusal: Refusal| refused.extend(applies.then_some(refusal));
     refuse(
-        !spec.copies.is_empty(),
-        (
-            "spec.copies",
-            "this version does not keep copies yet: remove the field, or let the store replicate the bucket",
-        ),
+        !spec.copies.is_empty() && !spec.binlog.enabled,
+        ("spec.copies", "the stream fills copies: set spec.binlog.enabled, or remove the field"),
     );
     refuse(spec.method != Method::Logical, METHOD);
     refuse(
         spec.drill.is_some(),
-        ("spec.drill", "this version makes no drills yet: remove the field, and restore by hand now and then"),
-    );
-    refuse(
-        spec.binlog.spool.is_some(),
         (
-            "spec.binlog.spool",
-            "this version does not spool yet: remove the field; while the store is down the source keeps its binlogs, so keep its \
-             binlog_expire_logs_seconds long",
-        ),
-    );
-    refuse(
-        spec.binlog.purge_protection == PurgeProtection::Hold,
-        (
-            "spec.binlog.purgeProtection",
-            "this version cannot hold the source's purging back yet: write Warn, and keep binlog_expire_logs_seconds long",
+            "spec.drill",
+            "this version makes no drills yet: remove the field, and restore by hand now and then (spec.verify looks whether the archive is intact)",
         ),
     );
     refuse(

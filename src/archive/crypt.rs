@@ -99,6 +99,11 @@ impl Identities {
         if keys.is_empty() { Err(InvalidIdentity::Empty) } else { Ok(Self(keys.into())) }
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Fails unless one of them opens what is encrypted to these `recipients`; `key` names the object.
     pub fn check(&self, key: &str, recipients: &[String]) -> Result<(), LockedError> {
         if self.0.iter().any(|(public, _)| recipients.contains(public)) {

@@ -38,6 +38,15 @@ pub enum ArchiveError {
         /// The store.
         store: String,
     },
+    /// There are fulls or logs, and nothing that says whose.
+    #[snafu(display(
+        "{store} holds fulls or binlogs, but archive.json, which says whose they are, is missing: put back a good copy of it (every copy of the \
+         archive has the same one), or use another folder, bucket or prefix"
+    ))]
+    Headless {
+        /// The store.
+        store: String,
+    },
     /// A small object is not what it should be.
     #[snafu(display(
         "the object {key} is damaged: it is not the JSON this format defines; put back a good copy of it"
@@ -53,6 +62,16 @@ pub enum ArchiveError {
     Changed {
         /// The object.
         key: String,
+    },
+    /// A small object is another one's.
+    #[snafu(display(
+        "the object {key} is damaged: it is a copy of {of}; put back a good copy of it, or delete it if there never was one"
+    ))]
+    Misplaced {
+        /// The object.
+        key: String,
+        /// The one whose bytes it holds.
+        of: String,
     },
     /// A report shows damage.
     #[snafu(display("the archive is damaged: {count} problem(s), named above; put back good copies of those objects"))]
@@ -175,6 +194,7 @@ impl ArchiveError {
             self,
             ArchiveError::Unreadable { .. }
                 | ArchiveError::Changed { .. }
+                | ArchiveError::Misplaced { .. }
                 | ArchiveError::Problems { .. }
                 | ArchiveError::Segment { source: SegmentError::Damaged { .. } }
         )

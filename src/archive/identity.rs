@@ -23,6 +23,15 @@ pub struct ArchiveInfo {
     pub tidemark_version: String,
 }
 
+impl ArchiveInfo {
+    /// Whether the other one is of the same archive, whatever it has come to hold since.
+    pub fn is_of_same(&self, other: &Self) -> bool {
+        let Self { format: _, created_at, flavor, first_server, tidemark_version } = self;
+        (created_at, flavor, first_server, tidemark_version)
+            == (&other.created_at, &other.flavor, &other.first_server, &other.tidemark_version)
+    }
+}
+
 /// What the archive says it is; none where there is no archive yet.
 pub async fn read(store: &Store) -> Result<Option<ArchiveInfo>, ArchiveError> {
     match store.get(keys::ARCHIVE).await {
@@ -32,7 +41,31 @@ pub async fn read(store: &Store) -> Result<Option<ArchiveInfo>, ArchiveError> {
     }
 }
 
-/// For writers: makes the archive's identity if it has none, and refuses a server of another flavor.
+/// What the archive says it is.
+///
+/// # Errors
+/// [`ArchiveError::Missing`] where there is none, [`ArchiveError::Headless`] where only this is missing of it.
+pub async fn must(store: &Store) -> Result<ArchiveInfo, ArchiveError> {
+    match read(store).await? {
+        Some(info) => Ok(info),
+        None if is_empty(store).await? => Err(ArchiveError::Missing { store: store.url().to_owned() }),
+        // Somebody may have begun it just now.
+        None => read(store).await?.ok_or_else(|| ArchiveError::Headless { store: store.url().to_owned() }),
+    }
+}
+
+/// Whether it holds no binlog and no full. (A full that is under way, or was given up, is none.)
+async fn is_empty(store: &Store) -> Result<bool, ArchiveError> {
+    for id in store.list_dirs(keys::FULLS).await?.iter().filter_map(|dir| keys::parse_full_dir(dir)) {
+        if store.stat(&keys::manifest(&id)).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(store.list_dirs(keys::BINLOGS).await?.is_empty())
+}
+
+/// For writers: makes the archive's identity if it has none, and refuses a server of another flavor. What is there without one is
+/// somebody's, and nobody knows whose.
 pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<ArchiveInfo, ArchiveError> {
     let mine = ArchiveInfo {
         format: format_of(false),
@@ -41,12 +74,14 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
         first_server: server.to_owned(),
         tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let info = match read(store).await? {
-        Some(info) => info,
-        None => match store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &mine)?, Condition::IfAbsent).await? {
-            Put::Created => mine,
-            Put::AlreadyThere => read(store).await?.unwrap_or(mine),
-        },
+    let info = match must(store).await {
+        Err(ArchiveError::Missing { .. }) => {
+            match store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &mine)?, Condition::IfAbsent).await? {
+                Put::Created => mine,
+                Put::AlreadyThere => read(store).await?.unwrap_or(mine),
+            }
+        }
+        info => info?,
     };
     if info.flavor != flavor {
         return Err(ArchiveError::OtherFlavor {
@@ -58,15 +93,46 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
     Ok(info)
 }
 
+/// For writers: a word for who writes in clear into an archive that holds encrypted objects, as somebody may have forgotten the recipients.
+pub fn in_clear_again(info: &ArchiveInfo, encrypts: bool) -> Option<String> {
+    let word = "the archive holds encrypted objects, and the policy names no recipients: what is written from here on is in CLEAR; name them in \
+                spec.encryption.recipients if that is not meant";
+    (info.format >= format_of(true) && !encrypts).then(|| word.to_owned())
+}
+
 /// For writers, before the first encrypted object: says in the archive's identity that there are some, so that a binary which knows nothing of
 /// them refuses the archive instead of missing them. It stays said.
-pub async fn announce_encryption(store: &Store, info: ArchiveInfo) -> Result<(), ArchiveError> {
+pub async fn announce_encryption(store: &Store, info: ArchiveInfo) -> Result<ArchiveInfo, ArchiveError> {
     let format = format_of(true);
     if info.format >= format {
-        return Ok(());
+        return Ok(info);
     }
     let announced = ArchiveInfo { format, ..info };
     let _ = store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &announced)?, Condition::Overwrite).await?;
     tracing::info!(store = store.url(), format, "the archive is encrypted from here on");
-    Ok(())
+    Ok(announced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::store::StoreConfig;
+
+    #[tokio::test]
+    async fn an_archive_without_its_identity_is_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreConfig::Fs { root: folder.path().to_owned() }).unwrap();
+        assert!(matches!(must(&store).await, Err(ArchiveError::Missing { .. })));
+        ensure(&store, Flavor::Mysql, "a").await.unwrap();
+        let put = async |key: &str| _ = store.put(key, "x".into(), Condition::IfAbsent).await.unwrap();
+        put("full/x/rows/0.zst").await;
+        assert_eq!(ensure(&store, Flavor::Mysql, "b").await.unwrap().first_server, "a");
+        store.delete(keys::ARCHIVE).await.unwrap();
+        assert_eq!(ensure(&store, Flavor::Mysql, "b").await.unwrap().first_server, "b", "a full that was given up");
+        store.delete(keys::ARCHIVE).await.unwrap();
+        put(&keys::manifest("x")).await;
+        assert!(matches!(must(&store).await, Err(ArchiveError::Headless { .. })));
+        assert!(matches!(ensure(&store, Flavor::Mysql, "b").await, Err(ArchiveError::Headless { .. })));
+        assert!(read(&store).await.unwrap().is_none(), "nothing was made");
+    }
 }

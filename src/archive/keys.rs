@@ -6,6 +6,8 @@
 //! full/<id>/…                                        what the manifest lists
 //! binlog/<server>/<file>@<created_unix>/<start>-<end>.zst
 //! binlog/<server>/<file>@<created_unix>/index.json
+//! lease/<id>.json
+//! verify/state.json                                  how far a verify has come; no part of the archive
 //! ```
 //! An encrypted object of a full, or segment, has `.age` behind its name.
 //! `<start>` and `<end>` are byte offsets in 20 digits, so that a listing is in file order. `<server>` and `<file>` are
@@ -20,8 +22,16 @@ pub const ARCHIVE: &str = "archive.json";
 pub const FULLS: &str = "full/";
 /// Everything below is binlog files.
 pub const BINLOGS: &str = "binlog/";
+/// Everything below is leases.
+pub const LEASES: &str = "lease/";
+/// How far the last verify has come. It is no part of the archive, and may be deleted at any time.
+pub const VERIFY_STATE: &str = "verify/state.json";
+/// Its folder.
+const VERIFY: &str = "verify/";
 /// Scratch objects of [`super::store::Store::probe`].
 pub(super) const PROBES: &str = "probe/";
+/// Scratch objects of a folder's writers.
+const TEMPS: &str = ".tmp/";
 
 const ENCRYPTED: &str = ".age";
 const MANIFEST: &str = "manifest.json";
@@ -59,6 +69,11 @@ pub enum Key {
     Index {
         /// The file.
         file: FileId,
+    },
+    /// A lease.
+    Lease {
+        /// Its id.
+        id: String,
     },
 }
 
@@ -106,9 +121,19 @@ pub fn index(file: &FileId) -> String {
     format!("{}{INDEX}", file_dir(file))
 }
 
+/// `lease/<id>.json`.
+pub fn lease(id: &str) -> String {
+    format!("{LEASES}{}.json", escape(id))
+}
+
 /// Key of a scratch object that [`super::store::Store::probe`] writes and deletes.
 pub(super) fn probe(nonce: &str) -> String {
     format!("{PROBES}{nonce}")
+}
+
+/// Whether a folder at the top is no part of an archive, but of the work on it.
+pub fn is_scratch_dir(dir: &str) -> bool {
+    [VERIFY, PROBES, TEMPS].contains(&dir)
 }
 
 /// Takes a key apart; none for a name this format does not know.
@@ -124,6 +149,9 @@ pub fn parse(key: &str) -> Option<Key> {
             MANIFEST => Some(Key::Manifest { full }),
             _ => Some(Key::FullObject { full, rest: rest.to_owned() }),
         };
+    }
+    if let Some(name) = key.strip_prefix(LEASES) {
+        return Some(Key::Lease { id: unescape(name.strip_suffix(".json")?)? });
     }
     let rest = key.strip_prefix(BINLOGS)?;
     let (dir, name) = rest.rsplit_once('/')?;
@@ -210,7 +238,8 @@ mod tests {
             prop_assert_eq!(parse(&key), Some(Key::Segment { file: file.clone(), start, end, encrypted }));
             prop_assert_eq!(parse(&index(&file)), Some(Key::Index { file: file.clone() }));
             prop_assert_eq!(parse_file_dir(&file_dir(&file)), Some(file.clone()));
-            prop_assert_eq!(parse(&manifest(&file.name)), Some(Key::Manifest { full: file.name }));
+            prop_assert_eq!(parse(&manifest(&file.name)), Some(Key::Manifest { full: file.name.clone() }));
+            prop_assert_eq!(parse(&lease(&file.name)), Some(Key::Lease { id: file.name }));
         }
 
         #[test]

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::Checksum;
 
+/// What a description's key ends with, behind its full's folder. It is stored when all rows are.
+pub const DESCRIPTION: &str = "description.jsonl.zst";
+
+/// The schema in which a restore keeps its state on its target: a source must not have one of that name.
+pub const STATE_SCHEMA: &str = "tidemark_restore";
+
 /// The logical part of a full's manifest. Its size does not grow with the number of tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

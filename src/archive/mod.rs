@@ -22,6 +22,7 @@ mod error;
 pub mod identity;
 pub mod index_writer;
 pub mod keys;
+pub mod lease;
 pub mod logical;
 pub mod manifest;
 mod ranges;

@@ -71,6 +71,11 @@ impl Archived {
         }
     }
 
+    /// Puts the server first that committed last.
+    pub fn sort(&mut self) {
+        self.heads.sort_by_key(|head| Reverse((ended(head), head.file.created_unix)));
+    }
+
     /// Everything executed at the end of any server's archived part.
     pub fn covered(&self, flavor: Flavor) -> GtidSet {
         let mut covered = GtidSet::empty(flavor);
@@ -107,7 +112,7 @@ async fn read(store: &Store) -> Result<Archived, ArchiveError> {
             archived.others.append(&mut ends);
         }
     }
-    archived.heads.sort_by_key(|head| Reverse((ended(head), head.file.created_unix)));
+    archived.sort();
     if archived.heads.is_empty() {
         archived.fulls = Catalog::load(store).await?.fulls;
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 use super::cutter::{Closing, Cut, Seal};
+use super::spool::Loader;
 use crate::archive::binlog_index::FileId;
 use crate::archive::codec::Compression;
 use crate::archive::crypt::Recipients;
@@ -13,8 +14,18 @@ use crate::archive::segment::{EncodedSegment, SegmentBuffers, SegmentError, Segm
 
 /// What goes to the store, in order.
 pub(super) enum Object {
-    Whole { segment: Box<EncodedSegment>, seal: Box<Seal> },
-    Long { file: FileId, start: u64, end: u64, raw: mpsc::Receiver<Long> },
+    Whole {
+        segment: Box<EncodedSegment>,
+        seal: Box<Seal>,
+    },
+    Long {
+        file: FileId,
+        start: u64,
+        end: u64,
+        raw: mpsc::Receiver<Long>,
+    },
+    /// A segment that waits in the spool.
+    Spooled(Box<Loader>),
     Close(Box<Closing>),
 }
 

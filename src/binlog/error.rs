@@ -98,6 +98,30 @@ pub enum Error {
         /// Where.
         at: BinlogPosition,
     },
+    /// The spool's folder cannot be used.
+    #[snafu(display(
+        "cannot {doing} in {folder}: {source}; the folder must be this stream's alone, and be writable (without spec.binlog.spool the source \
+         keeps its files while the store is down)"
+    ))]
+    Spool {
+        /// What was tried.
+        doing: &'static str,
+        /// The folder.
+        folder: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The spool is not of this archive.
+    #[snafu(display(
+        "the spool in {folder} holds {objects} object(s) of another archive, which must not be mixed up with this one: let the stream go on with \
+         the storage that the policy had before until the spool is empty, or empty the folder (what is in it may be nowhere else)"
+    ))]
+    OtherSpool {
+        /// The folder.
+        folder: String,
+        /// What it holds.
+        objects: usize,
+    },
     /// A stage of the pipeline is gone.
     #[snafu(display("the stream's {stage} stage stopped unexpectedly; the stream begins again from what is stored"))]
     Stage {
@@ -122,6 +146,7 @@ impl Error {
             Self::Event { .. } => "event",
             Self::OutOfOrder { .. } => "out_of_order",
             Self::Replaced { .. } => "replaced",
+            Self::Spool { .. } | Self::OtherSpool { .. } => "spool",
             Self::Stage { .. } => "stage",
         }
     }
@@ -139,6 +164,8 @@ impl Error {
             }
             Self::Archive { source, .. } => source.is_transient(),
             Self::Stage { .. } | Self::Replaced { .. } => true,
+            // A file of it is damaged: they are all checked again, and what is torn is read from the source.
+            Self::Spool { source, .. } => source.kind() == std::io::ErrorKind::InvalidData,
             _ => false,
         }
     }

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use snafu::ResultExt;
 
 use super::error::{AnswerSnafu, SourceSnafu};
-use super::locate::Source;
+use super::locate::{FileHead, Source};
 use super::preflight::{self, Findings, VARIABLES};
-use super::{Acknowledge, Error};
+use super::{Acknowledge, Error, purge};
 use crate::model::gtid::ParseGtidError;
 use crate::model::{Flavor, GtidSet};
 use crate::mysql::endpoint::Endpoint;
+use crate::mysql::event::{EventType, FileScanner, FormatDescription, GtidList, MAGIC, parse_previous_gtids};
 use crate::mysql::flavor::preflight::{REPLICATION, unlogged_replication};
 use crate::mysql::flavor::{lineage, lineage_query};
-use crate::mysql::wire::{self, Connection};
+use crate::mysql::wire::{self, Connection, DumpItem, DumpRequest};
 
 /// The source as it is now.
 pub(super) struct Survey {
@@ -29,15 +30,10 @@ pub(super) struct Survey {
 /// Server errors that mean a missing privilege.
 const DENIED: [u16; 3] = [1045, 1142, 1227];
 
-pub(super) async fn survey(endpoint: &Endpoint, acknowledge: Acknowledge) -> Result<Survey, Error> {
+pub(super) async fn survey(endpoint: &Endpoint, acknowledge: Acknowledge, hold_purge: bool) -> Result<Survey, Error> {
     let mut connection = Connection::connect(endpoint).await.context(SourceSnafu { doing: "connect to the source" })?;
     let flavor = connection.flavor();
-    let names = VARIABLES.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
-    let rows = connection
-        .query(&format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"))
-        .await
-        .context(SourceSnafu { doing: "read the source's settings" })?;
-    let variables: BTreeMap<String, String> = rows.iter().map(|row| (text(row, 0), text(row, 1))).collect();
+    let variables = variables(&mut connection, VARIABLES).await?;
     let mut findings = preflight::judge(flavor, &variables, acknowledge);
     if !findings.refusals.is_empty() {
         return Err(Error::Unfit { problems: findings.refusals });
@@ -48,16 +44,9 @@ pub(super) async fn survey(endpoint: &Endpoint, acknowledge: Acknowledge) -> Res
         let finding = rows.first().and_then(|row| unlogged_replication(row));
         findings.warnings.extend(finding.map(|finding| finding.to_string()));
     }
-    let grant = format!("GRANT REPLICATION SLAVE, {} ON *.* TO '{}'@'…'", monitor(flavor), endpoint.user);
-    let rows =
-        connection.query("SHOW BINARY LOGS").await.map_err(|e| denied(e, "list the source's binlogs", &grant))?;
-    let mut files = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let size = text(row, 1);
-        let Ok(size) = size.parse() else {
-            return AnswerSnafu { question: "SHOW BINARY LOGS", answer: size }.fail();
-        };
-        files.push((text(row, 0), size));
+    let files = list(&mut connection, &endpoint.user).await?;
+    if hold_purge {
+        purge::check(&mut connection, &endpoint.user).await?;
     }
     let (question, doing) = match flavor {
         Flavor::Mysql => ("SELECT @@GLOBAL.gtid_executed", "read the source's gtid_executed"),
@@ -80,6 +69,74 @@ async fn ask(
     let rows = connection.query(question).await.context(SourceSnafu { doing })?;
     let answer = rows.first().map(|row| text(row, 0)).unwrap_or_default();
     read(&answer).map_err(|_| AnswerSnafu { question, answer }.build())
+}
+
+/// Reads the head of one of the source's files: a short dump, ended as soon as PREVIOUS_GTIDS or GTID_LIST came. `request` begins there.
+pub(super) async fn head(source: &Endpoint, request: &DumpRequest, grant: &str) -> Result<FileHead, Error> {
+    let doing = "read the head of a binlog file";
+    let connection = Connection::connect(source).await.context(SourceSnafu { doing: "connect to the source" })?;
+    let start = &request.start;
+    let denied = |e| denied(e, doing, grant);
+    let (mut dump, _acks) = connection.dump(request).await.map_err(denied)?;
+    let mut scanner = FileScanner::new();
+    let _ = scanner.scan(&mut MAGIC.as_slice());
+    let mut created_unix = None;
+    while let Some(item) = dump.next().await.map_err(denied)? {
+        let DumpItem::Piece(piece) = item else { continue };
+        let mut data = &piece.data[..];
+        while let Some(event) =
+            scanner.next_event(&mut data).map_err(|e| Error::OutOfOrder { at: start.clone(), detail: e.to_string() })?
+        {
+            let malformed = |source| Error::Event { at: start.clone(), source };
+            let previous_gtids = match event.header.event_type {
+                EventType::FORMAT_DESCRIPTION => {
+                    let format = FormatDescription::parse(&event.header, event.body).map_err(malformed)?;
+                    created_unix = Some(format.created_unix);
+                    continue;
+                }
+                EventType::PREVIOUS_GTIDS => GtidSet::Mysql(parse_previous_gtids(event.body).map_err(malformed)?),
+                EventType::GTID_LIST => GtidSet::Mariadb(GtidList::parse(event.body).map_err(malformed)?.executed()),
+                _ => {
+                    let detail = "the file does not begin with what was executed before it".to_owned();
+                    return Err(Error::OutOfOrder { at: start.clone(), detail });
+                }
+            };
+            if let Some(created_unix) = created_unix {
+                return Ok(FileHead { created_unix, previous_gtids });
+            }
+        }
+    }
+    let ended = wire::Error::ConnectionLost {
+        doing: format!("reading the head of {}", start.file),
+        source: std::io::ErrorKind::UnexpectedEof.into(),
+    };
+    Err(ended).context(SourceSnafu { doing })
+}
+
+/// The source's global variables of these names, by lower-case name; those it does not have are absent.
+pub(super) async fn variables(connection: &mut Connection, names: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+    let names = names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let rows = connection
+        .query(&format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"))
+        .await
+        .context(SourceSnafu { doing: "read the source's settings" })?;
+    Ok(rows.iter().map(|row| (text(row, 0).to_ascii_lowercase(), text(row, 1))).collect())
+}
+
+/// The source's binlog files and their sizes, oldest first.
+pub(super) async fn list(connection: &mut Connection, user: &str) -> Result<Vec<(String, u64)>, Error> {
+    let grant = format!("GRANT REPLICATION SLAVE, {} ON *.* TO '{user}'@'…'", monitor(connection.flavor()));
+    let rows =
+        connection.query("SHOW BINARY LOGS").await.map_err(|e| denied(e, "list the source's binlogs", &grant))?;
+    let mut files = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let size = text(row, 1);
+        let Ok(size) = size.parse() else {
+            return AnswerSnafu { question: "SHOW BINARY LOGS", answer: size }.fail();
+        };
+        files.push((text(row, 0), size));
+    }
+    Ok(files)
 }
 
 fn monitor(flavor: Flavor) -> &'static str {

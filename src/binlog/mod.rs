@@ -8,7 +8,9 @@
 //! session: dump events → cutter (segments, at event boundaries) ─▶ encode (zstd, age, BLAKE3; own thread) ─▶ upload (a few at once)
 //!             ▲ semi-sync acknowledgement ◀── durable position, over a contiguous prefix only ◀───────────┘
 //! ```
+//! With a [`spool`] there is a stage before the last: while the store is down it puts the objects on disk, in order, up to a bound.
 
+mod begin;
 mod checkpoint;
 mod cutter;
 mod encode;
@@ -17,7 +19,9 @@ mod files;
 mod locate;
 mod preflight;
 mod pump;
+mod purge;
 mod session;
+mod spool;
 mod status;
 mod upload;
 
@@ -31,6 +35,8 @@ use crate::archive::store::Store;
 use crate::mysql::endpoint::Endpoint;
 
 pub use error::Error;
+pub use purge::{Hold, PurgeLook, PurgeOutlook, Risk};
+pub use spool::{SpoolConfig, SpoolReading};
 pub use status::{Gap, Incident, RpoHistogram, StreamReading, StreamStatus};
 
 /// How to stream.
@@ -48,6 +54,10 @@ pub struct StreamConfig {
     pub recipients: Recipients,
     /// What the source's commits wait for.
     pub acknowledge: Acknowledge,
+    /// Where segments wait while the store is down; without one reading stops then.
+    pub spool: Option<SpoolConfig>,
+    /// Whether the source's own purging is held back while something is not archived.
+    pub hold_purge: bool,
     /// Silence of the source after which a connection counts as dead. It sends heartbeats several times within.
     pub dead_after: Duration,
     /// Trace id of this run; it lands in what the run writes.
@@ -63,6 +73,8 @@ impl Default for StreamConfig {
             compression: Compression::default(),
             recipients: Recipients::default(),
             acknowledge: Acknowledge::None,
+            spool: None,
+            hold_purge: false,
             dead_after: Duration::from_secs(30),
             trace_id: String::new(),
         }

@@ -34,6 +34,15 @@ pub(super) struct Findings {
     pub warnings: Vec<String>,
 }
 
+/// [`crate::archive::binlog_index::FileId::server`] of the server that has these variables.
+pub(super) fn server_name(flavor: Flavor, variables: &BTreeMap<String, String>) -> String {
+    let get = |name: &str| variables.get(name).map(String::as_str).unwrap_or_default();
+    match flavor {
+        Flavor::Mysql => get("server_uuid").to_ascii_lowercase(),
+        Flavor::Mariadb => format!("mariadb-{}", get("server_id")),
+    }
+}
+
 /// Judges a server by its variables. Pure.
 pub(super) fn judge(flavor: Flavor, variables: &BTreeMap<String, String>, acknowledge: Acknowledge) -> Findings {
     let get = |name: &str| variables.get(name).map(String::as_str);
@@ -46,10 +55,7 @@ pub(super) fn judge(flavor: Flavor, variables: &BTreeMap<String, String>, acknow
     let mut warnings = Vec::new();
 
     let server_id = get("server_id").unwrap_or_default();
-    let server = match flavor {
-        Flavor::Mysql => get("server_uuid").unwrap_or_default().to_ascii_lowercase(),
-        Flavor::Mariadb => format!("mariadb-{server_id}"),
-    };
+    let server = server_name(flavor, variables);
     if !on("log_bin") {
         refusals.push(
             "the binary log is off: put `log_bin = binlog` and a unique `server_id` under [mysqld] and restart the server"

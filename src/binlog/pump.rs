@@ -123,7 +123,8 @@ impl Pump {
                             caught_up = true;
                             self.downstream.hurry.set(false);
                             let nothing_waits = !self.cutter.can_seal() && self.sealed == self.downstream.durable.borrow().segments;
-                            if nothing_waits {
+                            let spooled = self.status.read().spool.is_some_and(|spool| spool.end.is_some());
+                            if nothing_waits && !spooled {
                                 self.status.store_works();
                             }
                             self.status.update(|s| s.caught_up = true);

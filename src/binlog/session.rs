@@ -5,31 +5,30 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use snafu::ResultExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::checkpoint::{self, Archived, Head};
-use super::cutter::Cutter;
+use super::begin::Place;
 use super::encode::Hurry;
 use super::error::{ArchiveSnafu, SourceSnafu};
-use super::files::{self, Survey};
-use super::locate::{FileHead, Inspect, Refusal, Start, fork, locate, settle};
+use super::files;
+use super::locate::{FileHead, Inspect};
 use super::pump::{Downstream, Ended, Pump};
-use super::status::{Gap, StreamStatus};
+use super::purge::Watch;
+use super::spool::Spool;
+use super::spool::stage::Stage;
+use super::status::StreamStatus;
 use super::upload::{self, Durable};
 use super::{Acknowledge, Error, StreamConfig, encode};
-use crate::archive::catalog::check_kinship;
-use crate::archive::identity;
-use crate::archive::index_writer::IndexWriter;
 use crate::archive::segment::SegmentError;
 use crate::archive::store::Store;
-use crate::model::{BinlogPosition, CommitTime, GtidSet};
+use crate::model::{BinlogPosition, CommitTime};
 use crate::mysql::endpoint::Endpoint;
-use crate::mysql::event::{EventType, FileScanner, FormatDescription, GtidList, MAGIC, parse_previous_gtids};
-use crate::mysql::wire::{self, Connection, DumpItem, DumpRequest};
+use crate::mysql::event::MAGIC;
+use crate::mysql::wire::{Connection, DumpRequest};
 
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(30);
@@ -49,7 +48,17 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     // High, so that it meets none of those people give; stable over sessions, so that the source ends our own stale ones.
     let server_id = config.server_id.unwrap_or_else(|| rand::random_range(0x8000_0000..0xffff_fff0));
+    let spool = match config.spool.clone() {
+        Some(spool) => {
+            let opened = tokio::task::spawn_blocking(move || Spool::open(spool)).await;
+            let opened = opened.unwrap_or(Err(Error::Stage { stage: "spool" }))?;
+            opened.publish(&status, false);
+            Some(Arc::new(Mutex::new(opened)))
+        }
+        None => None,
+    };
     let stream = Stream {
+        spool,
         server_id,
         replica_uuid: Uuid::new_v4().to_string(),
         started: CommitTime::from(Timestamp::now()),
@@ -60,10 +69,22 @@ pub(super) async fn run(
         status,
     };
     stream.status.update(|s| s.stopped = None);
-    let done = sessions(&stream).await;
+    let over = CancellationToken::new();
+    let watch = Watch::new(&stream.source, watcher_of(stream.server_id), &stream.status, stream.config.hold_purge);
+    let streaming = async {
+        let done = sessions(&stream).await;
+        over.cancel();
+        done
+    };
+    let (done, ()) = tokio::join!(streaming, watch.run(&over));
     // What ended it is returned; what was survived has passed.
     stream.status.update(|s| s.last_error = None);
     done
+}
+
+/// The replica id of whoever reads besides the stream.
+fn watcher_of(server_id: u32) -> u32 {
+    server_id.checked_sub(1).filter(|id| *id > 0).unwrap_or(u32::MAX)
 }
 
 async fn sessions(stream: &Stream) -> Result<(), Error> {
@@ -130,21 +151,23 @@ impl Damage {
     }
 }
 
-struct Stream {
-    config: StreamConfig,
+pub(super) struct Stream {
+    pub config: StreamConfig,
     server_id: u32,
     replica_uuid: String,
     started: CommitTime,
-    source: Endpoint,
-    store: Store,
+    pub source: Endpoint,
+    pub store: Store,
     cancel: CancellationToken,
-    status: StreamStatus,
+    pub status: StreamStatus,
+    /// Of one session at a time.
+    pub spool: Option<Arc<Mutex<Spool>>>,
 }
 
 impl Stream {
     async fn session(&self) -> Result<Ended, Error> {
         let prepared = self.cancel.run_until_cancelled(self.prepare()).await;
-        let Some((cutter, start, index)) = prepared.transpose()? else { return Ok(Ended::Cancelled) };
+        let Some(Place { cutter, at: start, begin }) = prepared.transpose()? else { return Ok(Ended::Cancelled) };
         let dumping = async {
             let connection = self.connect().await?;
             let denied = |e| files::denied(e, "read the source's binlog", &self.grant());
@@ -165,10 +188,12 @@ impl Stream {
         let (durable, progress) = watch::channel(Durable::default());
         let (compression, recipients) = (self.config.compression, self.config.recipients.clone());
         let coding = (compression, recipients.clone());
+        let spooling = coding.clone();
         let segment_bytes = self.config.segment_bytes;
         let hurry = Hurry::default();
         let hurried = hurry.clone();
         let encoder = tokio::task::spawn_blocking(move || encode::run(raw, &objects, coding, segment_bytes, &hurried));
+        let uploading = self.cancel.child_token();
         let context = upload::Context {
             store: self.store.clone(),
             compression,
@@ -176,9 +201,19 @@ impl Stream {
             trace_id: self.config.trace_id.clone(),
             started: self.started,
             status: self.status.clone(),
-            cancel: self.cancel.clone(),
+            cancel: uploading.clone(),
+            patient: self.spool.is_some(),
         };
-        let uploader = tokio::spawn(upload::run(context, encoded, index, durable));
+        let (stage, encoded) = match &self.spool {
+            None => (None, encoded),
+            Some(spool) => {
+                let (sender, passed) = mpsc::channel(1);
+                let stage = Stage::new(Arc::clone(spool).lock_owned().await, self.status.clone(), spooling);
+                let running = stage.run(encoded, sender, progress.clone(), self.cancel.clone(), uploading);
+                (Some(tokio::spawn(running)), passed)
+            }
+        };
+        let uploader = tokio::spawn(upload::run(context, encoded, begin, durable));
         let pump = Pump::new(
             dump,
             (self.config.acknowledge == Acknowledge::ObjectStore).then_some(acks),
@@ -189,120 +224,11 @@ impl Stream {
         );
         // The pump ends first and gives up its sender: the stages behind it then finish what they have, and end too.
         let read = pump.run(&self.cancel).await;
-        let stored = finish(encoder, uploader).await;
+        let stored = finish(encoder, stage, uploader).await;
         // A stage that failed is why the pump stopped, unless the pump says worse.
         match (read, stored) {
             (Err(e), _) if !matches!(e, Error::Stage { .. }) => Err(e),
             (read, stored) => stored.and(read),
-        }
-    }
-
-    /// From the source's state and the store's, where to go on.
-    async fn prepare(&self) -> Result<(Cutter, BinlogPosition, Option<IndexWriter>), Error> {
-        let Survey { source, findings, executed, lineage } =
-            files::survey(&self.source, self.config.acknowledge).await?;
-        for warning in &findings.warnings {
-            if !self.status.read().warnings.contains(warning) {
-                tracing::warn!("{warning}");
-            }
-        }
-        let archiving = ArchiveSnafu { doing: "open the archive" };
-        let archive = identity::ensure(&self.store, source.flavor, &source.server).await.context(archiving)?;
-        if !self.config.recipients.is_empty() {
-            identity::announce_encryption(&self.store, archive).await.context(archiving)?;
-        }
-        check_kinship(&self.store, &source.server, &lineage).await.context(archiving)?;
-        let mut archived = checkpoint::load(&self.store).await?;
-        settle(&mut archived, &source, self).await?;
-        self.check_kept(&archived, &source.server);
-        self.status.update(|s| {
-            s.server = Some(source.server.clone());
-            s.gtids_on = findings.gtids_on;
-            s.warnings = findings.warnings;
-            if let Some(head) = archived.heads.iter().find(|head| head.file.server == source.server) {
-                s.durable = Some(BinlogPosition { offset: head.summary.boundary, ..head.position() });
-                s.durable_gtids = head.summary.previous_gtids.union(&head.summary.gtids).ok();
-                s.last_durable_commit = head.summary.last_commit;
-            }
-        });
-        let start = locate(&archived, &source, self).await;
-        let start = start.map_err(refused)?;
-        self.report(&archived, &source.server, &executed, &start);
-        let segment_bytes = self.config.segment_bytes;
-        let newest = source.files.last().map(|(name, _)| name.as_str()).unwrap_or_default();
-        Ok(match start {
-            Start::Resume(head) => {
-                let Head { file, .. } = &*head;
-                let at = BinlogPosition { file: file.name.clone(), offset: Cutter::dump_start(&head) };
-                (Cutter::resume(&head, newest, segment_bytes), at, head.index)
-            }
-            Start::File { name, .. } => {
-                let cutter = Cutter::new(&source.server, source.flavor, newest, segment_bytes);
-                // A file before it that the store has, but not its index, is over: it closes as the new one begins.
-                let before = archived.heads.into_iter().find(|h| h.file.server == source.server && h.closed.is_none());
-                if let Some(index) = before.and_then(|head| head.index) {
-                    tracing::warn!(file = %index.file().name, "the rest of this file is gone from the source; it stays open in the archive");
-                }
-                (cutter, BinlogPosition { file: name, offset: MAGIC.len() as u64 }, None)
-            }
-        })
-    }
-
-    /// Says when the store no longer has what this stream stored: its bucket was emptied, or made anew.
-    fn check_kept(&self, archived: &Archived, server: &str) {
-        let reading = self.status.read();
-        let Some(stored) = reading.durable.filter(|_| reading.server.as_deref() == Some(server)) else { return };
-        let head = archived.heads.iter().find(|head| head.file.server == server);
-        let kept = head.is_some_and(|head| head.file.name != stored.file || head.end >= stored.offset);
-        if !kept {
-            let lost = format!(
-                "the store lost what was archived up to {stored}: it was emptied or made anew; take a full backup now, nothing before it can \
-                 be restored from there"
-            );
-            tracing::error!("{lost}");
-            self.status.update(|s| {
-                s.losses.push(lost);
-                (s.durable, s.durable_gtids, s.last_durable_commit) = (None, None, None);
-            });
-        }
-    }
-
-    /// Says what could not be had, and what only a former primary had.
-    fn report(&self, archived: &Archived, server: &str, executed: &GtidSet, start: &Start) {
-        if let Start::File { gap: Some(gap), .. } = start {
-            let Gap { missing, after, resumed_at } = gap;
-            let after = after.as_ref().map(BinlogPosition::to_string);
-            tracing::error!(
-                %missing,
-                after,
-                resumed_at,
-                "GAP: the source no longer has binlog that was not archived; take a full backup now: nothing in the gap can be restored"
-            );
-            self.status.update(|s| {
-                if !s.gaps.contains(gap) {
-                    s.gaps.push(gap.clone());
-                }
-            });
-        }
-        if let Start::File { again: Some(again), .. } = start {
-            tracing::error!(
-                transactions = %again,
-                "FORK: the source was put back to an earlier state and gives GTIDs that are archived to other transactions; take a full backup \
-                 now: the archived ones of these GTIDs are kept, but no restore of the live history has them"
-            );
-            self.status.update(|s| {
-                if !s.forks.contains(again) {
-                    s.forks.push(again.clone());
-                }
-            });
-        }
-        if let Some(fork) = fork(archived, server, executed, start) {
-            tracing::warn!(transactions = %fork, "the archive has transactions that this server lacks");
-            self.status.update(|s| {
-                if !s.forks.contains(&fork) {
-                    s.forks.push(fork);
-                }
-            });
         }
     }
 
@@ -329,70 +255,24 @@ impl Stream {
 impl Inspect for Stream {
     type Error = Error;
 
-    /// Reads the head of one of the source's files: a short dump, ended as soon as PREVIOUS_GTIDS or GTID_LIST came.
     async fn inspect(&self, file: &str) -> Result<FileHead, Error> {
-        let doing = "read the head of a binlog file";
-        let connection = self.connect().await?;
         let start = BinlogPosition { file: file.to_owned(), offset: MAGIC.len() as u64 };
-        let denied = |e| files::denied(e, doing, &self.grant());
-        let (mut dump, _acks) = connection.dump(&self.request(start.clone(), false)).await.map_err(denied)?;
-        let mut scanner = FileScanner::new();
-        let _ = scanner.scan(&mut MAGIC.as_slice());
-        let mut created_unix = None;
-        while let Some(item) = dump.next().await.map_err(denied)? {
-            let DumpItem::Piece(piece) = item else { continue };
-            let mut data = &piece.data[..];
-            while let Some(event) = scanner
-                .next_event(&mut data)
-                .map_err(|e| Error::OutOfOrder { at: start.clone(), detail: e.to_string() })?
-            {
-                let malformed = |source| Error::Event { at: start.clone(), source };
-                let previous_gtids = match event.header.event_type {
-                    EventType::FORMAT_DESCRIPTION => {
-                        let format = FormatDescription::parse(&event.header, event.body).map_err(malformed)?;
-                        created_unix = Some(format.created_unix);
-                        continue;
-                    }
-                    EventType::PREVIOUS_GTIDS => GtidSet::Mysql(parse_previous_gtids(event.body).map_err(malformed)?),
-                    EventType::GTID_LIST => {
-                        GtidSet::Mariadb(GtidList::parse(event.body).map_err(malformed)?.executed())
-                    }
-                    _ => {
-                        let detail = "the file does not begin with what was executed before it".to_owned();
-                        return Err(Error::OutOfOrder { at: start, detail });
-                    }
-                };
-                if let Some(created_unix) = created_unix {
-                    return Ok(FileHead { created_unix, previous_gtids });
-                }
-            }
-        }
-        let ended = wire::Error::ConnectionLost {
-            doing: format!("reading the head of {file}"),
-            source: std::io::ErrorKind::UnexpectedEof.into(),
-        };
-        Err(ended).context(SourceSnafu { doing })
-    }
-}
-
-fn refused(refusal: Refusal<Error>) -> Error {
-    match refusal {
-        Refusal::Inspect(e) => e,
-        Refusal::NoFiles => Error::Unfit { problems: vec!["it lists no binlog file".to_owned()] },
-        Refusal::Diverged { head, size } => Error::Diverged {
-            at: head.position(),
-            detail: format!("the source's file has {size} bytes, {} of it are archived", head.end),
-        },
+        files::head(&self.source, &self.request(start, false), &self.grant()).await
     }
 }
 
 /// Waits until everything that was read is stored.
 async fn finish(
     encoder: JoinHandle<Result<(), SegmentError>>,
+    stage: Option<JoinHandle<Result<(), Error>>>,
     uploader: JoinHandle<Result<(), Error>>,
 ) -> Result<(), Error> {
     let stored = uploader.await.unwrap_or(Err(Error::Stage { stage: "upload" }));
+    let spooled = match stage {
+        Some(stage) => stage.await.unwrap_or(Err(Error::Stage { stage: "spool" })),
+        None => Ok(()),
+    };
     let encoded = encoder.await.unwrap_or(Ok(()));
-    stored?;
+    spooled.and(stored)?;
     encoded.map_err(crate::archive::ArchiveError::from).context(ArchiveSnafu { doing: "compress a segment" })
 }

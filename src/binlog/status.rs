@@ -5,6 +5,8 @@ use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 use super::Error;
+use super::purge::{Hold, PurgeLook};
+use super::spool::SpoolReading;
 use crate::model::{BinlogPosition, CommitTime, GtidSet};
 
 /// What a running stream says of itself. The engine writes it, `status` and the pod's HTTP endpoint read it.
@@ -22,6 +24,14 @@ pub struct StreamReading {
     pub durable: Option<BinlogPosition>,
     /// Everything the source had executed at [`Self::durable`].
     pub durable_gtids: Option<GtidSet>,
+    /// Where the source's bytes end that are in the store without a hole: what comes next is the source's alone.
+    pub archived_to: Option<BinlogPosition>,
+    /// What waits for the store on disk; none without a spool.
+    pub spool: Option<SpoolReading>,
+    /// What the source would purge of what only it has.
+    pub purge: PurgeLook,
+    /// Whether that is held back.
+    pub hold: Hold,
     /// Highest commit time up to [`Self::durable`].
     pub last_durable_commit: Option<CommitTime>,
     /// Commit time of the oldest transaction that was read but is not durable yet; none when all that was read is durable.
@@ -62,9 +72,20 @@ fn in_words<S: Serializer>(error: &Option<Arc<Error>>, serializer: S) -> Result<
 }
 
 impl StreamReading {
+    /// The first byte that only the source has: it is neither in the store nor in the spool.
+    pub fn kept_to(&self) -> Option<&BinlogPosition> {
+        self.spool.as_ref().and_then(|spool| spool.end.as_ref()).or(self.archived_to.as_ref())
+    }
+
+    /// Commit time of the oldest transaction that was read, or is in the spool, and is not durable; none when all is.
+    pub fn oldest_not_durable(&self) -> Option<CommitTime> {
+        let spooled = self.spool.as_ref().and_then(|spool| spool.oldest_commit);
+        self.oldest_pending_commit.into_iter().chain(spooled).min()
+    }
+
     /// Seconds by which the store trails the source: 0 when everything the source has sent is durable.
     pub fn lag_seconds(&self, now: CommitTime) -> f64 {
-        let behind = match (self.oldest_pending_commit, self.caught_up && self.connected) {
+        let behind = match (self.oldest_not_durable(), self.caught_up && self.connected) {
             (None, true) => return 0.0,
             (Some(pending), _) => Some(pending),
             (None, false) => self.last_durable_commit,

@@ -21,6 +21,7 @@ use crate::archive::ArchiveError;
 use crate::archive::binlog_index::FileId;
 use crate::archive::codec::Compression;
 use crate::archive::crypt::Recipients;
+use crate::archive::identity::{self, ArchiveInfo};
 use crate::archive::index_writer::IndexWriter;
 use crate::archive::segment::{self, EncodedSegment, SegmentUpload, StoredSegment};
 use crate::archive::store::Store;
@@ -38,6 +39,17 @@ pub(super) struct Durable {
     pub upto: u64,
     /// Segments of this session.
     pub segments: u64,
+    /// Objects that were dealt with, those of a spool included.
+    pub landed: u64,
+}
+
+/// What the first object goes on behind.
+pub(super) enum Begin {
+    /// What is stored of its file is known; none: nothing.
+    With(Option<Box<IndexWriter>>),
+    /// The store was not asked, or the spool's content comes first: byte `start` of `file` is due, in that archive. Whether anything that comes
+    /// is encrypted.
+    Find { file: FileId, start: u64, archive: Box<ArchiveInfo>, encrypted: bool },
 }
 
 /// What every upload needs.
@@ -52,6 +64,8 @@ pub(super) struct Context {
     pub status: StreamStatus,
     /// Once cancelled, a store that fails is not waited for any longer.
     pub cancel: CancellationToken,
+    /// Whether a store that turns us away is waited for, too: a spool keeps what comes meanwhile.
+    pub patient: bool,
 }
 
 /// How an upload ended.
@@ -62,14 +76,20 @@ enum Landed {
     Close(Box<Closing>),
 }
 
-/// Stores objects until there are no more; `index` is of the file the first ones belong to.
+/// Stores objects until there are no more.
 pub(super) async fn run(
     context: Context,
     mut objects: mpsc::Receiver<Object>,
-    mut index: Option<IndexWriter>,
+    begin: Begin,
     durable: watch::Sender<Durable>,
 ) -> Result<(), Error> {
     let context = Arc::new(context);
+    let mut index = match begin {
+        Begin::With(index) => index.map(|index| *index),
+        Begin::Find { file, start, archive, encrypted } => {
+            Some(find(&context, file, start, &archive, encrypted).await?)
+        }
+    };
     let mut flying: FuturesOrdered<BoxFuture<'static, Result<Landed, Error>>> = FuturesOrdered::new();
     let mut more = true;
     // Nothing of the next file is stored before this one is whole and indexed: after a crash only the newest file is open.
@@ -83,7 +103,7 @@ pub(super) async fn run(
                 }
                 None => more = false,
             },
-            Some(landed) = flying.next() => match landed? {
+            Some(landed) = flying.next() => { match landed? {
                 Landed::Stored(stored, seal) => {
                     fail::fail_point!("binlog::upload::before_checkpoint");
                     let writer = match index.take().filter(|index| *index.file() == seal.meta.file) {
@@ -92,7 +112,9 @@ pub(super) async fn run(
                     };
                     let bytes = stored.object_bytes;
                     writer.push(*stored).context(ArchiveSnafu { doing: "advance the checkpoint" })?;
-                    durable.send_modify(|d| *d = Durable { upto: seal.upto, segments: d.segments + 1 });
+                    // What an earlier session spooled counts for nothing in this one.
+                    let of_this_session = u64::from(seal.upto > 0);
+                    durable.send_modify(|d| (d.upto, d.segments) = (d.upto.max(seal.upto), d.segments + of_this_session));
                     publish(&context, &seal, bytes);
                 }
                 Landed::CutOff => {}
@@ -100,12 +122,43 @@ pub(super) async fn run(
                     if let Some(writer) = index.take().filter(|index| *index.file() == over.file) {
                         close(&context, writer, &over).await?;
                     }
+                    if let Some(file) = over.next_file {
+                        context.status.update(|s| s.archived_to = Some(BinlogPosition { file, offset: 0 }));
+                    }
                     closing = false;
                 }
-            },
+            }
+            durable.send_modify(|d| d.landed += 1); },
         }
     }
     Ok(())
+}
+
+/// Asks the store what it has of a file, as soon as it can be asked.
+async fn find(
+    context: &Context,
+    file: FileId,
+    start: u64,
+    archive: &ArchiveInfo,
+    encrypted: bool,
+) -> Result<IndexWriter, Error> {
+    let doing = "read what is archived";
+    let (info, index) = retry(context, || async {
+        let found = async {
+            let info = identity::read(&context.store).await?.filter(|info| info.is_of_same(archive));
+            if let Some(info) = info.clone().filter(|_| encrypted) {
+                identity::announce_encryption(&context.store, info).await?;
+            }
+            Ok::<_, ArchiveError>((info, IndexWriter::resume(&context.store, file.clone()).await?))
+        };
+        found.await.context(ArchiveSnafu { doing })
+    })
+    .await?;
+    // Then the next session finds its place by what the store says.
+    if info.is_none() || index.end() != start {
+        return Err(Error::Stage { stage: "spool" });
+    }
+    Ok(index)
 }
 
 fn start(context: &Arc<Context>, object: Object) -> BoxFuture<'static, Result<Landed, Error>> {
@@ -116,14 +169,25 @@ fn start(context: &Arc<Context>, object: Object) -> BoxFuture<'static, Result<La
             Ok(Landed::Stored(Box::new(stored), seal))
         }),
         Object::Long { file, start, end, raw } => Box::pin(async move { long(&context, file, start, end, raw).await }),
+        Object::Spooled(loader) => Box::pin(async move {
+            let (stored, seal) = retry(&context, || async {
+                fail::fail_point!("binlog::upload::before_put");
+                let stored = loader.store(&context.store, "store a segment from the spool").await?;
+                fail::fail_point!("binlog::upload::after_put");
+                Ok(stored)
+            })
+            .await?;
+            Ok(Landed::Stored(Box::new(stored), seal))
+        }),
         Object::Close(closing) => Box::pin(async move { Ok(Landed::Close(closing)) }),
     }
 }
 
 async fn put(context: &Context, segment: EncodedSegment) -> Result<StoredSegment, Error> {
-    retry(context, "store a segment", || async {
+    retry(context, || async {
         fail::fail_point!("binlog::upload::before_put");
-        let stored = segment::put(&context.store, segment.clone()).await?;
+        let stored = segment::put(&context.store, segment.clone()).await;
+        let stored = stored.map_err(ArchiveError::from).context(ArchiveSnafu { doing: "store a segment" })?;
         fail::fail_point!("binlog::upload::after_put");
         Ok(stored)
     })
@@ -165,10 +229,11 @@ async fn write(upload: &mut SegmentUpload, bytes: &Bytes) -> Result<(), ArchiveE
 }
 
 async fn close(context: &Context, index: IndexWriter, closing: &Closing) -> Result<(), Error> {
-    let written = retry(context, "store the index of a closed file", || async {
+    let written = retry(context, || async {
         fail::fail_point!("binlog::upload::before_index");
         let next_file = closing.next_file.clone();
-        index.clone().finish(&context.store, closing.ending.clone(), next_file, &context.trace_id).await
+        let index = index.clone().finish(&context.store, closing.ending.clone(), next_file, &context.trace_id).await;
+        index.context(ArchiveSnafu { doing: "store the index of a closed file" })
     })
     .await?;
     fail::fail_point!("binlog::upload::after_index");
@@ -183,9 +248,9 @@ async fn close(context: &Context, index: IndexWriter, closing: &Closing) -> Resu
 }
 
 /// Tries until it works, something is wrong that waiting does not mend, or the stream is being stopped.
-async fn retry<T, F>(context: &Context, doing: &'static str, attempt: impl Fn() -> F) -> Result<T, Error>
+async fn retry<T, F>(context: &Context, attempt: impl Fn() -> F) -> Result<T, Error>
 where
-    F: Future<Output = Result<T, ArchiveError>>,
+    F: Future<Output = Result<T, Error>>,
 {
     let mut wait = RETRY_FIRST;
     loop {
@@ -197,10 +262,11 @@ where
                 context.status.store_works();
                 return Ok(value);
             }
-            Err(source) => Error::Archive { doing, source: Box::new(source) },
+            Err(error) => error,
         };
         context.status.count_error(error.code());
-        if !error.is_transient() || context.cancel.is_cancelled() {
+        let passes = error.code() == "store" && (error.is_transient() || context.patient);
+        if !passes || context.cancel.is_cancelled() {
             return Err(error);
         }
         let error = Arc::new(error);
@@ -225,6 +291,7 @@ fn publish(context: &Context, seal: &Seal, object_bytes: u64) {
     context.status.update(|s| {
         s.durable = Some(BinlogPosition { file: seal.meta.file.name.clone(), offset: summary.boundary });
         s.durable_gtids = gtids;
+        s.archived_to = Some(BinlogPosition { file: seal.meta.file.name.clone(), offset: seal.meta.end });
         s.last_durable_commit = s.last_durable_commit.max(summary.last_commit);
         s.bytes_stored += object_bytes;
         s.uploads += 1;

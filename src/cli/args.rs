@@ -1,11 +1,14 @@
 //! What can be typed. No argument carries a secret: those come from Secret documents or the environment.
 
+mod archive;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::api::TlsMode;
+pub use archive::{ArchiveArgs, CopyArgs, PruneArgs, RepairArgs, VerifyArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -39,7 +42,7 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Schedule fulls and stream the binary log, for every policy in FILE, until stopped.
+    /// Schedule fulls and verifies and stream the binary log, for every policy in FILE, until stopped.
     #[command(after_help = "\
 Examples:
   tidemark run -f policy.yaml
@@ -84,9 +87,40 @@ Examples:
   tidemark prune -f policy.yaml --full 20261121T023000Z-3f2a
 
 Says of every full and binlog file whether it stays, and why. Without spec.retention nothing is deleted; nothing is either while the archive
-is damaged. What only an interrupted prune or backup left behind goes after a day. It may be stopped and run again at any time. A restore that
-is reading what a prune deletes fails, and says what is missing: begin it again, or prune when none is under way.")]
+is damaged. What only an interrupted prune or backup left behind goes after a day. It may be stopped and run again at any time. What a restore
+under way reads stays.")]
     Prune(PruneArgs),
+    /// Fill the policy's copies (spec.copies) once.
+    #[command(after_help = "\
+Examples:
+  tidemark copy -f policy.yaml
+  tidemark copy -f policy.yaml --copy offsite
+
+`run` and `stream` do this by themselves, all the time: this is for a job of your own, or to see what is wrong. What is damaged in the first
+store is not copied; what is deleted there stays in a copy until the copy's own retention lets it go. It may be stopped and run again.")]
+    Copy(CopyArgs),
+    /// Make the policy's first store whole again from a copy.
+    #[command(after_help = "\
+Examples:
+  tidemark repair -f policy.yaml --copy offsite
+
+Brings back what the first store lacks: of a lost store all there is. What is there already stays as it is: delete what is damaged first, then
+it is brought back. Afterwards `tidemark stream` goes on where the archive ends.")]
+    Repair(RepairArgs),
+    /// Find what is lost, damaged or foreign in the archive, and say which restores that affects.
+    #[command(after_help = "\
+Examples:
+  tidemark verify -f policy.yaml                                names, sizes and GTIDs: a few requests a full and a binlog file
+  tidemark verify -f policy.yaml --deep                         every byte: checksums, decompression, events, rows
+  tidemark verify -f policy.yaml --deep --limit-bytes-per-second 50Mi
+  tidemark verify -f policy.yaml -o json | jq '.findings[]'
+
+Finds objects that are lost, truncated, changed, swapped, copied or foreign, and missing GTIDs; exits with 4 if there are any. It reads the
+archive alone, changes nothing of it, and may run beside everything else: what seems wrong is looked at twice.
+
+A deep verify that was stopped, however hard, goes on where it was when it is run again within 7 days. For that it keeps the object
+verify/state.json in the store; with credentials that may only read it keeps nothing, and begins anew.")]
+    Verify(VerifyArgs),
     /// Restore an empty server to a chosen time, transaction or position, and prove it.
     #[command(
         group(ArgGroup::new("target").args(["to_time", "to_gtid", "to_position", "latest"])),
@@ -216,43 +250,20 @@ pub struct StreamArgs {
 /// `tidemark status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Manifests and policy.
+    /// The archive.
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub archive: ArchiveArgs,
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,
-}
-
-/// `tidemark prune`.
-#[derive(Debug, Args)]
-pub struct PruneArgs {
-    /// Manifests and policy.
-    #[command(flatten)]
-    pub policy: PolicyArgs,
-    /// Delete this full alone. Refused when it is the last good one, or moments of the retention's window need it.
-    #[arg(long, value_name = "ID")]
-    pub full: Option<String>,
-    /// Print the plan and change nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Format of the result on standard output.
-    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
-    pub output: Output,
-    /// What it says of itself.
-    #[command(flatten)]
-    pub report: ReportArgs,
-    /// How it says how it ended.
-    #[command(flatten)]
-    pub outcome: OutcomeArgs,
 }
 
 /// `tidemark restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// Manifests and policy.
+    /// The archive.
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub archive: ArchiveArgs,
     /// The RestoreRequest meant, when FILE holds several and no target is given here.
     #[arg(long, value_name = "NAME", conflicts_with = "target")]
     pub request: Option<String>,
@@ -322,9 +333,9 @@ pub struct RestoreArgs {
 /// `tidemark serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Manifests and policy.
+    /// The archive.
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    pub archive: ArchiveArgs,
     /// Address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3310")]
     pub listen: SocketAddr,

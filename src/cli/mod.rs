@@ -6,6 +6,7 @@
 
 pub mod args;
 pub(crate) mod config;
+mod copies;
 mod engine;
 mod exit;
 mod inspect;
@@ -71,7 +72,10 @@ async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
         Verb::Operator(args) => verbs::operator::run(args, shutdown).await,
         Verb::Crd => verbs::crd::run(),
         Verb::Status(args) => verbs::status::run(args).await,
+        Verb::Copy(args) => verbs::copy::fill(args, shutdown).await,
+        Verb::Repair(args) => verbs::copy::repair(args, shutdown).await,
         Verb::Prune(args) => verbs::prune::run(args, shutdown).await,
+        Verb::Verify(args) => verbs::verify::run(args, shutdown).await,
         Verb::Restore(args) => verbs::restore::run(*args, trace_id, shutdown).await,
     }
 }

@@ -1,23 +1,27 @@
 //! Errors → one stable word each. In a cluster it becomes a condition's reason and a metric's label; the exit code follows from it.
 
+mod archive;
+
 use std::error::Error;
+
+use archive::{of_archive, of_copy, of_locked, of_retention, of_store, of_verify};
 
 use super::exit::Exit;
 use super::manifests::ManifestError;
 use super::report::ReportError;
 use crate::api::report::PodError;
 use crate::archive::ArchiveError;
-use crate::archive::crypt::LockedError;
-use crate::archive::segment::SegmentError;
-use crate::archive::store::{StoreError, Trouble};
+use crate::archive::store::StoreError;
 use crate::backup::logical::LogicalError;
 use crate::binlog;
+use crate::copies::CopyError;
 use crate::mysql::{sql, wire};
 use crate::restore::RestoreError;
 use crate::restore::base::BaseError;
 use crate::restore::plan::PlanError;
 use crate::retention::RetentionError;
 use crate::serve::ServeError;
+use crate::verify::VerifyError;
 
 /// Makes the enum from the table, so that no word is without its meaning and exit code.
 macro_rules! reasons {
@@ -63,6 +67,7 @@ reasons! {
     "The source sends other bytes than are archived of the same file." SourceDiverged Failed,
     "The source sends damaged binary log." SourceDamaged Failed,
     "The source refused a statement." SourceFailed Failed,
+    "The folder of the spool cannot be used, or holds what is of another archive." SpoolUnusable Failed,
     "The store does not answer." StoreUnreachable Unreachable,
     "The store refuses the credentials, or they may not do what is needed." StoreDenied Unreachable,
     "The bucket, container or folder is not there." BucketMissing Unreachable,
@@ -93,6 +98,8 @@ reasons! {
     "The replay stands still." ReplayStalled Failed,
     "What was restored is not what was planned." NotProved Failed,
     "The full must not be deleted: it is the last good one, or others need it." FullNeeded Refused,
+    "A restore that reads the archive began meanwhile." Restoring Failed,
+    "The store of a copy holds another archive." OtherArchive Failed,
     "An address to listen on cannot be had." ListenFailed Failed,
     "It was told to stop before it was done." Cancelled Failed,
     "Something else; the message says what." Failed Failed,
@@ -173,6 +180,10 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         (of_restore(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<RetentionError>() {
         (of_retention(e), e.is_transient())
+    } else if let Some(e) = cause.downcast_ref::<CopyError>() {
+        (of_copy(e), e.is_transient())
+    } else if let Some(e) = cause.downcast_ref::<VerifyError>() {
+        (of_verify(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ServeError>() {
         (of_serve(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<ArchiveError>() {
@@ -199,6 +210,7 @@ fn of_stream(error: &binlog::Error) -> Reason {
         E::Diverged { .. } => Reason::SourceDiverged,
         E::Corrupt { .. } | E::Event { .. } | E::OutOfOrder { .. } => Reason::SourceDamaged,
         E::Answer { .. } | E::Replaced { .. } => Reason::SourceFailed,
+        E::Spool { .. } | E::OtherSpool { .. } => Reason::SpoolUnusable,
         E::Stage { .. } => Reason::Failed,
     }
 }
@@ -269,21 +281,11 @@ fn of_base(error: &BaseError) -> Reason {
         E::Locked { source } => of_locked(source),
         E::Damaged { .. } => Reason::ArchiveDamaged,
         E::NotEmpty { .. } => Reason::TargetNotEmpty,
-        E::WrongServer { .. } | E::Engines { .. } => Reason::TargetUnfit,
+        E::WrongServer { .. } | E::Names { .. } | E::Engines { .. } => Reason::TargetUnfit,
         E::Rows { .. } | E::Refused { .. } | E::Busy { .. } => Reason::TargetFailed,
         E::Differs { .. } => Reason::NotProved,
         E::Cancelled => Reason::Cancelled,
         E::Decompress { .. } | E::Worker { .. } => Reason::Failed,
-    }
-}
-
-fn of_retention(error: &RetentionError) -> Reason {
-    match error {
-        RetentionError::Archive { source } => of_archive(source),
-        RetentionError::Store { source } => of_store(source),
-        RetentionError::Damaged { .. } => Reason::ArchiveDamaged,
-        RetentionError::Needed { .. } => Reason::FullNeeded,
-        RetentionError::Cancelled => Reason::Cancelled,
     }
 }
 
@@ -295,53 +297,6 @@ fn of_serve(error: &ServeError) -> Reason {
         ServeError::Gone { .. } | ServeError::Short { .. } => Reason::ArchiveIncomplete,
         ServeError::Scan { .. } | ServeError::Track { .. } | ServeError::Parse { .. } => Reason::ArchiveDamaged,
         _ => Reason::ReplayFailed,
-    }
-}
-
-fn of_archive(error: &ArchiveError) -> Reason {
-    match error {
-        ArchiveError::Store { source } => of_store(source),
-        ArchiveError::Segment { source } => match source {
-            SegmentError::Store { source } => of_store(source),
-            SegmentError::Locked { source } => of_locked(source),
-            SegmentError::Damaged { .. } => Reason::ArchiveDamaged,
-            SegmentError::Diverged { .. } => Reason::SourceDiverged,
-            SegmentError::Newer { .. } => Reason::ArchiveNewer,
-            SegmentError::Compress { .. } | SegmentError::Describe { .. } | SegmentError::Length { .. } => {
-                Reason::Failed
-            }
-        },
-        ArchiveError::Locked { source } => of_locked(source),
-        ArchiveError::Missing { .. } => Reason::ArchiveMissing,
-        ArchiveError::Unreadable { .. } | ArchiveError::Changed { .. } | ArchiveError::Problems { .. } => {
-            Reason::ArchiveDamaged
-        }
-        ArchiveError::Newer { .. } => Reason::ArchiveNewer,
-        ArchiveError::OtherFlavor { .. } => Reason::OtherFlavor,
-        ArchiveError::OtherCluster { .. } => Reason::OtherCluster,
-        ArchiveError::Hole { .. } => Reason::ArchiveIncomplete,
-        ArchiveError::IndexDiverged { .. } => Reason::SourceDiverged,
-        ArchiveError::Interrupted { .. } => Reason::Cancelled,
-        ArchiveError::Describe { .. } => Reason::Failed,
-    }
-}
-
-fn of_locked(error: &LockedError) -> Reason {
-    match error {
-        LockedError::NoIdentity { .. } => Reason::IdentityMissing,
-        LockedError::OtherIdentity { .. } => Reason::IdentityWrong,
-    }
-}
-
-fn of_store(error: &StoreError) -> Reason {
-    match error.trouble() {
-        Trouble::Unreachable => Reason::StoreUnreachable,
-        Trouble::Denied => Reason::StoreDenied,
-        Trouble::NoBucket => Reason::BucketMissing,
-        Trouble::Full => Reason::StoreFull,
-        Trouble::ReadOnly => Reason::StoreReadOnly,
-        Trouble::NoObject => Reason::ArchiveIncomplete,
-        Trouble::Unfit => Reason::StoreUnfit,
     }
 }
 

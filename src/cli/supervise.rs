@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::args::PolicyArgs;
 use super::config::{self, Policy};
 use super::manifests::{self, ManifestError};
 use super::verbs::stream;
-use super::{exit, reason};
+use super::{copies, exit, reason};
 use crate::api::report::PodError;
 use crate::binlog::{self, StreamReading, StreamStatus};
+use crate::copies::Copied;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -31,7 +33,8 @@ pub enum Supply {
 }
 
 impl Supply {
-    fn policy(&self) -> Result<Arc<Policy>, ManifestError> {
+    /// The policy, as it is written now.
+    pub fn policy(&self) -> Result<Arc<Policy>, ManifestError> {
         match self {
             Self::Fixed(policy) => Ok(Arc::clone(policy)),
             Self::Files(args) => config::one_policy(args).map(Arc::new),
@@ -74,6 +77,18 @@ struct Shared {
     source: Option<String>,
     failure: Option<PodError>,
     failures: BTreeMap<&'static str, u64>,
+    copies: BTreeMap<String, CopyReading>,
+}
+
+/// How a copy is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CopyReading {
+    /// Everything that the first store held at this moment is in it; none before the first round.
+    pub as_of: Option<Timestamp>,
+    /// Bytes copied since the start.
+    pub bytes: u64,
+    /// Why it is not filled at the moment.
+    pub error: Option<PodError>,
 }
 
 impl StreamWatch {
@@ -115,6 +130,25 @@ impl StreamWatch {
         self.shared().failure = None;
     }
 
+    /// The copies, by name.
+    pub fn copies(&self) -> BTreeMap<String, CopyReading> {
+        self.shared().copies.clone()
+    }
+
+    /// Notes that a copy was brought up to the first store.
+    pub fn copied(&self, name: &str, copied: &Copied) {
+        let mut shared = self.shared();
+        let copy = shared.copies.entry(name.to_owned()).or_default();
+        copy.as_of = Some(copied.as_of);
+        copy.bytes += copied.bytes;
+        copy.error = None;
+    }
+
+    /// Notes that one could not be.
+    pub fn copy_failed(&self, name: &str, error: &anyhow::Error) {
+        self.shared().copies.entry(name.to_owned()).or_default().error = Some(reason::pod_error(error));
+    }
+
     fn failed(&self, error: &anyhow::Error) {
         let mut shared = self.shared();
         // The engine counts its own.
@@ -137,13 +171,19 @@ enum Ended {
     Changed,
 }
 
-/// Streams until `shutdown`, whatever fails on the way.
+/// Streams, and fills copies, until `shutdown`, whatever fails on the way.
 pub async fn supervise(supply: Supply, trace_id: &str, shutdown: CancellationToken, watch: StreamWatch) {
+    let supply = Arc::new(supply);
+    let copies = copies::keep(supply.clone(), shutdown.clone(), watch.clone());
+    tokio::join!(stream_on(&supply, trace_id, shutdown, watch), copies);
+}
+
+async fn stream_on(supply: &Supply, trace_id: &str, shutdown: CancellationToken, watch: StreamWatch) {
     let mut pause = FIRST_PAUSE;
     while !shutdown.is_cancelled() {
         let begun = Instant::now();
         let known = supply.fingerprint();
-        let error = match attempt(&supply, known, trace_id, &shutdown, &watch).await {
+        let error = match attempt(supply, known, trace_id, &shutdown, &watch).await {
             Ok(Ended::Stopped) => return,
             Ok(Ended::Changed) => {
                 pause = FIRST_PAUSE;

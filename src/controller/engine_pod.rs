@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::DeepMerge;
-use k8s_openapi::api::batch::v1::{PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule};
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
     EnvVarSource, HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
@@ -15,8 +17,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
 use super::names::MANIFEST_HASH;
-use crate::api::StorageSpec;
 use crate::api::report::REPORT_PORT;
+use crate::api::{CopySpec, StorageSpec};
 
 /// The one container of these pods; a user's template changes it by this name.
 pub const CONTAINER: &str = "tidemark";
@@ -41,6 +43,8 @@ pub struct EnginePod<'a> {
     pub secrets: &'a BTreeSet<String>,
     /// Where it writes or reads the archive: a folder in a cluster is a claim.
     pub storage: &'a StorageSpec,
+    /// Further stores that it fills.
+    pub copies: &'a [CopySpec],
     /// Whether it ends with an outcome (a Job's pod), or never.
     pub ends: bool,
     /// What the user wants otherwise.
@@ -176,17 +180,35 @@ impl EnginePod<'_> {
                 ..Volume::default()
             });
         }
-        if let Some((path, claim_name)) =
-            self.storage.fs.as_ref().and_then(|fs| Some((&fs.path, fs.claim_name.clone()?)))
-        {
-            mounts.push(mount("archive", path.clone(), false));
+        let copies = self.copies.iter().enumerate().map(|(i, copy)| (format!("copy-{i}"), &copy.storage));
+        for (name, storage) in std::iter::once(("archive".to_owned(), self.storage)).chain(copies) {
+            let Some((path, claim_name)) = storage.fs.as_ref().and_then(|fs| Some((&fs.path, fs.claim_name.clone()?)))
+            else {
+                continue;
+            };
+            mounts.push(mount(&name, path.clone(), false));
             volumes.push(Volume {
-                name: "archive".to_owned(),
+                name,
                 persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name, read_only: None }),
                 ..Volume::default()
             });
         }
         (volumes, mounts)
+    }
+}
+
+/// A Job of such pods that is tried again `retries` times, and kept for `kept_seconds` when it has ended.
+pub fn job(metadata: ObjectMeta, retries: i32, kept_seconds: i32, template: PodTemplateSpec) -> Job {
+    Job {
+        metadata,
+        spec: Some(JobSpec {
+            backoff_limit: Some(retries),
+            ttl_seconds_after_finished: Some(kept_seconds),
+            pod_failure_policy: Some(failure_policy()),
+            template,
+            ..JobSpec::default()
+        }),
+        ..Job::default()
     }
 }
 

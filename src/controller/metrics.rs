@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 use prometheus_client::collector::Collector;
@@ -16,7 +17,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::backup_policy::is_ready;
-use crate::api::BackupPolicy;
+use crate::api::{BackupPolicy, VerificationStatus};
 
 /// Figures of the controllers.
 #[derive(Clone)]
@@ -69,11 +70,37 @@ impl Collector for Policies {
         let policies = self.0.get().map(Store::state).unwrap_or_default();
         let help = "Whether the policy's condition Ready is True";
         let mut family = encoder.encode_descriptor("tidemark_policy_ready", help, None, MetricType::Gauge)?;
-        for policy in policies {
+        for policy in &policies {
             let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
             let labels = [("namespace", namespace.as_str()), ("policy", name.as_str())];
             let ready = policy.status.as_ref().is_some_and(is_ready);
             family.encode_family(&labels)?.encode_gauge(&u32::from(ready))?;
+        }
+        let seconds = |text: &Option<String>| -> Option<f64> {
+            Some(text.as_ref()?.parse::<Timestamp>().ok()?.as_millisecond() as f64 / 1000.0)
+        };
+        let of = |policy: &BackupPolicy| policy.status.as_ref().and_then(|status| status.verification.clone());
+        type Figure<'a> = (&'a str, &'a str, &'a dyn Fn(&VerificationStatus) -> Option<f64>);
+        let figures: [Figure<'_>; 3] = [
+            ("tidemark_policy_verify_findings", "Findings of the last verify", &|it| {
+                it.findings.map(|count| count as f64)
+            }),
+            ("tidemark_policy_verify_timestamp_seconds", "When a verify last came to its end", &|it| {
+                seconds(&it.last_run)
+            }),
+            ("tidemark_policy_verify_intact_timestamp_seconds", "When a verify last found nothing", &|it| {
+                seconds(&it.last_intact)
+            }),
+        ];
+        for (metric, help, figure) in figures {
+            let mut family = encoder.encode_descriptor(metric, help, None, MetricType::Gauge)?;
+            for policy in &policies {
+                let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+                let labels = [("namespace", namespace.as_str()), ("policy", name.as_str())];
+                if let Some(value) = of(policy).as_ref().and_then(figure) {
+                    family.encode_family(&labels)?.encode_gauge(&value)?;
+                }
+            }
         }
         Ok(())
     }
@@ -118,16 +145,21 @@ mod tests {
                  '2026-11-25T10:00:00Z'}}]}}"
             )
         };
-        let policies = [policy("a", &status("True")), policy("b", &status("False")), policy("c", "")];
+        let verified = ", status: {verification: {phase: Succeeded, findings: 2, lastRun: '1970-01-01T00:01:00.5Z'}}";
+        let policies =
+            [policy("a", &status("True")), policy("b", &status("False")), policy("c", ""), policy("d", verified)];
         let text = text(&policies.each_ref().map(String::as_str));
         for line in [
             "tidemark_policy_ready{namespace=\"shop\",policy=\"a\"} 1",
             "tidemark_policy_ready{namespace=\"shop\",policy=\"b\"} 0",
             "tidemark_policy_ready{namespace=\"shop\",policy=\"c\"} 0",
+            "tidemark_policy_verify_findings{namespace=\"shop\",policy=\"d\"} 2.0",
+            "tidemark_policy_verify_timestamp_seconds{namespace=\"shop\",policy=\"d\"} 60.5",
             "tidemark_reconcile_errors_total{kind=\"BackupPolicy\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "there is no line {line}\n{text}");
         }
+        assert!(!text.contains("verify_findings{namespace=\"shop\",policy=\"c\"}"), "nobody knows: {text}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod reports;
 mod restore_request;
 mod secrets;
 mod server;
+mod standing;
 mod storage;
 mod watches;
 

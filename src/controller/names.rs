@@ -23,6 +23,8 @@ pub const OPEN: &str = "tidemark.dev/open";
 /// Hash of the manifests a pod was started with: another one starts it anew.
 pub const MANIFEST_HASH: &str = "tidemark.dev/manifest-hash";
 
+/// On a stream's StatefulSet: what its claims were made from, which cannot be changed afterwards.
+pub const CLAIMS: &str = "tidemark.dev/claims";
 /// On the pod of a stream: when it was last told to look for better credentials (RFC 3339).
 pub const LOOK_AGAIN: &str = "tidemark.dev/look-again";
 

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 
 use super::Error;
 use super::backup_policy::{Validated, prune_manifests};
-use super::engine_pod::{CONTAINER, EnginePod, MANIFEST, failure_policy};
+use super::engine_pod::{self, EnginePod, MANIFEST};
 use super::names::child_of;
-use super::reports::{job_condition, killed, outcome, waits_for};
+use super::standing;
 use crate::api::BackupPolicy;
-use crate::api::report::{PodError, PruneOutcome};
+use crate::api::report::PruneOutcome;
 
 /// Attempts after the first one, with growing pauses: for what passes by itself.
 const RETRIES: i32 = 3;
@@ -36,6 +36,14 @@ pub struct Prune<'a> {
     pub kept_seconds: i32,
 }
 
+/// How a prune stands.
+pub type Standing = standing::Standing<PruneOutcome>;
+
+/// Looks at a prune's Job and its pods, newest first.
+pub fn standing(job: &Job, pods: &[Arc<Pod>]) -> Standing {
+    Standing::of(job, pods, |outcome| outcome.prune.clone())
+}
+
 impl Prune<'_> {
     /// Builds what it needs.
     pub fn build(self, image: &str) -> Result<(ConfigMap, Job), Error> {
@@ -52,87 +60,12 @@ impl Prune<'_> {
             manifests: &config_map,
             secrets: &validated.secrets,
             storage: &validated.storage,
+            copies: &[],
             ends: true,
             template: validated.job_template.as_ref(),
         };
-        let job = Job {
-            metadata: child_of(policy, job, labels.clone()),
-            spec: Some(JobSpec {
-                backoff_limit: Some(RETRIES),
-                ttl_seconds_after_finished: Some(kept_seconds),
-                pod_failure_policy: Some(failure_policy()),
-                template: pod.template(labels),
-                ..JobSpec::default()
-            }),
-            ..Job::default()
-        };
+        let job = engine_pod::job(child_of(policy, job, labels.clone()), RETRIES, kept_seconds, pod.template(labels));
         Ok((config_map, job))
-    }
-}
-
-/// How a prune stands.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
-    /// It is on its way up, or cannot start.
-    Waits {
-        /// A condition's reason.
-        reason: String,
-        /// In words.
-        message: String,
-    },
-    /// Under way.
-    Runs,
-    /// Done; what it did, where its pod is still there to tell.
-    Done(Option<PruneOutcome>),
-    /// It failed.
-    Failed {
-        /// A condition's reason.
-        reason: String,
-        /// In words, with the way out.
-        message: String,
-        /// Whether the Job must be kept from trying again.
-        stop: bool,
-    },
-}
-
-impl Standing {
-    /// Looks at a Job and its pods, newest first.
-    pub fn of(job: &Job, pods: &[Arc<Pod>]) -> Self {
-        let ends: Vec<_> = pods.iter().filter_map(|pod| outcome(pod, CONTAINER)).collect();
-        if let Some(done) = ends.iter().find_map(|(_, outcome)| outcome.prune.clone()) {
-            return Self::Done(Some(done));
-        }
-        if job_condition(job, "Complete").is_some() {
-            return Self::Done(None);
-        }
-        let error = ends.iter().find_map(|(_, outcome)| outcome.error.clone());
-        let failed = job_condition(job, "Failed");
-        match (error, failed) {
-            (Some(PodError { reason, message, transient: false }), _) => Self::Failed { reason, message, stop: true },
-            (Some(PodError { reason, message, transient: true }), Some(_)) => {
-                Self::Failed { reason, message, stop: false }
-            }
-            (Some(PodError { reason, message, transient: true }), None) => {
-                Self::Waits { reason, message: format!("an attempt failed, and another follows: {message}") }
-            }
-            (None, Some(failed)) => {
-                let killed = pods.iter().find_map(|pod| killed(pod, CONTAINER));
-                let (reason, message) = killed.unwrap_or_else(|| {
-                    let reason = failed.reason.clone().unwrap_or_else(|| "JobFailed".to_owned());
-                    (reason, format!("its Job failed: {}", failed.message.clone().unwrap_or_default()))
-                });
-                Self::Failed { reason, message, stop: false }
-            }
-            (None, None) => match pods.first().and_then(|pod| waits_for(pod)) {
-                Some((reason, message)) => Self::Waits { reason, message: format!("its pod cannot start: {message}") },
-                None => Self::Runs,
-            },
-        }
-    }
-
-    /// Whether nothing more will come of its Job.
-    pub fn has_ended(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::Failed { .. })
     }
 }
 
@@ -173,7 +106,7 @@ mod tests {
             (job(""), vec![done()], "Done 2"),
             (job(""), vec![passing(), done()], "Done 2"),
         ] {
-            let told = match Standing::of(&job, &pods) {
+            let told = match standing(&job, &pods) {
                 Standing::Waits { reason, .. } => format!("Waits {reason}"),
                 Standing::Runs => "Runs".to_owned(),
                 Standing::Done(None) => "Done".to_owned(),

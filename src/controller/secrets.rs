@@ -38,7 +38,7 @@ pub fn of_storage(storage: &StorageSpec) -> Vec<String> {
     s3.chain(gcs).chain(azblob).map(|reference| reference.name.clone()).collect()
 }
 
-/// The one that reading an encrypted archive needs: no pod but a restore's mounts it.
+/// The one that reading an encrypted archive needs: the pods of a restore mount it, and that of a deep verify which names one.
 pub fn of_decryption(decryption: Option<&DecryptionSpec>) -> Option<String> {
     let DecryptionSpec { identity_secret_ref } = decryption?;
     Some(identity_secret_ref.name.clone())

@@ -67,6 +67,15 @@ Examples:
 
 It makes a FullBackup. Deleting that object leaves the archive as it is.")]
     Backup(BackupArgs),
+    /// Find what is lost, damaged or foreign in the archive now, and which restores that affects.
+    #[command(after_help = "\
+Examples:
+  kubectl tidemark verify orders             names, sizes and GTIDs: seconds
+  kubectl tidemark verify orders --deep      every byte; goes on without this command when it is interrupted
+
+It sets the annotation tidemark.dev/verify-now of the BackupPolicy, which no manifest in Git needs to have, and follows
+status.verification. Exits with 1 when something is found, or when it fails.")]
+    Verify(VerifyArgs),
     /// Restore to a moment, a transaction or a position, into a fresh server. Nothing that exists is touched.
     #[command(
         group(ArgGroup::new("target").args(["to_time", "to_gtid", "to_position", "latest"]).required(true)),
@@ -119,6 +128,17 @@ pub struct BackupArgs {
     /// Show its progress until it has ended.
     #[arg(short, long)]
     pub wait: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The policy whose archive is verified.
+    #[arg(value_name = "POLICY")]
+    pub policy: String,
+    /// Read every byte of every object, too.
+    #[arg(long)]
+    pub deep: bool,
 }
 
 /// `restore`.

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::Serialize;
@@ -86,6 +86,14 @@ impl Cluster {
             }
             Err(source) => Err(Error::Api { doing: format!("read {} {name}", K::kind(&())), source }),
         }
+    }
+
+    /// Sets an annotation of an object of ours.
+    pub async fn annotate<K: Kind>(&self, name: &str, key: &str, value: &str) -> Result<K, Error> {
+        let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": {key: value}}}));
+        let manager = PatchParams { field_manager: Some("kubectl-tidemark".to_owned()), ..PatchParams::default() };
+        let doing = || format!("annotate {} {name}", K::kind(&()));
+        self.api::<K>().patch(name, &manager, &patch).await.map_err(|source| Error::Api { doing: doing(), source })
     }
 
     /// Makes an object, and says so as kubectl does.

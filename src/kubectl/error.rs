@@ -64,6 +64,16 @@ pub enum Error {
         /// In words.
         message: String,
     },
+    /// An archive is not what was stored.
+    #[snafu(display("the archive of {policy} is not what was stored: {findings} findings; affected: {affected}"))]
+    Damaged {
+        /// The policy.
+        policy: String,
+        /// How many.
+        findings: u64,
+        /// What cannot be restored, in words.
+        affected: String,
+    },
     /// Somebody deleted it.
     #[snafu(display("{object} was deleted meanwhile"))]
     Deleted {

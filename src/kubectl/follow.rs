@@ -12,7 +12,7 @@ use kube::runtime::watcher::{self, watch_object};
 use super::cluster::{Cluster, Kind};
 use super::error::Error;
 use super::report::condition;
-use crate::api::{FullBackup, Phase, ProgressStatus, RestoreRequest};
+use crate::api::{BackupPolicy, FullBackup, Phase, ProgressStatus, RestoreRequest};
 
 /// Answers that fail in a row before it gives up; the pauses between them grow.
 const FAILURES_TOLERATED: u32 = 5;
@@ -73,8 +73,32 @@ impl Standing<'_> {
     }
 }
 
+/// The verify of a policy that was asked for by that annotation: how far it is.
+pub fn verify_standing<'a>(policy: &'a BackupPolicy, request: &str) -> Standing<'a> {
+    let status = policy.status.as_ref();
+    let known = status.and_then(|status| status.verification.as_ref());
+    let ours = known.filter(|known| known.last_request.as_deref() == Some(request));
+    let phase = ours.and_then(|known| known.phase).unwrap_or_default();
+    // Until then the condition is of the verify before.
+    let ended = ours.and(status).filter(|_| phase.is_terminal());
+    Standing {
+        phase,
+        progress: ours.and_then(|known| known.progress.as_ref()),
+        complete: ended.and_then(|status| condition(&status.conditions, "Intact")),
+    }
+}
+
 /// Tells each change on standard error until it has ended; what it is then. One that ended badly is an error.
 pub async fn follow<K: Work>(cluster: &Cluster, object: &K) -> Result<K, Error> {
+    follow_by(cluster, object, K::standing).await
+}
+
+/// The same, where `standing` says how far it is.
+pub async fn follow_by<K, F>(cluster: &Cluster, object: &K, standing: F) -> Result<K, Error>
+where
+    K: Kind,
+    F: Fn(&K) -> Standing<'_>,
+{
     let shown = format!("{}/{}", K::kind(&()).to_lowercase(), object.name_any());
     let mut changes = pin!(watch_object(cluster.api::<K>(), &object.name_any()).default_backoff());
     let (mut last, mut failures) = (String::new(), 0);
@@ -91,7 +115,7 @@ pub async fn follow<K: Work>(cluster: &Cluster, object: &K) -> Result<K, Error> 
             }
         };
         failures = 0;
-        let standing = seen.standing();
+        let standing = standing(&seen);
         let line = standing.line();
         if line != last {
             eprintln!("{line}");

@@ -1,8 +1,8 @@
-//! The kubectl plugin: what a person asks of Tidemark in a cluster. It reads and makes objects and shows pods' logs; the work is the
+//! The kubectl plugin: what a person asks of Tidemark in a cluster. It reads, makes and annotates objects and shows pods' logs; the work is the
 //! operator's.
 //!
 //! ```text
-//! args ──▶ cluster (who, where) ──▶ status │ backup │ restore │ logs
+//! args ──▶ cluster (who, where) ──▶ status │ backup │ verify │ restore │ logs
 //! ```
 
 mod args;
@@ -17,6 +17,7 @@ mod report;
 mod restore;
 mod status;
 mod timeline;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         match cli.verb {
             Verb::Status(args) => status::run(&cluster, args).await,
             Verb::Backup(args) => backup::run(&cluster, args).await,
+            Verb::Verify(args) => verify::run(&cluster, args).await,
             Verb::Restore(args) => restore::run(&cluster, *args).await,
             Verb::Logs(args) => logs::run(&cluster, args).await,
         }

@@ -1,5 +1,7 @@
 //! Names and texts inside SQL.
 
+use crate::model::Flavor;
+
 /// The statement that makes text come and go as it is stored. The collation is not that of bytes: MySQL reads a table's partitions with it, and
 /// would take bounds that are text for other ones, or refuse to open the table.
 pub const AS_STORED: &str =
@@ -36,6 +38,16 @@ pub fn account(user: &str, host: &str) -> String {
     if host.is_empty() { identifier(user) } else { format!("{}@{}", identifier(user), identifier(host)) }
 }
 
+/// The same on MySQL, where an empty host is another one than none.
+pub fn account_of(flavor: Flavor, user: &str, host: &str) -> String {
+    match flavor {
+        Flavor::Mysql if host.is_empty() => {
+            format!("{}@''", if user.is_empty() { "''".to_owned() } else { identifier(user) })
+        }
+        _ => account(user, host),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +58,7 @@ mod tests {
         assert_eq!(text("é'"), "_utf8mb3 x'c3a927'");
         assert_eq!(plain_text("it's \\"), "'it''s \\\\'");
         assert_eq!(account("o`k", "%"), "`o``k`@`%`");
+        assert_eq!(account_of(Flavor::Mysql, "a", ""), "`a`@''");
+        assert_eq!(account_of(Flavor::Mariadb, "role", ""), "`role`");
     }
 }

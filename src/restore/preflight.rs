@@ -17,6 +17,8 @@ pub(super) struct TargetFacts {
     pub enforce_gtid_consistency: Option<String>,
     /// User schemas, our own left out.
     pub schemas: Vec<String>,
+    /// Whether not even an administrator may write.
+    pub super_read_only: bool,
     /// Whether replication is configured.
     pub replicates: bool,
     /// The GRANT that is missing.
@@ -41,6 +43,10 @@ impl TargetFacts {
             gtid_mode: session.variable("gtid_mode").await?,
             enforce_gtid_consistency: session.variable("enforce_gtid_consistency").await?,
             schemas,
+            super_read_only: session
+                .variable("super_read_only")
+                .await?
+                .is_some_and(|v| v == "1" || v.eq_ignore_ascii_case("ON")),
             replicates: !session.named_rows(dialect.show_replica_status()).await?.is_empty(),
             missing_grant: missing_grants(facts.version, Verb::Restore, &facts.account, &facts.grants),
         })
@@ -85,6 +91,10 @@ impl TargetFacts {
                 self.schemas.len(),
                 some.join(", ")
             ));
+        }
+        if self.super_read_only {
+            problems
+                .push("its super_read_only is ON, so nobody may write: SET GLOBAL super_read_only = OFF".to_owned());
         }
         if self.replicates {
             problems.push(

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::error::RestoreError;
 use super::events;
 use super::plan::Plan;
+use crate::archive::logical::STATE_SCHEMA;
 use crate::mysql::flavor::quote;
 use crate::mysql::sql::Session;
 
 /// The schema; it exists only while a restore is unfinished.
-pub(super) const SCHEMA: &str = "tidemark_restore";
+pub(super) const SCHEMA: &str = STATE_SCHEMA;
 
 /// How far a restore has come. Each phase can be begun again at its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -37,6 +37,15 @@ pub enum RetentionError {
         /// What needs it, and the way out.
         why: String,
     },
+    /// A restore began while objects went.
+    #[snafu(display(
+        "nothing more is deleted, as a restore is being planned or has just begun; the next prune goes on around it (if none runs: it died, and \
+         {lease} counts for an hour after it was written; delete it to go on now)"
+    ))]
+    Restoring {
+        /// The object that is the restore's lease.
+        lease: String,
+    },
     /// It was told to stop.
     #[snafu(display("the prune was stopped; what is deleted is deleted, and the next one goes on"))]
     Cancelled,
@@ -49,7 +58,7 @@ impl RetentionError {
             Self::Archive { source } => source.is_transient(),
             Self::Store { source } => source.is_transient(),
             Self::Damaged { .. } | Self::Needed { .. } => false,
-            Self::Cancelled => true,
+            Self::Restoring { .. } | Self::Cancelled => true,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +14,8 @@ use super::strays::stray;
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::load_manifest;
 use crate::archive::keys::{self, Key};
-use crate::archive::store::{Object, Store};
+use crate::archive::lease::Leases;
+use crate::archive::store::{Condition, Object, Store};
 use crate::model::Progress;
 
 /// Objects deleted at a time.
@@ -33,15 +36,16 @@ pub struct Pruned {
 }
 
 /// Does what `plan` says: first fulls, then logs from their beginning on, then strays. It may die anywhere and be run again: what it
-/// leaves behind belongs to nothing, and is swept later.
+/// leaves behind belongs to nothing, and is swept later. It stops where a restore begins that `leases`, those of the plan, do not know.
 pub async fn execute(
     store: &Store,
     plan: &Plan,
+    leases: &Leases,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Pruned, RetentionError> {
     progress.begin("prune", plan.freed_bytes());
-    let mut work = Work { store, progress, cancel, shared: HashSet::new(), pruned: Pruned::default() };
+    let mut work = Work { store, leases, progress, cancel, shared: HashSet::new(), pruned: Pruned::default() };
     let fulls: Vec<&str> = plan.fulls.iter().filter(|full| !full.keep).map(|full| full.id.as_str()).collect();
     let strays = || plan.strays.iter().filter(|stray| !stray.keep);
     if !fulls.is_empty() || strays().next().is_some() {
@@ -56,11 +60,15 @@ pub async fn execute(
     for stray in strays() {
         work.sweep(&stray.dir).await?;
     }
+    for lease in &leases.over {
+        store.delete(lease).await?;
+    }
     Ok(work.pruned)
 }
 
 struct Work<'a> {
     store: &'a Store,
+    leases: &'a Leases,
     progress: &'a Progress,
     cancel: &'a CancellationToken,
     /// Objects that a full which stays refers to in the folder of another one.
@@ -95,7 +103,7 @@ impl Work<'_> {
             Err(e) => return Err(e.into()),
         };
         tracing::info!(full = id, "deleting a full");
-        self.store.delete(&keys::manifest(id)).await?;
+        self.take_away(&keys::manifest(id)).await?;
         self.pruned.fulls += 1;
         fail::fail_point!("retention::execute::after_manifest");
         let objects = manifest.objects.into_iter().map(|object| (object.key, object.bytes));
@@ -110,7 +118,7 @@ impl Work<'_> {
         let dir = keys::file_dir(file);
         let objects = self.store.list(&dir).await?;
         tracing::info!(server = file.server, file = file.name, "deleting a binlog file");
-        self.store.delete(&keys::index(file)).await?;
+        self.take_away(&keys::index(file)).await?;
         fail::fail_point!("retention::execute::after_index");
         let segments = objects.into_iter().filter_map(|object| match keys::parse(&object.key) {
             Some(Key::Segment { start, .. }) => Some((start == 0, (object.key, object.bytes))),
@@ -137,6 +145,31 @@ impl Work<'_> {
         self.delete(own.collect()).await?;
         self.store.remove_empty_dir(dir).await;
         Ok(())
+    }
+
+    /// Deletes what makes a full or a closed file exist, and brings it back if a restore began that may have found it.
+    async fn take_away(&self, key: &str) -> Result<(), RetentionError> {
+        let taken: Option<Bytes> = match self.store.get(key).await {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.is_not_found() => None,
+            Err(e) => return Err(e.into()),
+        };
+        self.no_restore_began().await?;
+        self.store.delete(key).await?;
+        fail::fail_point!("retention::execute::taken_away");
+        let Err(began) = self.no_restore_began().await else { return Ok(()) };
+        if let Some(bytes) = taken {
+            let _ = self.store.put(key, bytes, Condition::IfAbsent).await?;
+        }
+        Err(began)
+    }
+
+    async fn no_restore_began(&self) -> Result<(), RetentionError> {
+        let Leases { held, .. } = Leases::load(self.store, Timestamp::now()).await?;
+        match held.into_iter().find(|lease| !self.leases.held.contains(lease)) {
+            Some(lease) => Err(RetentionError::Restoring { lease: keys::lease(&lease.id) }),
+            None => Ok(()),
+        }
     }
 
     async fn delete(&mut self, objects: Vec<(String, u64)>) -> Result<(), RetentionError> {

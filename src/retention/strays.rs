@@ -51,7 +51,7 @@ pub(super) fn stray(objects: Vec<Object>, dir: String) -> Option<Stray> {
         match keys::parse(&object.key) {
             Some(Key::Manifest { .. } | Key::Index { .. } | Key::Segment { start: 0, .. }) => return None,
             Some(Key::FullObject { .. } | Key::Segment { .. }) => ours.push(object),
-            Some(Key::Archive) | None => {}
+            Some(Key::Archive | Key::Lease { .. }) | None => {}
         }
     }
     let modified = ours.iter().map(|object| object.modified).min().flatten();

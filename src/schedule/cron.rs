@@ -7,11 +7,17 @@ use jiff::{Timestamp, Zoned};
 
 use crate::api::{ConcurrencyPolicy, ScheduleSpec};
 
+/// When something is due again and again.
+#[derive(Clone, Debug)]
+pub struct Times {
+    cron: Cron,
+    zone: TimeZone,
+}
+
 /// When fulls are due.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    cron: Cron,
-    zone: TimeZone,
+    times: Times,
     /// No full is taken by schedule.
     pub suspend: bool,
     /// How old a missed run may be to be made up for; none: any age.
@@ -20,6 +26,25 @@ pub struct Schedule {
     pub concurrency: ConcurrencyPolicy,
     /// Take a full at once when the archive holds none.
     pub immediate: bool,
+}
+
+impl Times {
+    /// Reads five crontab fields, in a time zone that is known. The error is what is wrong with them.
+    pub fn new(cron: &str, zone: TimeZone) -> Result<Self, String> {
+        Ok(Self { cron: parse(cron)?, zone })
+    }
+
+    /// The first moment after `moment` at which it is due; none when there never is one.
+    pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
+        let moment: Zoned = moment.to_zoned(self.zone.clone());
+        self.cron.find_next_occurrence(&moment, false).ok().map(|next| next.timestamp())
+    }
+
+    /// The last moment up to `now` at which it was due.
+    pub fn last_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let here: Zoned = now.to_zoned(self.zone.clone());
+        Some(self.cron.find_previous_occurrence(&here, true).ok()?.timestamp())
+    }
 }
 
 impl Schedule {
@@ -32,8 +57,7 @@ impl Schedule {
             ("spec.schedule.timeZone", message)
         })?;
         Ok(Self {
-            cron,
-            zone,
+            times: Times { cron, zone },
             suspend: spec.suspend,
             deadline: spec.starting_deadline_seconds.map(|seconds| Duration::from_secs(seconds.into())),
             concurrency: spec.concurrency_policy,
@@ -43,16 +67,14 @@ impl Schedule {
 
     /// The first moment after `moment` at which a full is due; none when there never is one.
     pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
-        let moment: Zoned = moment.to_zoned(self.zone.clone());
-        self.cron.find_next_occurrence(&moment, false).ok().map(|next| next.timestamp())
+        self.times.next_after(moment)
     }
 
     /// The last run that was due in `(last, now]`, when it is young enough to be made up for.
     ///
     /// `last` is the last moment known to have been served: the start of the newest full.
     pub fn missed(&self, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let here: Zoned = now.to_zoned(self.zone.clone());
-        let due = self.cron.find_previous_occurrence(&here, true).ok()?.timestamp();
+        let due = self.times.last_due(now)?;
         let age = Duration::try_from(now.duration_since(due)).unwrap_or_default();
         (due > last && self.deadline.is_none_or(|deadline| age <= deadline)).then_some(due)
     }
@@ -88,7 +110,7 @@ mod tests {
         (0..count)
             .map(|_| {
                 moment = schedule.next_after(moment).unwrap();
-                moment.to_zoned(schedule.zone.clone()).strftime("%a %F %H:%M%:z").to_string()
+                moment.to_zoned(schedule.times.zone.clone()).strftime("%a %F %H:%M%:z").to_string()
             })
             .collect()
     }

@@ -11,6 +11,8 @@ use crate::cluster::{Namespace, ask_until, image, run, succeed};
 
 /// Root's password of the databases in `tests/cluster/manifests`.
 const PASSWORD: &str = "secret-of-the-tests";
+/// Of the account that backs up.
+const LOGIN: &str = "pw-of-tidemark";
 
 const MYSQL: &str = include_str!("../cluster/manifests/mysql.yaml");
 const MARIADB: &str = include_str!("../cluster/manifests/mariadb.yaml");
@@ -90,6 +92,16 @@ impl Site {
         self.server(Self::SECOND, self.name(), PASSWORD)
     }
 
+    /// Where its archive is.
+    pub fn store(&self) -> Store {
+        self.store
+    }
+
+    /// All that is secret here, and of the server that a RestoreRequest made.
+    pub fn secrets(&self, request: &str) -> [String; 3] {
+        [PASSWORD.to_owned(), LOGIN.to_owned(), self.namespace.secret(&format!("{request}-root"), "password")]
+    }
+
     /// The server that a RestoreRequest made.
     pub fn restored(&self, request: &str) -> Server<'_> {
         let password = self.namespace.secret(&format!("{request}-root"), "password");
@@ -140,7 +152,7 @@ impl Site {
 
     /// Applies the Secrets and the BackupPolicy `shop`.
     pub fn protect(&self) {
-        self.protect_as("pw-of-tidemark", "backups");
+        self.protect_as(LOGIN, "backups");
     }
 
     /// The same, as somebody would who mistook the password or the bucket.
@@ -150,19 +162,19 @@ impl Site {
 
     /// The same with a policy that says this of its schedule and retention.
     pub fn protect_with(&self, rest: &str) {
-        self.apply_policy(&format!("serviceRef: {{ name: {} }}", self.name()), "pw-of-tidemark", "backups", rest);
+        self.apply_policy(&format!("serviceRef: {{ name: {} }}", self.name()), LOGIN, "backups", rest);
     }
 
     /// The same for a pair of servers.
     pub fn protect_pair(&self) {
         let hosts = format!("hosts: [{}, {}]", self.name(), Self::SECOND);
-        self.apply_policy(&hosts, "pw-of-tidemark", "backups", SCHEDULE);
+        self.apply_policy(&hosts, LOGIN, "backups", SCHEDULE);
     }
 
     /// The same for a pair that is named by a label of its pods.
     pub fn protect_pods(&self) {
         let pods = "selector: { matchLabels: { group: mysql } }";
-        self.apply_policy(pods, "pw-of-tidemark", "backups", SCHEDULE);
+        self.apply_policy(pods, LOGIN, "backups", SCHEDULE);
     }
 
     fn apply_policy(&self, source: &str, password: &str, bucket: &str, rest: &str) {
@@ -310,5 +322,5 @@ fn grants(flavor: Flavor) -> Vec<String> {
         Flavor::Mariadb => mariadb,
     };
     let lines = ours.lines().skip_while(|line| !line.starts_with("CREATE")).collect::<Vec<_>>().join(" ");
-    lines.replace('…', "pw-of-tidemark").split_inclusive(';').map(str::to_owned).filter(|s| s.len() > 3).collect()
+    lines.replace('…', LOGIN).split_inclusive(';').map(str::to_owned).filter(|s| s.len() > 3).collect()
 }

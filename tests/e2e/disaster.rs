@@ -9,6 +9,7 @@ use tidemark::model::Flavor;
 use crate::cluster::operator;
 use crate::database::{Site, Store, time};
 use crate::load::{Ledger, Load, has_exactly};
+use crate::secrets;
 
 #[test]
 fn a_table_of_mysql_that_was_dropped_comes_back_from_s3_in_a_fresh_pod() {
@@ -35,6 +36,7 @@ fn a_dropped_table_comes_back(name: &str, flavor: Flavor, store: Store) {
     );
     has_exactly(&site.restored("rescue"), newest);
     assert!(time(&request["status"]["restoredTo"]).is_some_and(|to| to <= before), "{:#}", request["status"]);
+    secrets::none_shows(&site, "rescue");
     // The source was only read.
     assert_eq!(site.source().sql("SELECT * FROM shop.orders"), "1");
 }

@@ -141,10 +141,19 @@ fn a_manifest_that_is_wrong_or_asks_for_what_is_not_there_yet_is_refused_by_fiel
     let storage = format!("storage: {{fs: {{path: {}}}}}", desk.archive().display());
     for (source, spec, words) in [
         ("hst: x", "", &["spec.source.hst", "did you mean `host`"][..]),
-        ("", "copies: [{name: b, storage: {fs: {path: /b}}}]", &["spec.copies", "does not keep copies yet"]),
+        ("", "copies: [{name: b, storage: {}}]", &["spec.copies[0].storage", "exactly one store"]),
+        (
+            "",
+            "copies: [{name: b, storage: {fs: {path: /b}}}]\n  binlog: {enabled: false}",
+            &["spec.copies", "spec.binlog.enabled"],
+        ),
         ("", "encryption: {recipients: [age1x]}", &["spec.encryption.recipients", "age-keygen"]),
         ("", "drill: {cron: '0 0 * * *'}", &["spec.drill"]),
+        ("", "verify: {cron: '0 4 * *'}", &["spec.verify.cron", "five fields"]),
+        ("", "verify: {cron: '@weekly', bytesPerSecond: 50Mi}", &["spec.verify.bytesPerSecond", "depth: Deep"]),
         ("", "method: clone", &["spec.method", "logical"]),
+        ("", "binlog: {spool: {maxSize: 1Gi}}", &["spec.binlog.spool.path", "name a folder"]),
+        ("", "binlog: {spool: {maxSize: 1Mi, path: /s}}", &["spec.binlog.spool.maxSize", "16Mi or more"]),
         ("", "schedule: {cron: '0 0 * *'}", &["spec.schedule.cron", "five fields"]),
         ("", "schedule: {cron: '0 0 * * *', timeZone: Mars/Base}", &["spec.schedule.timeZone", "Mars/Base"]),
         ("hosts: [a, b]", "", &["spec.source", "exactly one of host, hosts, serviceRef and selector"]),
@@ -319,6 +328,47 @@ fn a_full_and_a_stream_make_a_window_and_damage_is_found_and_named() {
     assert_eq!(status["windows"], serde_json::json!([]), "a damaged full is counted");
     damage("manifest.json", &<[u8]>::to_vec);
     assert_eq!(desk.contents(), archive, "the archive was changed");
+}
+
+#[test]
+fn after_a_purge_run_takes_a_full_at_once_and_both_windows_stay() {
+    let desk = Desk::new();
+    let server = ServerOptions::mysql().start();
+    server.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)");
+    // No full is due for a year but the first.
+    let schedule = "schedule: {cron: '0 0 1 1 *', immediate: true}";
+    let policy = desk.policy(&server, ("root", ROOT_PASSWORD), "", schedule);
+    let now = || done(&["status", "-f", &policy, "-o", "json"])["policies"][0].take();
+    let run = |what: &str, reached: &dyn Fn(&Value) -> bool| {
+        let mut run = Process::spawn(tidemark_command(["run", "-f", &policy]));
+        let status = wait_for(what, Duration::from_secs(60), || {
+            assert!(run.try_wait().is_none(), "{}", run.output());
+            Some(now()).filter(|status| reached(status) && status["source"]["notArchived"] == "")
+        });
+        run.signal(Signal::Terminate);
+        assert!(run.wait(Duration::from_secs(20)).success(), "{}", run.output());
+        status
+    };
+    let count = |status: &Value, of: &str| status[of].as_array().map_or(0, Vec::len);
+    let before = run("the first full", &|status| count(status, "fulls") == 1);
+    let kept = server.gtids();
+    server.sql("INSERT INTO d.t VALUES (1); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (2); FLUSH BINARY LOGS");
+    let newest = server.binlogs().pop().unwrap();
+    server.sql(&format!("PURGE BINARY LOGS TO '{}'", newest.file_name().unwrap().to_str().unwrap()));
+
+    // That something is missing shows when the log behind it is archived.
+    let after = run("a full behind the gap", &|status| {
+        count(status, "fulls") == 2 && count(status, "windows") == 2 && status["windows"][0]["missing"].is_string()
+    });
+    let windows = after["windows"].as_array().unwrap();
+    assert_eq!(
+        (&before["windows"][0]["gtids"], &windows[0]["gtids"]),
+        (&kept.clone().into(), &kept.into()),
+        "{after:#}"
+    );
+    assert_eq!(windows[1]["gtids"], server.gtids(), "{after:#}");
+    let uuid = server.sql("SELECT @@server_uuid");
+    assert!(windows[0]["missing"].as_str().is_some_and(|gtids| gtids.starts_with(&uuid)), "{after:#}");
 }
 
 #[test]

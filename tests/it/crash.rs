@@ -1,5 +1,6 @@
 //! The crash oracle: a source under load, a streamer killed again and again, servers that die and rotate, and restores
-//! that must equal what the stock tools make of the source's own history.
+//! that must equal what the stock tools make of the source's own history. In one of them the store fails, too, all the while, and retention
+//! takes away the archive's beginning.
 //!
 //! `make test` runs a short one, `make soak` the long one (`TIDEMARK_SOAK_CYCLES`, `TIDEMARK_SOAK_SEED`).
 
@@ -16,7 +17,10 @@ use tidemark::model::Flavor;
 
 use crate::support::history::{History, fingerprint};
 use crate::support::load::Load;
-use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
+use crate::support::{Faults, Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
+
+/// Exit code of a verb whose store or server cannot be reached.
+const UNREACHABLE: i32 = 5;
 
 /// Where the streamer is stopped dead, to be killed there: around every step of an upload.
 const FAILPOINTS: &[&str] = &[
@@ -45,6 +49,11 @@ fn mariadb_loses_and_doubles_nothing_through_crashes_on_s3() {
     Rig::new(Flavor::Mariadb, Place::s3()).run(cycles(6), 4);
 }
 
+#[test]
+fn mysql_loses_and_doubles_nothing_through_crashes_and_prunes_on_an_s3_that_fails() {
+    Rig::new(Flavor::Mysql, Place::faulty()).run(cycles(8), 4);
+}
+
 fn cycles(short: u32) -> u32 {
     std::env::var("TIDEMARK_SOAK_CYCLES").map_or(short, |n| n.parse().expect("TIDEMARK_SOAK_CYCLES is a number"))
 }
@@ -53,6 +62,7 @@ fn cycles(short: u32) -> u32 {
 enum Place {
     Folder(tempfile::TempDir),
     S3(Box<S3Server>),
+    Faulty(Box<S3Server>, Faults),
 }
 
 impl Place {
@@ -64,22 +74,35 @@ impl Place {
         Place::S3(Box::new(S3Server::start()))
     }
 
+    fn faulty() -> Place {
+        let s3 = S3Server::start();
+        let faults = Faults::before(s3.endpoint(), 0.08, rand::random());
+        Place::Faulty(Box::new(s3), faults)
+    }
+
     fn manifest(&self) -> String {
+        let s3 = |s3: &S3Server, endpoint: &str| {
+            format!(
+                "{{s3: {{bucket: {}, region: {}, endpoint: '{endpoint}', credentialsSecretRef: {{name: store}}}}}}",
+                s3.bucket(),
+                s3.region()
+            )
+        };
         match self {
             Place::Folder(dir) => format!("{{fs: {{path: {}}}}}", dir.path().display()),
-            Place::S3(s3) => format!(
-                "{{s3: {{bucket: {}, region: {}, endpoint: '{}', credentialsSecretRef: {{name: store}}}}}}",
-                s3.bucket(),
-                s3.region(),
-                s3.endpoint()
-            ),
+            Place::S3(server) => s3(server, server.endpoint()),
+            Place::Faulty(server, faults) => s3(server, &faults.endpoint()) + "\n  retention: {window: 10s}",
         }
+    }
+
+    fn is_faulty(&self) -> bool {
+        matches!(self, Place::Faulty(..))
     }
 
     fn secrets(&self) -> String {
         match self {
             Place::Folder(_) => String::new(),
-            Place::S3(s3) => format!(
+            Place::S3(s3) | Place::Faulty(s3, _) => format!(
                 "---\n{{apiVersion: v1, kind: Secret, metadata: {{name: store}}, stringData: {{AWS_ACCESS_KEY_ID: '{}', AWS_SECRET_ACCESS_KEY: '{}'}}}}\n",
                 s3.access_key(),
                 s3.secret_key()
@@ -90,7 +113,7 @@ impl Place {
     fn objects(&self) -> PathBuf {
         match self {
             Place::Folder(dir) => dir.path().to_owned(),
-            Place::S3(s3) => s3.objects(),
+            Place::S3(s3) | Place::Faulty(s3, _) => s3.objects(),
         }
     }
 }
@@ -134,6 +157,7 @@ impl Rig {
             let failpoint = *FAILPOINTS.choose(&mut self.random).unwrap();
             let armed = self.random.random_bool(0.6);
             let mut streamer = self.stream(armed.then_some(failpoint));
+            let mut second = None;
             let lifetime = Duration::from_millis(self.random.random_range(100..1500));
             let event = self.random.random_range(0..100);
             std::thread::sleep(lifetime / 2);
@@ -155,6 +179,11 @@ impl Rig {
                     true => "further fulls",
                     false => "fulls refused because of DDL",
                 },
+                56..70 if self.place.is_faulty() => self.prune(lifetime),
+                70..76 if self.place.is_faulty() => {
+                    second = Some(self.stream(None));
+                    "second streamers"
+                }
                 _ => "quiet cycles",
             };
             *done.entry(what).or_default() += 1;
@@ -169,8 +198,15 @@ impl Rig {
                 if armed { "kills at failpoints" } else { "kills at random" }
             };
             *done.entry(end).or_default() += 1;
+            if let Some(mut second) = second {
+                second.kill9();
+            }
         }
         let acknowledged = load.stop();
+        if let Place::Faulty(_, faults) = &self.place {
+            println!("{}", faults.told());
+            faults.calm();
+        }
         let streamer = self.catch_up();
         self.compare_bytes();
         drop(streamer);
@@ -219,12 +255,32 @@ impl Rig {
         let output = self.tidemark("backup", &["-o", "json"]).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.success() || error.contains("the source kept changing during the backup"),
+            output.status.success()
+                || error.contains("the source kept changing during the backup")
+                || self.place.is_faulty() && output.status.code() == Some(UNREACHABLE),
             "tidemark backup (seed {}): {}\n{error}",
             self.seed,
             output.status
         );
         output.status.success()
+    }
+
+    /// Deletes what is older than the window, or is killed on the way.
+    fn prune(&mut self, lifetime: Duration) -> &'static str {
+        let mut prune = Process::spawn(self.tidemark("prune", &[]));
+        if self.random.random_bool(0.5) {
+            std::thread::sleep(lifetime / 2);
+            prune.kill9();
+            return "prunes that were killed";
+        }
+        let status = prune.wait(Duration::from_secs(120));
+        assert!(
+            status.success() || status.code() == Some(UNREACHABLE),
+            "tidemark prune (seed {}): {status}\n{}",
+            self.seed,
+            prune.output()
+        );
+        if status.success() { "prunes" } else { "prunes that the store failed" }
     }
 
     fn stream(&self, failpoint: Option<&str>) -> Process {

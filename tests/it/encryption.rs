@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
+use tidemark::archive::digest::Digest;
 use tidemark::model::Flavor;
 
 use crate::lab::checksums;
@@ -130,7 +131,7 @@ impl Desk {
     /// A restore that must end like that, for that reason, with nothing done to the target.
     fn refused(&self, arguments: &[&str], code: i32, reason: &str, words: &[&str]) {
         let target = ServerOptions::of(self.source.flavor()).start();
-        let before = state(&target);
+        let (before, stored) = (state(&target), files(&self.objects()));
         let outcome = self.dir.path().join("outcome");
         let outcome_argument = ["--outcome", outcome.to_str().unwrap()];
         let output = self.restore(&target, &[arguments, &outcome_argument].concat());
@@ -143,6 +144,7 @@ impl Desk {
         assert_eq!(outcome["error"]["reason"], reason, "{outcome}");
         assert!(!said.contains("AGE-SECRET-KEY") && !outcome.to_string().contains("AGE-SECRET-KEY"), "{said}");
         assert_eq!(state(&target), before, "{said}");
+        assert_eq!(files(&self.objects()), stored, "{said}");
     }
 }
 
@@ -373,7 +375,12 @@ fn encryption_is_switched_on_and_off_midway_and_all_of_it_is_restored() {
         desk.refused(&arguments, REFUSED, "IdentityWrong", &[&old.public]);
         let identity = desk.identity(&[&old, &new]);
         let off = desk.policy("");
-        desk.stream(&off, &more(5));
+        let mut streamer = desk.streamer(&off);
+        desk.source.sql(&more(5));
+        desk.archived(&off);
+        assert!(streamer.output().contains("names no recipients"), "{}", streamer.output());
+        streamer.signal(Signal::Terminate);
+        assert!(streamer.wait(LONG).success(), "{}", streamer.output());
         let request = "apiVersion: tidemark.dev/v1alpha1\nkind: RestoreRequest\nmetadata: {name: rescue}\nspec:\n  policyRef: {name: shop}\n  \
              target: {latest: true}\n  decryption: {identitySecretRef: {name: backup-key}}\n  \
              intoExisting: {host: 127.0.0.1, port: PORT, credentialsSecretRef: {name: source}, tls: {mode: Disabled}}\n";
@@ -381,6 +388,8 @@ fn encryption_is_switched_on_and_off_midway_and_all_of_it_is_restored() {
         let request = desk.file("request.yaml", &request.replace("PORT", &target.port().to_string()));
         done(&["restore", "-f", &off, "-f", &identity, "-f", &request]);
         assert_eq!(checksums(&target), checksums(&desk.source), "{flavor}");
+        let full = json(&done(&["backup", "-f", &off, "-o", "json"]));
+        assert!(full["warnings"].to_string().contains("names no recipients"), "{full}");
     }
 }
 
@@ -412,6 +421,138 @@ fn a_damaged_encrypted_object_is_named() {
         }
         fs::write(path, good).unwrap();
     }
+}
+
+/// What verifies an archive says as data, and the exit code that it must have.
+fn verified(arguments: &[&str], code: i32) -> Value {
+    let output = tidemark(&[&["verify", "-o", "json", "--deep"], arguments].concat());
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
+    if output.stdout.is_empty() { Value::Null } else { json(&output) }
+}
+
+#[test]
+fn who_holds_no_identity_copies_repairs_and_verifies_and_who_holds_one_verifies_what_is_in_it() {
+    let desk = Desk::new(Flavor::Mysql, None);
+    let (key, other) = (Key::new(), Key::new());
+    let far = desk.dir.path().join("far");
+    let copies = format!("  copies: [{{name: far, storage: {{fs: {{path: {}}}}}}}]\n", far.display());
+    let policy = desk.policy(&(encryption(&[&key]) + &copies));
+    fill(&desk.source);
+    done(&["backup", "-f", &policy]);
+    desk.stream(&policy, &format!("{}; FLUSH BINARY LOGS; {}", more(50), more(5)));
+    done(&["copy", "-f", &policy]);
+    let objects = files(&desk.objects());
+    for (name, path) in &objects {
+        assert!(fs::read(path).unwrap() == fs::read(far.join(name)).unwrap(), "{name} is copied as it is stored");
+    }
+
+    let encrypted = objects.iter().filter(|(name, _)| name.ends_with(".age")).count();
+    let said = text(&done(&["verify", "--deep", "-f", &policy]));
+    assert!(said.contains(&format!("{encrypted} objects")) && said.contains("NOT decoded"), "{said}");
+    let report = verified(&["-f", &policy], 0);
+    assert_eq!(
+        (report["undecodedObjects"].as_u64(), report["findings"].as_array().unwrap().len()),
+        (Some(encrypted as u64), 0)
+    );
+    let wrong = desk.identity(&[&other]);
+    let refused = tidemark(&["verify", "--deep", "-f", &policy, "-f", &wrong, "--identity-secret", "backup-key"]);
+    assert_eq!(refused.status.code(), Some(REFUSED), "{}", text(&refused));
+    assert!(text(&refused).contains(&key.public) && text(&refused).contains(&other.public), "{}", text(&refused));
+    let identity = desk.identity(&[&key]);
+    let opened = ["-f", &policy, "-f", &identity, "--identity-secret", "backup-key"];
+    for copy in [&[][..], &["--copy", "far"]] {
+        let report = verified(&[&opened[..], copy].concat(), 0);
+        assert_eq!((report["undecodedObjects"].as_u64(), report["findings"].as_array().unwrap().len()), (Some(0), 0));
+    }
+
+    // One bit of each kind of object, a segment of the open file among them.
+    let last = objects.iter().rev().find(|(name, _)| name.starts_with("binlog/")).unwrap();
+    let parts = ["/rows/", "/description", "/00000000000000000000-"];
+    let kinds = parts.map(|part| objects.iter().find(|(name, _)| name.contains(part)).unwrap());
+    for (name, path) in kinds.into_iter().chain([last]) {
+        let good = fs::read(path).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 3] ^= 16;
+        fs::write(path, flipped).unwrap();
+        for arguments in [&opened[..2], &opened] {
+            let report = verified(arguments, DAMAGED);
+            let found: Vec<&str> =
+                report["findings"].as_array().unwrap().iter().map(|f| f["key"].as_str().unwrap()).collect();
+            assert_eq!(found, [name.as_str()], "{arguments:?}");
+        }
+        fs::write(path, good).unwrap();
+    }
+
+    // What somebody put there who knows the public key and mends every checksum: only who decodes it sees it.
+    let (name, path) = kinds[0];
+    let good = fs::read(path).unwrap();
+    let mut age = Command::new(tool("age", &["age"]));
+    age.args(["-r", &key.public, "-o"]).arg(path).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    assert!(age.status().unwrap().success());
+    let manifest = objects.iter().find(|(name, _)| name.ends_with("manifest.json")).unwrap().1.clone();
+    let as_it_was = fs::read_to_string(&manifest).unwrap();
+    let (before, entry) = as_it_was[..as_it_was.len() - 77].split_once(name.as_str()).unwrap();
+    let forged = fs::read(path).unwrap();
+    let entry = entry.replacen(&format!("\"bytes\":{},", good.len()), &format!("\"bytes\":{},", forged.len()), 1);
+    let entry = entry.replacen(&Digest::of(&good), &Digest::of(&forged), 1);
+    let body = format!("{before}{name}{entry}");
+    fs::write(&manifest, format!("{body},\"blake3\":\"{}\"}}", Digest::of(body.as_bytes()))).unwrap();
+    verified(&opened[..2], 0);
+    let report = verified(&opened, DAMAGED);
+    assert_eq!(report["findings"][0]["key"].as_str(), Some(name.as_str()), "{report}");
+    assert!(report["findings"][0]["problem"].as_str().unwrap().contains("does not decompress"), "{report}");
+
+    // All of the store is lost; the copy makes it anew, and still only an identity opens it.
+    fs::remove_dir_all(desk.objects()).unwrap();
+    done(&["repair", "-f", &policy, "--copy", "far"]);
+    assert_eq!(verified(&opened, 0)["undecodedObjects"].as_u64(), Some(0));
+    desk.refused(&["-f", &policy, "--copy", "far"], REFUSED, "IdentityMissing", &[&key.public]);
+    for copy in [&[][..], &["--copy", "far"]] {
+        let target = ServerOptions::mysql().start();
+        let restored = desk.restore(&target, &[&opened[..], copy].concat());
+        assert!(restored.status.success(), "{}", text(&restored));
+        assert_eq!(checksums(&target), checksums(&desk.source));
+    }
+}
+
+#[test]
+fn what_waits_on_the_disk_of_a_spool_is_encrypted() {
+    let s3 = S3Server::start();
+    let mut desk = Desk::new(Flavor::Mysql, Some(s3));
+    let key = Key::new();
+    let spool = desk.dir.path().join("spool");
+    let binlog = format!(
+        "binlog: {{flushInterval: 50ms, segmentSize: 256Ki, spool: {{maxSize: 64Mi, path: {}}}}}",
+        spool.display()
+    );
+    let policy = desk.policy(&(encryption(&[&key]) + "  compression: {level: 0}\n"));
+    let text_of = fs::read_to_string(&policy).unwrap();
+    let policy =
+        desk.file("policy.yaml", &text_of.replace("binlog: {flushInterval: 50ms, segmentSize: 256Ki}", &binlog));
+    fill(&desk.source);
+    done(&["backup", "-f", &policy]);
+    let mut streamer = desk.streamer(&policy);
+    desk.archived(&policy);
+    desk.s3.as_mut().unwrap().kill9();
+    desk.source.sql(&more(20));
+    let objects = || files(&spool).into_iter().filter(|(name, _)| name.ends_with(".object")).collect::<Vec<_>>();
+    wait_for("the spool to hold the large event", LONG, || {
+        let bytes: u64 = objects().iter().map(|(_, path)| fs::metadata(path).map_or(0, |meta| meta.len())).sum();
+        (bytes > 3_000_000).then_some(())
+    });
+    streamer.kill9();
+    for (name, path) in objects() {
+        let bytes = fs::read(path).unwrap();
+        assert!(memchr::memmem::find(&bytes.to_ascii_lowercase(), MARKER.as_bytes()).is_none(), "{name} tells");
+        assert!(bytes.starts_with(b"age-encryption.org/v1\n") || bytes.starts_with(b"{"), "{name}");
+    }
+    desk.s3.as_mut().unwrap().restart();
+    desk.stream(&policy, &more(1));
+    let identity = desk.identity(&[&key]);
+    let target = ServerOptions::mysql().start();
+    let restored = desk.restore(&target, &["-f", &policy, "-f", &identity, "--identity-secret", "backup-key"]);
+    assert!(restored.status.success(), "{}", text(&restored));
+    assert_eq!(checksums(&target), checksums(&desk.source));
 }
 
 #[test]

@@ -105,7 +105,8 @@ async fn comes_back(options: fn() -> ServerOptions, store: Store, schema: &str) 
     }
     same_lines("accounts", &accounts(&source), &accounts(&target));
     let members = "SELECT HEX(e), HEX(s), HEX(w) FROM app.smileys ORDER BY id";
-    let said = content.warnings.iter().any(|warning| warning.contains("`app`.`smileys`"));
+    let of_members = |w: &String| w.contains("`app`.`smileys`") && !w.contains("the DEFAULT of column");
+    let said = content.warnings.iter().any(of_members);
     assert_eq!(source.sql(members), target.sql(members));
     assert!(!said, "{:?}", content.warnings);
     let definition =

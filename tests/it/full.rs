@@ -11,9 +11,11 @@ use tidemark::model::{Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::Endpoint;
 use tidemark::mysql::wire::Connection;
 use tidemark::restore::base::{self, BaseConfig, BaseError};
+use tidemark::restore::plan::Target;
 use tokio_util::sync::CancellationToken;
 
 use crate::fidelity::{back_up, back_up_as, endpoint, folder, restore, small};
+use crate::lab::{Lab, request};
 use crate::support::{Server, ServerOptions, wait_for};
 
 pub const BANK: &str = "CREATE DATABASE bank; USE bank;
@@ -404,4 +406,79 @@ async fn bad_objects_and_targets_are_refused_by_name() {
         store.list(keys::FULLS).await.unwrap().iter().filter(|object| object.key.ends_with("manifest.json")).count(),
         1
     );
+}
+
+#[test]
+fn four_byte_characters_in_definitions_come_back_or_are_told() {
+    const DEFAULTS: &str = "CREATE TABLE e.o (a INT PRIMARY KEY, e ENUM('😀','b') DEFAULT '😀'); \
+                            CREATE TABLE e.d (a INT PRIMARY KEY, d VARCHAR(20) DEFAULT '😀x')";
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        lab.source.sql(
+            "CREATE DATABASE e CHARACTER SET utf8mb4; CREATE TABLE e.t (e ENUM('😀','b')); INSERT INTO e.t VALUES (1),(2); \
+             CREATE TABLE e.s (s SET('😀','🙂x')); INSERT INTO e.s VALUES (3)",
+        );
+        if flavor == Flavor::Mysql {
+            lab.source.sql(DEFAULTS);
+        }
+        lab.full();
+        lab.archive();
+        let (target, _) = lab.restore(&request(Target::Latest));
+        let mut queries = vec!["SELECT HEX(e) FROM e.t ORDER BY e", "SELECT HEX(s) FROM e.s"];
+        if flavor == Flavor::Mysql {
+            for server in [&lab.source, &target] {
+                server.sql("INSERT INTO e.d (a) VALUES (1); INSERT INTO e.o (a) VALUES (1)");
+            }
+            queries.extend(["SELECT HEX(e) FROM e.o", "SELECT HEX(d) FROM e.d"]);
+        }
+        for query in queries {
+            assert_eq!(target.sql(query), lab.source.sql(query), "{flavor}: {query}");
+        }
+        // MariaDB shows a default nowhere as it is.
+        if flavor == Flavor::Mariadb {
+            lab.source.sql(DEFAULTS);
+            let Content::Logical(content) = lab.runtime.block_on(back_up(&lab.source, &lab.store)).content;
+            let told = content.warnings.join("\n");
+            assert!(
+                told.contains("`e`.`o`: the DEFAULT of column e") && told.contains("`e`.`d`: the DEFAULT of column d"),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn accounts_of_odd_hosts_subjects_and_expired_passwords_come_back() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        let (hosts, table, order) = match flavor {
+            Flavor::Mysql => (
+                "CREATE USER hh@'' IDENTIFIED BY 'one', hh@'%' IDENTIFIED BY 'two'; CREATE USER ''@''; CREATE USER ''@'localhost'; \
+                 GRANT SELECT ON *.* TO hh@''",
+                "SELECT User, Host, HEX(authentication_string), password_expired, HEX(x509_subject), HEX(x509_issuer) FROM mysql.user",
+                "ORDER BY 1, 2",
+            ),
+            Flavor::Mariadb => (
+                "CREATE USER pl@'%' IDENTIFIED BY 'x' ACCOUNT LOCK PASSWORD EXPIRE",
+                "SELECT User, Host, HEX(authentication_string), password_expired, HEX(x509_subject), HEX(x509_issuer) FROM mysql.user",
+                "ORDER BY 1, 2",
+            ),
+        };
+        lab.source.sql(hosts);
+        lab.source.sql(
+            "CREATE USER pe@'%' IDENTIFIED BY 'x' PASSWORD EXPIRE; CREATE USER s1@'%' REQUIRE SUBJECT '/CN=O\\'Brien' AND ISSUER '/CN=a\\\\nb'; \
+             CREATE USER s2@'%' REQUIRE SUBJECT '/CN=a\\\\nb'",
+        );
+        lab.full();
+        lab.archive();
+        let (target, _) = lab.restore(&request(Target::Latest));
+        let accounts = |server: &Server| server.sql(&format!("{table} WHERE User <> 'root' {order}"));
+        assert_eq!(accounts(&target), accounts(&lab.source), "{flavor}");
+        if flavor == Flavor::Mariadb {
+            let changed = "SELECT User, JSON_VALUE(Priv, '$.password_last_changed') FROM mysql.global_priv WHERE User IN ('pe', 'pl') ORDER BY 1";
+            assert_eq!(target.sql(changed), "pe\t0\npl\t0");
+        } else {
+            assert_eq!(target.sql("SHOW GRANTS FOR hh@''"), lab.source.sql("SHOW GRANTS FOR hh@''"));
+        }
+    }
 }

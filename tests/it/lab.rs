@@ -14,7 +14,7 @@ use tidemark::restore::{self, RestoreError, RestoreOptions, RestoreReport};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{ROOT_PASSWORD, Server, ServerOptions};
+use crate::support::{ROOT_PASSWORD, Server, ServerOptions, wait_for};
 
 /// Failpoints are the whole process's: a test that sets some keeps the others' restores out meanwhile.
 static FAILPOINTS: RwLock<()> = RwLock::new(());
@@ -212,4 +212,24 @@ pub fn checksums(server: &Server) -> Vec<Vec<String>> {
     );
     let names: Vec<String> = tables.into_iter().map(|row| row[0].clone()).collect();
     if names.is_empty() { Vec::new() } else { server.rows(&format!("CHECKSUM TABLE {}", names.join(", "))) }
+}
+
+/// Makes `replica` follow `source`, with GTIDs.
+pub fn replicate(replica: &Server, source: &Server) {
+    let port = source.port();
+    replica.sql(&match source.flavor() {
+        Flavor::Mysql => format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
+             SOURCE_PASSWORD='{ROOT_PASSWORD}', SOURCE_AUTO_POSITION=1, SOURCE_SSL=0, GET_SOURCE_PUBLIC_KEY=1; START REPLICA"
+        ),
+        Flavor::Mariadb => format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
+             MASTER_PASSWORD='{ROOT_PASSWORD}', MASTER_USE_GTID=slave_pos; START SLAVE"
+        ),
+    });
+}
+
+/// Waits until two servers are equally far.
+pub fn same_gtids(a: &Server, b: &Server) {
+    wait_for("the replica to follow", Duration::from_secs(60), || (a.gtids() == b.gtids()).then_some(()));
 }

@@ -18,6 +18,7 @@ const LONG: Duration = Duration::from_secs(1800);
 const STREAM_MIB: u64 = 64;
 const BACKUP_MIB: u64 = 256;
 const RESTORE_MIB: u64 = 256;
+const VERIFY_MIB: u64 = 64;
 
 /// A key pair that `age-keygen` could have made.
 const RECIPIENT: &str = "age15dkpehjvugrgk7taqcn2vzc49fzsecr3gfgjprke6qflxcp2yvequ7yq5t";
@@ -88,6 +89,8 @@ fn round_trip(flavor: Flavor, s3: Option<S3Server>, encrypted: bool) {
     let size: u64 = source.binlogs().iter().map(|path| path.metadata().unwrap().len()).sum();
     let what = format!("stream ({} MiB of binlog, whole {late} s after the last commit)", size >> 20);
     rig.judge(&what, &streamer, STREAM_MIB);
+
+    rig.run("verify", &["--deep"], VERIFY_MIB);
 
     let target = rig.options.clone().start();
     let into = target.addr().to_string();

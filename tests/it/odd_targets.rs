@@ -194,3 +194,34 @@ async fn a_row_larger_than_the_target_s_redo_log_is_loaded() {
         assert_eq!(target.sql(sum), source.sql(sum), "{flavor}");
     }
 }
+
+#[test]
+fn a_target_that_makes_other_names_or_takes_no_writes_is_refused_and_left_alone() {
+    for flavor in BOTH {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        lab.source.sql("CREATE DATABASE CamelDb; CREATE TABLE CamelDb.MyTab (a INT PRIMARY KEY)");
+        lab.full();
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        let lower = "--lower-case-table-names=1";
+        let target = ServerOptions::of(flavor).init_arg(lower).arg(lower).start();
+        let refused = lab.run(&plan, &target).unwrap_err().to_string();
+        assert!(refused.contains("lower_case_table_names is 1, the source's 0"), "{flavor}: {refused}");
+        assert_eq!(target.sql("SHOW DATABASES LIKE '%camel%'") + &target.sql("SHOW DATABASES LIKE 'tidemark%'"), "");
+        if flavor == Flavor::Mysql {
+            let target = ServerOptions::of(flavor).start();
+            target.sql("SET GLOBAL super_read_only = ON");
+            let refused = lab.run(&plan, &target).unwrap_err().to_string();
+            assert!(refused.contains("SET GLOBAL super_read_only = OFF"), "{refused}");
+        }
+        // The restore's own schema is no source's.
+        lab.source.sql("CREATE DATABASE tidemark_restore");
+        let (config, source) = (small(), endpoint(&lab.source));
+        let full = logical::run(&config, &source, &lab.store, Progress::default(), CancellationToken::new());
+        let refused = lab.runtime.block_on(full).unwrap_err().to_string();
+        assert!(
+            refused.contains("schema tidemark_restore") && refused.contains("drop or rename it"),
+            "{flavor}: {refused}"
+        );
+    }
+}

@@ -57,7 +57,8 @@ async fn everything(flavor: Flavor, schema: &str) {
         Flavor::Mariadb => manifest,
     };
     let Content::Logical(content) = &manifest.content;
-    assert!(!content.warnings.iter().any(|w| w.contains("`app`.`smileys`")), "{:#?}", content.warnings);
+    let of_members = |w: &String| w.contains("`app`.`smileys`") && !w.contains("the DEFAULT of column");
+    assert!(!content.warnings.iter().any(of_members), "{:#?}", content.warnings);
 
     let writer = account(&target, "writing", &granted(&target, &[Verb::Restore], "writing"));
     let loaded = restore_as(&store, &manifest, writer).await;

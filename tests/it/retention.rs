@@ -4,17 +4,25 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use tidemark::archive::catalog::{Catalog, load_manifest, load_ranges};
 use tidemark::archive::keys;
-use tidemark::model::Flavor;
+use tidemark::archive::lease::{Hold, Leases};
+use tidemark::model::{Flavor, Progress};
 use tidemark::restore::plan::Target;
+use tidemark::retention::plan::{Rules, plan};
+use tidemark::retention::{RetentionError, execute};
+use tokio_util::sync::CancellationToken;
 
 use crate::lab::{Lab, checksums, request};
-use crate::support::{Process, ROOT_PASSWORD, ServerOptions, tidemark_command, wait_for};
+use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, tidemark_command, wait_for};
 
+const FAILED: i32 = 1;
 const REFUSED: i32 = 3;
 const DAMAGED: i32 = 4;
 
@@ -139,12 +147,7 @@ fn a_prune_that_is_killed_at_every_step_leaves_what_the_window_needs_and_the_nex
         let taken = now();
         wait_for("the last full to be old", Duration::from_secs(30), || (now() > taken + 4.0).then_some(()));
         source.sql("INSERT INTO d.t (text) VALUES ('wanted')");
-        let (wanted, at) = (checksums(source), source.gtids());
-        let last = at.rsplit(['-', ':']).next().unwrap().to_owned();
-        let gtid = match flavor {
-            Flavor::Mysql => format!("{}:{last}", at.split(':').next().unwrap()),
-            Flavor::Mariadb => at.clone(),
-        };
+        let (wanted, gtid) = (checksums(source), last_gtid(source));
         source.sql("DELETE FROM d.t; FLUSH BINARY LOGS; INSERT INTO d.t (text) VALUES ('later')");
         rig.lab.archive();
         let before = rig.objects();
@@ -201,6 +204,112 @@ fn a_prune_that_is_killed_at_every_step_leaves_what_the_window_needs_and_the_nex
         assert_eq!(checksums(&target), checksums(source), "{flavor}");
         let (target, _) = rig.lab.restore(&request(Target::Gtid(rig.lab.gtids(&gtid))));
         assert_eq!(checksums(&target), wanted, "{flavor}");
+    }
+}
+
+#[test]
+fn a_prune_leaves_what_a_restore_reads_until_that_ends_or_an_hour_after_it_was_killed() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let rig = Rig::new(flavor);
+        let source = &rig.lab.source;
+        source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, text TEXT)");
+        let old = rig.round();
+        source.sql("INSERT INTO d.t (text) VALUES ('wanted')");
+        let (wanted, gtid) = (checksums(source), last_gtid(source));
+        rig.round();
+        rig.round();
+        rig.retain("retention: {window: 1s}");
+        let going = || told(&rig.prune(&["--dry-run"]), "fulls", false).contains(&old);
+        wait_for("the first fulls to be older than the window", Duration::from_secs(60), || {
+            rig.lab.full();
+            going().then_some(())
+        });
+
+        let target = ServerOptions::of(flavor).start();
+        let restore = |failpoints: &str| {
+            let (policy, into) = (rig.policy(), target.addr().to_string());
+            let arguments = ["--to-gtid", &gtid, "--into", &into, "--into-tls", "Disabled"];
+            let mut command = tidemark_command(["restore", "-f", policy.to_str().unwrap()].iter().chain(&arguments));
+            command.env("FAILPOINTS", failpoints).env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
+            command
+        };
+        let mut child = Process::spawn(restore("restore::base::loaded=pause"));
+        let lease = wait_for("the lease of what is restored", Duration::from_secs(60), || {
+            assert!(child.try_wait().is_none(), "{}", child.output());
+            let lease = rig.objects().into_iter().find(|key| key.starts_with(keys::LEASES))?;
+            let full: Value = serde_json::from_slice(&fs::read(rig.lab.root.join(&lease)).unwrap()).unwrap();
+            (full["full"] == old).then_some(lease)
+        });
+        let plan = rig.prune(&[]);
+        let full = plan["fulls"].as_array().unwrap().iter().find(|full| full["id"] == old).unwrap();
+        assert_eq!((&full["keep"], &full["reasons"][0]), (&true.into(), &"a restore under way reads it".into()));
+        assert!(plan["pruned"]["fulls"].as_u64().unwrap() > 0, "the others went: {plan:#}");
+        assert!(rig.refused(&["--full", &old], REFUSED).contains("a restore under way reads it"));
+
+        // Killed, it may go on: what it reads is still there.
+        child.kill9();
+        let done = restore("").output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(checksums(&target), wanted, "{flavor}");
+
+        // The lease of the one that was killed holds for an hour, that of the other one is gone.
+        assert!(!going());
+        assert_eq!(rig.objects().iter().filter(|key| key.starts_with(keys::LEASES)).collect::<Vec<_>>(), [&lease]);
+        let file = fs::File::options().write(true).open(rig.lab.root.join(&lease)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3700)).unwrap();
+        assert!(told(&rig.prune(&[]), "fulls", false).contains(&old));
+        assert_eq!(rig.objects(), rig.referred(), "the old lease went, too");
+    }
+}
+
+#[test]
+fn of_a_prune_and_a_restore_that_meet_the_prune_gives_way() {
+    let rig = Rig::new(Flavor::Mysql);
+    rig.lab.source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, text TEXT)");
+    (0..3).for_each(|_| _ = rig.round());
+    let (store, before) = (&rig.lab.store, rig.objects());
+    let rules = Rules { window: None, last: 1, daily: 0, weekly: 0, monthly: 0, yearly: 0, zone: TimeZone::UTC };
+    let catalog = rig.lab.runtime.block_on(Catalog::load(store)).unwrap();
+    let plan = plan(&catalog, &[], &BTreeSet::new(), &rules, Timestamp::now()).unwrap();
+    let prune = || {
+        let (leases, progress, cancel) = (Leases::default(), Progress::default(), CancellationToken::new());
+        rig.lab.runtime.block_on(execute(store, &plan, &leases, &progress, &cancel))
+    };
+    // A restore begins to plan right when the first manifest is gone.
+    let (inside, runtime) = (store.clone(), tokio::runtime::Runtime::new().unwrap());
+    let handle = runtime.handle().clone();
+    let hold = Arc::new(Mutex::new(None));
+    let begun = hold.clone();
+    let begin = move || {
+        let (store, begun) = (inside.clone(), begun.clone());
+        let begin = async move { *begun.lock().unwrap() = Some(Hold::begin(&store, "trace").await.unwrap()) };
+        let task = handle.spawn(begin);
+        while !task.is_finished() {
+            std::thread::yield_now();
+        }
+    };
+    fail::cfg_callback("retention::execute::taken_away", begin).unwrap();
+    let met = prune().unwrap_err();
+    fail::remove("retention::execute::taken_away");
+    assert!(matches!(met, RetentionError::Restoring { .. }), "{met}");
+    let without_leases =
+        || rig.objects().into_iter().filter(|key| !key.starts_with(keys::LEASES)).collect::<BTreeSet<_>>();
+    assert_eq!(without_leases(), before, "what was taken away is back, and nothing else went");
+    // Whoever is still planning is waited for, by a new prune as well.
+    rig.retain("retention: {keepLast: 1}");
+    assert!(rig.refused(&[], FAILED).contains("a restore is being planned"));
+    let held = hold.lock().unwrap().take().unwrap();
+    runtime.block_on(held.end()).unwrap();
+    assert_eq!(rig.objects(), before);
+    assert_eq!(prune().unwrap().fulls, 3);
+}
+
+/// The newest transaction, as `--to-gtid` takes it.
+fn last_gtid(source: &Server) -> String {
+    let at = source.gtids();
+    match source.flavor() {
+        Flavor::Mysql => format!("{}:{}", at.split(':').next().unwrap(), at.rsplit(['-', ':']).next().unwrap()),
+        Flavor::Mariadb => at,
     }
 }
 

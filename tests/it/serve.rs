@@ -150,6 +150,10 @@ fn a_primary_dies(options: ServerOptions) {
     serving.stop(&lab);
     let mut dead = std::mem::replace(&mut lab.source, second);
     dead.kill9();
+    // MariaDB's log knows whole seconds: of two lineages in one second nothing tells which is wanted.
+    let now = || lab.source.sql("SELECT FLOOR(UNIX_TIMESTAMP(NOW(6)))").parse::<u64>().unwrap();
+    let died = now();
+    wait_for("a later second", Duration::from_secs(5), || (now() > died).then_some(()));
     lab.source.sql("INSERT INTO d.t VALUES (4, 2); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (5, 2); UPDATE d.t SET b = 7 WHERE a = 3");
     lab.archive();
     let (target, report) = lab.restore(&request(Target::Latest));

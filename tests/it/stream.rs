@@ -1,6 +1,8 @@
 //! The stream against real servers and stores: what is archived is what the server wrote, byte for byte, whatever dies when.
 
 mod faults;
+mod purge;
+mod spool;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use tidemark::archive::codec::Compression;
 use tidemark::archive::manifest::Content;
 use tidemark::archive::store::{S3Config, Store, StoreConfig};
 use tidemark::backup::logical::{self, LogicalConfig};
-use tidemark::binlog::{Acknowledge, Error, StreamConfig, StreamReading, StreamStatus, stream};
+use tidemark::binlog::{Acknowledge, Error, SpoolConfig, StreamConfig, StreamReading, StreamStatus, stream};
 use tidemark::model::{CommitTime, Flavor, GtidSet, Progress};
 use tidemark::mysql::endpoint::{Endpoint, Tls, TlsMode};
 use tidemark::mysql::event::EventType;
@@ -26,6 +28,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::lab::{replicate, same_gtids};
 use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
 
 const LONG: Duration = Duration::from_secs(120);
@@ -475,6 +478,10 @@ fn streamer_process() {
     if let Some(level) = spec["level"].as_i64() {
         config.compression = if level == 0 { Compression::None } else { Compression::Zstd { level: level as i32 } };
     }
+    if let Some(folder) = spec["spool"][0].as_str() {
+        config.spool = Some(SpoolConfig { folder: folder.into(), max_bytes: spec["spool"][1].as_u64().unwrap() });
+    }
+    config.hold_purge = spec["hold"] == true;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let store = Store::open(&store).unwrap();
     runtime.block_on(stream(config, endpoint, store, CancellationToken::new(), StreamStatus::default())).unwrap();
@@ -491,6 +498,10 @@ struct StreamerProcess<'a> {
     semi_sync: bool,
     /// Where the S3 server is to be reached, where not directly.
     s3_endpoint: Option<&'a str>,
+    /// Folder and bound of a spool.
+    spool: Option<(&'a Path, u64)>,
+    /// Whether it holds the source's purging back.
+    hold: bool,
 }
 
 impl StreamerProcess<'_> {
@@ -514,6 +525,8 @@ impl StreamerProcess<'_> {
             "segment_bytes": self.segment_bytes.or(small),
             "level": self.level,
             "semi_sync": self.semi_sync,
+            "spool": self.spool,
+            "hold": self.hold,
         });
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "stream::streamer_process", "--ignored", "--nocapture"]);
@@ -706,23 +719,4 @@ fn assert_same_bytes(store: &Store, file: &ArchivedFile, path: &Path) {
     assert_eq!(archived.len(), own.len(), "{}: sizes differ", path.display());
     let differs = archived.iter().zip(&own).position(|(a, b)| a != b);
     assert_eq!(differs, None, "{}: first difference", path.display());
-}
-
-/// Makes `replica` follow `source`, with GTIDs.
-fn replicate(replica: &Server, source: &Server) {
-    let port = source.port();
-    replica.sql(&match source.flavor() {
-        Flavor::Mysql => format!(
-            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
-             SOURCE_PASSWORD='{ROOT_PASSWORD}', SOURCE_AUTO_POSITION=1, SOURCE_SSL=0, GET_SOURCE_PUBLIC_KEY=1; START REPLICA"
-        ),
-        Flavor::Mariadb => format!(
-            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
-             MASTER_PASSWORD='{ROOT_PASSWORD}', MASTER_USE_GTID=slave_pos; START SLAVE"
-        ),
-    });
-}
-
-fn same_gtids(a: &Server, b: &Server) {
-    wait_for("the replica to follow", LONG, || (a.gtids() == b.gtids()).then_some(()));
 }

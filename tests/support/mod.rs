@@ -6,6 +6,7 @@
 // Each crate that includes this module (tests, demo, benchmarks) uses a part of it, and a helper's failure is the test's.
 #![allow(dead_code, unused_imports, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod faults;
 pub mod history;
 pub mod load;
 mod process;
@@ -18,6 +19,7 @@ mod tools;
 
 use std::time::{Duration, Instant};
 
+pub use faults::Faults;
 pub use process::{Process, Signal};
 pub use s3::S3Server;
 pub use server::{ROOT_PASSWORD, Server, ServerOptions};

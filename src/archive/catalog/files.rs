@@ -107,13 +107,8 @@ pub async fn load_file(store: &Store, id: &FileId) -> Result<Option<ArchivedFile
     Ok(find(store, id.clone()).await?.file)
 }
 
-/// The objects that hold a file, in order, without holes or overlaps. For a file without an index this reads one meta a segment.
-pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<ArchivedRange>, ArchiveError> {
-    if file.closed.is_some() {
-        let index = load_index(store, &file.id).await?;
-        let FileIndex { ranges, recipients, .. } = index;
-        return Ok(ranges.into_iter().map(|range| from_index(&file.id, range, &recipients)).collect());
-    }
+/// The objects that hold a file without an index, in order, without holes or overlaps; their metas are not read.
+pub async fn load_chain(store: &Store, file: &ArchivedFile) -> Result<Vec<SegmentObject>, ArchiveError> {
     let mut chain = ranges::list(store, &file.id).await?.chain;
     // What came since is not part of what the caller has seen.
     chain.retain(|object| object.end <= file.size);
@@ -121,7 +116,16 @@ pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<Archi
     if found != file.size {
         return Err(ArchiveError::Hole { file: file.id.name.clone(), from: found, to: file.size });
     }
-    stream::iter(chain)
+    Ok(chain)
+}
+
+/// The objects that hold a file, in order, without holes or overlaps. For a file without an index this reads one meta a segment.
+pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<ArchivedRange>, ArchiveError> {
+    if file.closed.is_some() {
+        let FileIndex { ranges, recipients, .. } = load_index(store, &file.id).await?;
+        return Ok(ranges.into_iter().map(|range| from_index(&file.id, range, &recipients)).collect());
+    }
+    stream::iter(load_chain(store, file).await?)
         .map(|object| async move {
             let meta = read_meta(store, &object).await?;
             Ok(ArchivedRange::of_meta(object, meta))
@@ -177,7 +181,8 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
     Ok(found)
 }
 
-async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveError> {
+/// Reads the index of a closed file.
+pub async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveError> {
     let json = store.get(&keys::index(id)).await?;
     parse_index(id, &json)
 }
@@ -186,6 +191,9 @@ async fn load_index(store: &Store, id: &FileId) -> Result<FileIndex, ArchiveErro
 pub fn parse_index(id: &FileId, json: &[u8]) -> Result<FileIndex, ArchiveError> {
     let key = keys::index(id);
     let index: FileIndex = unseal(&key, json)?;
+    if index.file != *id {
+        return Err(ArchiveError::Misplaced { key, of: keys::index(&index.file) });
+    }
     let mut end = 0;
     for range in &index.ranges {
         if range.start != end || range.end <= range.start {
@@ -195,9 +203,9 @@ pub fn parse_index(id: &FileId, json: &[u8]) -> Result<FileIndex, ArchiveError> 
         end = range.end;
     }
     let known = |range: &IndexedRange| range.encrypted_to.is_none_or(|set| set < index.recipients.len());
-    if index.file != *id || end != index.size || !index.ranges.iter().all(known) {
+    if end != index.size || !index.ranges.iter().all(known) {
         use serde::de::Error;
-        let source = serde_json::Error::custom("it describes another file, or its ranges do not make up the file");
+        let source = serde_json::Error::custom("its ranges do not make up the file, or are encrypted to nobody");
         return Err(ArchiveError::Unreadable { key, source });
     }
     Ok(index)

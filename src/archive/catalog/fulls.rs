@@ -11,11 +11,11 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::archive::error::check_format;
-use crate::archive::manifest::FullManifest;
+use crate::archive::manifest::{Content, FullManifest};
 use crate::archive::sealed::SealCheck;
 use crate::archive::store::{Store, StoreError};
 use crate::archive::{ArchiveError, keys};
-use crate::model::{BinlogPosition, Flavor, GtidSet};
+use crate::model::{BinlogPosition, Flavor, GtidSet, total};
 
 /// A full's manifest without its lists, whose length grows with the data.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -62,12 +62,51 @@ pub struct FullHead {
 /// Reads a full's whole manifest.
 pub async fn load_manifest(store: &Store, id: &str) -> Result<FullManifest, ArchiveError> {
     let manifest: FullManifest = read_json(store, &keys::manifest(id)).await?;
+    check_id(id, &manifest.id)?;
     Ok(manifest)
 }
 
 /// Reads a full's head: the manifest streams by, in bounded memory.
 pub(super) async fn load_head(store: &Store, id: &str) -> Result<FullHead, ArchiveError> {
-    read_json(store, &keys::manifest(id)).await
+    let head: FullHead = read_json(store, &keys::manifest(id)).await?;
+    check_id(id, &head.id)?;
+    Ok(head)
+}
+
+/// A copied folder must not count as another full.
+fn check_id(id: &str, found: &str) -> Result<(), ArchiveError> {
+    if id == found {
+        return Ok(());
+    }
+    Err(ArchiveError::Misplaced { key: keys::manifest(id), of: keys::manifest(found) })
+}
+
+impl From<&FullManifest> for FullHead {
+    fn from(manifest: &FullManifest) -> Self {
+        let method = match &manifest.content {
+            Content::Logical(_) => "logical",
+        };
+        Self {
+            id: manifest.id.clone(),
+            flavor: manifest.flavor,
+            server_version: manifest.server_version.clone(),
+            server: manifest.server.clone(),
+            started_at: manifest.started_at,
+            consistent_at: manifest.consistent_at,
+            finished_at: manifest.finished_at,
+            gtids: manifest.gtids.clone(),
+            position: manifest.position.clone(),
+            position_created_unix: manifest.position_created_unix,
+            prepared_xa: manifest.prepared_xa.clone(),
+            log_slave_updates: manifest.log_slave_updates,
+            recipients: manifest.recipients.clone(),
+            method: method.to_owned(),
+            objects: manifest.objects.len() as u64,
+            bytes: total(manifest.objects.iter().map(|object| object.bytes)),
+            raw_bytes: total(manifest.objects.iter().map(|object| object.raw_bytes)),
+            trace_id: manifest.trace_id.clone(),
+        }
+    }
 }
 
 impl From<Head> for FullHead {

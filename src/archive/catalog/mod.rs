@@ -10,7 +10,8 @@ mod tests;
 use futures::{StreamExt, TryStreamExt, stream};
 
 pub use files::{
-    ArchivedFile, ArchivedRange, Closed, FileEncryption, by_statement, load_file, load_ranges, parse_index,
+    ArchivedFile, ArchivedRange, Closed, FileEncryption, by_statement, load_chain, load_file, load_index, load_ranges,
+    parse_index,
 };
 pub use fulls::{FullHead, load_manifest};
 pub use kinship::check_kinship;
@@ -40,8 +41,7 @@ pub struct Catalog {
 impl Catalog {
     /// Reads it. An archive of a newer format is refused.
     pub async fn load(store: &Store) -> Result<Self, ArchiveError> {
-        let info = identity::read(store).await?;
-        let info = info.ok_or_else(|| ArchiveError::Missing { store: store.url().to_owned() })?;
+        let info = identity::must(store).await?;
         let mut catalog =
             Self { info, fulls: Vec::new(), files: Vec::new(), unknown: Vec::new(), problems: Vec::new() };
         catalog.load_fulls(store).await?;

@@ -2,6 +2,7 @@
 //! `[u32 0x184D2A54][u32 size of what follows][SegmentMeta as JSON][u32 CRC-32 of the JSON][u32 size of the JSON]["TDMKSEG1"]`,
 //! little-endian.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use snafu::ResultExt;
 
@@ -32,6 +33,19 @@ pub async fn read_meta(store: &Store, object: &SegmentObject) -> Result<SegmentM
 
 /// The same, and the size of the frame it is in.
 pub(super) async fn read(store: &Store, object: &SegmentObject) -> Result<(SegmentMeta, u64), SegmentError> {
+    let (tail, bytes) = read_tail(store, object).await?;
+    Ok((parse_meta(object, &tail)?, bytes))
+}
+
+/// A segment's meta, and the size of the frame it is in. As [`read_meta`], but takes one that speaks of another segment: the object is where that
+/// one belongs.
+pub async fn read_any_meta(store: &Store, object: &SegmentObject) -> Result<(SegmentMeta, u64), SegmentError> {
+    let (tail, bytes) = read_tail(store, object).await?;
+    Ok((parse_any_meta(object, &tail)?, bytes))
+}
+
+/// At least the frame, which has that size.
+async fn read_tail(store: &Store, object: &SegmentObject) -> Result<(Bytes, u64), SegmentError> {
     let key = object.key();
     let guess = object.bytes.min(GUESS_BYTES);
     let mut tail = store.get_range(&key, object.bytes - guess..object.bytes).await?;
@@ -39,7 +53,7 @@ pub(super) async fn read(store: &Store, object: &SegmentObject) -> Result<(Segme
     if needed > tail.len() as u64 {
         tail = store.get_range(&key, object.bytes - needed..object.bytes).await?;
     }
-    Ok((parse_meta(object, &tail)?, needed))
+    Ok((tail, needed))
 }
 
 /// The frame that holds `meta`.
@@ -74,6 +88,20 @@ pub(super) fn frame_bytes(object: &SegmentObject, tail: &[u8]) -> Result<u64, Se
 
 /// Takes the meta out of an object's end (or all of it) and checks that it speaks of this very object.
 pub fn parse_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, SegmentError> {
+    let meta = parse_any_meta(object, tail)?;
+    if meta.file != object.file || meta.start != object.start || meta.end != object.end {
+        let SegmentMeta { file, start, end, .. } = &meta;
+        let problem = format!("it holds bytes {start}..{end} of {}@{} instead", file.name, file.created_unix);
+        return Err(SegmentError::damaged(object, problem));
+    }
+    if meta.encryption.is_some() != object.encrypted {
+        let problem = "its meta and its name do not agree on whether it is encrypted";
+        return Err(SegmentError::damaged(object, problem));
+    }
+    Ok(meta)
+}
+
+fn parse_any_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, SegmentError> {
     let damaged = |problem: &str| SegmentError::damaged(object, problem);
     let bytes = frame_bytes(object, tail)?;
     let frame =
@@ -91,18 +119,5 @@ pub fn parse_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, Se
     if format > FORMAT {
         return Err(SegmentError::Newer { key: object.key(), found: format });
     }
-    let meta: SegmentMeta = serde_json::from_slice(json).map_err(unreadable)?;
-    if meta.encryption.is_some() != object.encrypted {
-        return Err(damaged("its meta and its name do not agree on whether it is encrypted"));
-    }
-    if meta.file != object.file || meta.start != object.start || meta.end != object.end {
-        return Err(SegmentError::damaged(
-            object,
-            format!(
-                "it holds bytes {}..{} of {}@{} instead",
-                meta.start, meta.end, meta.file.name, meta.file.created_unix
-            ),
-        ));
-    }
-    Ok(meta)
+    serde_json::from_slice(json).map_err(unreadable)
 }

@@ -14,9 +14,9 @@ use std::io;
 use snafu::Snafu;
 
 pub use buffers::SegmentBuffers;
-pub use meta::{parse_meta, read_meta};
-pub use read::{SegmentReader, try_to_open, verify};
-pub use write::{EncodedSegment, SegmentUpload, SegmentWriter, put};
+pub use meta::{parse_meta, read_any_meta, read_meta};
+pub use read::{SegmentReader, try_to_open, verify, verify_stored};
+pub use write::{EncodedSegment, SegmentUpload, SegmentWriter, put, put_pieces};
 
 use super::binlog_index::{FileId, RawSum, SegmentMeta};
 use super::crypt::{LockedError, OpenError};

@@ -41,7 +41,7 @@ impl SegmentReader {
             if object.encrypted {
                 let (meta, frame_bytes) = meta::read(store, &object).await?;
                 let stream = store.read_stream(&key, 0..object.bytes).await?;
-                return Self::decrypt(store, object, meta, frame_bytes, false, stream).await;
+                return Self::over(store, object, meta, frame_bytes, stream).await;
             }
             // The index's checksum covers everything; without it the meta's does.
             let meta = if object.blake3.is_none() { Some(meta::read_meta(store, &object).await?) } else { None };
@@ -109,7 +109,8 @@ impl SegmentReader {
         Ok(None)
     }
 
-    fn new(
+    /// Reads what arrives by `stream`: the object, from its first byte on. All that `object` and `meta` say of it is checked by its end.
+    pub fn new(
         object: SegmentObject,
         meta: Option<SegmentMeta>,
         stream: BoxStream<'static, Result<Bytes, OpenError>>,
@@ -117,6 +118,21 @@ impl SegmentReader {
         let decoder = Decoder::new().map_err(|e| SegmentError::damaged(&object, e))?;
         let (raw, stored) = (RawDigest::new(object.encrypted), Digest::new());
         Ok(Self { object, meta, stream, input: Bytes::new(), decoder, raw, raw_bytes: 0, stored, ended: false })
+    }
+
+    /// Reads what arrives by `stored`: the object as it is stored, whose meta is in a frame of that size. What is encrypted is opened by the
+    /// store's identities.
+    pub async fn over(
+        store: &Store,
+        object: SegmentObject,
+        meta: SegmentMeta,
+        frame_bytes: u64,
+        stored: BoxStream<'static, Result<Bytes, StoreError>>,
+    ) -> Result<Self, SegmentError> {
+        match object.encrypted {
+            true => Self::decrypt(store, object, meta, frame_bytes, false, stored).await,
+            false => Self::new(object, Some(meta), in_clear(stored)),
+        }
     }
 
     /// Begins to read an encrypted object, whose meta is in a frame of that size; whether its stored bytes are checked already.
@@ -166,10 +182,7 @@ pub async fn verify(store: &Store, object: &SegmentObject) -> Result<StoredSegme
     let key = object.key();
     let stream = store.read_stream(&key, 0..object.bytes).await?;
     let object_blake3 = match &meta.encryption {
-        Some(encryption) => {
-            let locked = locked(object, &key, encryption, frame_bytes);
-            crypt::verify(&locked, stream).await.map_err(|e| SegmentError::opening(object, e))?
-        }
+        Some(encryption) => verify_stored(object, encryption, frame_bytes, stream).await?,
         None => {
             let mut reader = SegmentReader::new(object.clone(), Some(meta.clone()), in_clear(stream))?;
             while reader.next().await?.is_some() {}
@@ -177,6 +190,18 @@ pub async fn verify(store: &Store, object: &SegmentObject) -> Result<StoredSegme
         }
     };
     Ok(StoredSegment { meta, object_bytes: object.bytes, object_blake3 })
+}
+
+/// Checks the stored bytes of an encrypted segment against all of its checksums that need no identity; the BLAKE3 of the object.
+pub async fn verify_stored(
+    object: &SegmentObject,
+    encryption: &SegmentEncryption,
+    frame_bytes: u64,
+    stored: BoxStream<'static, Result<Bytes, StoreError>>,
+) -> Result<String, SegmentError> {
+    let key = object.key();
+    let locked = locked(object, &key, encryption, frame_bytes);
+    crypt::verify(&locked, stored).await.map_err(|e| SegmentError::opening(object, e))
 }
 
 /// Whether the store's identities open an encrypted segment; reads its ends only.

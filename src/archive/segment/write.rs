@@ -2,6 +2,7 @@ use std::io;
 
 use bytes::Bytes;
 use snafu::ResultExt;
+use tokio::sync::mpsc;
 
 use super::buffers::SegmentBuffers;
 use super::{CompressSnafu, SegmentError, SegmentObject, StoredSegment, meta, verify};
@@ -132,6 +133,35 @@ pub async fn put(store: &Store, segment: EncodedSegment) -> Result<StoredSegment
     let key = keys::segment(&meta.file, meta.start, meta.end, meta.encryption.is_some());
     let put = store.put(&key, object, Condition::IfAbsent).await?;
     settle(store, put, StoredSegment { meta, object_bytes, object_blake3 }).await
+}
+
+/// As [`put`], for a segment object that was made before and is read in `pieces`. What they are is checked before the object appears: if
+/// they are not `ours`, nothing is stored.
+pub async fn put_pieces(
+    store: &Store,
+    ours: StoredSegment,
+    mut pieces: mpsc::Receiver<Bytes>,
+) -> Result<StoredSegment, SegmentError> {
+    let object = SegmentObject {
+        file: ours.meta.file.clone(),
+        start: ours.meta.start,
+        end: ours.meta.end,
+        bytes: ours.object_bytes,
+        blake3: Some(ours.object_blake3.clone()),
+        encrypted: ours.meta.encryption.is_some(),
+    };
+    let mut upload = store.writer(&object.key(), Condition::IfAbsent).await?;
+    let (mut digest, mut bytes) = (Digest::new(), 0);
+    while let Some(piece) = pieces.recv().await {
+        digest.update(&piece);
+        bytes += piece.len() as u64;
+        upload.write(piece).await?;
+    }
+    if bytes != ours.object_bytes || digest.hex() != ours.object_blake3 {
+        return Err(SegmentError::damaged(&object, "the copy of it that was to be stored is not what was made"));
+    }
+    let put = upload.finish().await?;
+    settle(store, put, ours).await
 }
 
 /// A segment that goes to the store while it is made: for one huge event, whose end is known before its bytes have come.

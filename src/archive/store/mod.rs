@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use opendal::{EntryMode, ErrorKind, Operator};
+use opendal::{Entry, EntryMode, ErrorKind, Operator};
 use snafu::ResultExt;
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -187,7 +187,8 @@ impl Store {
             let temp = temp.context(WriteSnafu { key, store: self.url() })?;
             return Ok(StoreWriter::folder(self.clone(), key, condition, temp));
         }
-        let writer = self.inner.operator.writer_with(key).chunk(PART_BYTES).concurrent(2);
+        // One part at a time: whoever writes much writes several objects at once, and each part more is memory.
+        let writer = self.inner.operator.writer_with(key).chunk(PART_BYTES);
         let writer = writer.if_not_exists(condition == Condition::IfAbsent).await;
         Ok(StoreWriter::remote(self.clone(), key, condition, writer.context(WriteSnafu { key, store: self.url() })?))
     }
@@ -201,11 +202,7 @@ impl Store {
             .context(ListSnafu { key: prefix, store: self.url() })?
             .into_iter()
             .filter(|entry| entry.metadata().mode() == EntryMode::FILE)
-            .map(|entry| Object {
-                bytes: entry.metadata().content_length(),
-                modified: entry.metadata().last_modified().map(Timestamp::from),
-                key: entry.into_parts().0,
-            })
+            .map(object)
             .collect();
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)
@@ -213,16 +210,22 @@ impl Store {
 
     /// The folders right below `prefix` (which ends with `/`), each ending with `/`, by name.
     pub async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.list_level(prefix).await?.0)
+    }
+
+    /// What is right below `prefix` (empty, or ending with `/`): the folders, each ending with `/`, and the objects, by name.
+    pub async fn list_level(&self, prefix: &str) -> Result<(Vec<String>, Vec<Object>), StoreError> {
         fail::fail_point!("archive::store::list", |_| Err(injected())
             .context(ListSnafu { key: prefix, store: self.url() }));
         let entries = self.inner.operator.list(prefix).await.context(ListSnafu { key: prefix, store: self.url() })?;
-        let mut dirs: Vec<_> = entries
-            .into_iter()
-            .map(|e| e.into_parts().0)
-            .filter(|path| path.ends_with('/') && path != prefix)
-            .collect();
+        let (objects, dirs): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.metadata().mode() == EntryMode::FILE);
+        let mut objects: Vec<_> = objects.into_iter().map(object).collect();
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        let is_below = |path: &String| path.ends_with('/') && path != prefix && path != "/";
+        let mut dirs: Vec<_> = dirs.into_iter().map(|e| e.into_parts().0).filter(is_below).collect();
         dirs.sort();
-        Ok(dirs)
+        Ok((dirs, objects))
     }
 
     /// Size of an object in bytes; none if there is no such object.
@@ -266,6 +269,14 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Store").field(&self.inner.url).finish()
+    }
+}
+
+fn object(entry: Entry) -> Object {
+    Object {
+        bytes: entry.metadata().content_length(),
+        modified: entry.metadata().last_modified().map(Timestamp::from),
+        key: entry.into_parts().0,
     }
 }
 

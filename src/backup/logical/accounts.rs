@@ -63,13 +63,13 @@ async fn is_ignored(session: &mut Session, failed: &LogicalError) -> Result<bool
 }
 
 async fn mysql(session: &mut Session) -> Result<Accounts, LogicalError> {
-    let sql = "SELECT User, Host FROM mysql.user WHERE User NOT IN ('mysql.sys','mysql.session','mysql.infoschema') ORDER BY User, Host";
+    let sql = "SELECT User, Host, ssl_cipher, x509_issuer, x509_subject FROM mysql.user WHERE User NOT IN ('mysql.sys','mysql.session','mysql.infoschema') ORDER BY User, Host";
     let second = second_passwords(session).await?;
     let mut out = Accounts::default();
     for row in session.query(sql).await? {
         let (user, host) = (text(&row, 0), text(&row, 1));
-        let name = quote::account(&user, &host);
-        let create = one(session, &format!("SHOW CREATE USER {name}")).await?;
+        let name = quote::account_of(Flavor::Mysql, &user, &host);
+        let create = requoted(one(session, &format!("SHOW CREATE USER {name}")).await?, &row);
         let (create, default_roles) = split_default_roles(create);
         let mut grants = all(session, &format!("SHOW GRANTS FOR {name}")).await?;
         if let Some((_, _, statements)) = second.iter().find(|(u, h, _)| (u, h) == (&user, &host)) {
@@ -94,7 +94,7 @@ async fn second_passwords(session: &mut Session) -> Result<Vec<(String, String, 
     };
     let statements = |row: Row| {
         let (user, host) = (text(&row, 0), text(&row, 1));
-        let name = quote::account(&user, &host);
+        let name = quote::account_of(Flavor::Mysql, &user, &host);
         let plugin = quote::plain_text(&text(&row, 2));
         let identified = |hash: usize, retain: &str| {
             let hash = text(&row, hash);
@@ -110,12 +110,12 @@ async fn second_passwords(session: &mut Session) -> Result<Vec<(String, String, 
 }
 
 async fn mariadb(session: &mut Session) -> Result<Accounts, LogicalError> {
-    let sql = "SELECT User, Host, is_role FROM mysql.user WHERE User <> 'mariadb.sys' AND User <> 'PUBLIC' ORDER BY is_role, User, Host";
+    let sql = "SELECT User, Host, ssl_cipher, x509_issuer, x509_subject, is_role FROM mysql.user WHERE User <> 'mariadb.sys' AND User <> 'PUBLIC' ORDER BY is_role, User, Host";
     let mut out = Accounts::default();
     for row in session.query(sql).await? {
-        let (user, host, role) = (text(&row, 0), text(&row, 1), text(&row, 2) == "Y");
+        let (user, host, role) = (text(&row, 0), text(&row, 1), text(&row, 5) == "Y");
         let name = quote::account(&user, if role { "" } else { &host });
-        let create = if role {
+        let create: SqlText = if role {
             format!("CREATE ROLE {name}").into()
         } else {
             match one(session, &format!("SHOW CREATE USER {name}")).await {
@@ -123,10 +123,17 @@ async fn mariadb(session: &mut Session) -> Result<Accounts, LogicalError> {
                     out.ignored.push(name);
                     continue;
                 }
-                shown => shown?.into(),
+                shown => requoted(shown?, &row).into(),
             }
         };
         let mut grants = all(session, &format!("SHOW GRANTS FOR {name}")).await?;
+        for grant in &mut grants {
+            *grant = requoted(grant.as_bytes().to_vec(), &row).into();
+        }
+        // A grant tells the password, too, and setting that again would make it a fresh one.
+        if create.as_bytes().ends_with(b" PASSWORD EXPIRE") {
+            grants.push(format!("ALTER USER {name} PASSWORD EXPIRE").into());
+        }
         // Printed with quotes that do not hold a name with a quote in it.
         let requoted = proxies(session, &user, &host).await?;
         for grant in grants.iter_mut().filter(|grant| grant.as_bytes().starts_with(b"GRANT PROXY ")) {
@@ -188,6 +195,20 @@ async fn one(session: &mut Session, sql: &str) -> Result<Vec<u8>, LogicalError> 
 
 async fn all(session: &mut Session, sql: &str) -> Result<Vec<SqlText>, LogicalError> {
     Ok(session.query(sql).await?.iter().filter_map(|row| bytes(row, 0)).map(|b| SqlText::from(b.to_vec())).collect())
+}
+
+/// A `CREATE USER` whose REQUIRE clause is quoted: servers print a cipher, an issuer or a subject as it is. `row` has them as columns 2 to 4.
+fn requoted(mut create: Vec<u8>, row: &Row) -> Vec<u8> {
+    for (column, word) in [(2, "CIPHER"), (3, "ISSUER"), (4, "SUBJECT")] {
+        let value = text(row, column);
+        let (printed, meant) = (format!(" {word} '{value}'"), format!(" {word} {}", quote::plain_text(&value)));
+        if printed != meant
+            && let Some(at) = memchr::memmem::rfind(&create, printed.as_bytes())
+        {
+            create.splice(at..at + printed.len(), meant.bytes());
+        }
+    }
+    create
 }
 
 /// Roles must exist and be granted before they can be default: takes ` DEFAULT ROLE …` out of a `CREATE USER`.

@@ -28,9 +28,12 @@ pub struct ColumnInfo {
 impl ColumnInfo {
     /// An ENUM or SET one of whose members may have been printed with `?` for a character.
     pub fn may_be_unprintable(&self) -> bool {
-        matches!(self.data_type.as_str(), "enum" | "set")
-            && self.column_type.contains('?')
-            && matches!(self.charset.as_str(), "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030")
+        matches!(self.data_type.as_str(), "enum" | "set") && self.column_type.contains('?') && self.is_wide()
+    }
+
+    /// Whether it may hold characters that definitions are not printed in.
+    pub fn is_wide(&self) -> bool {
+        matches!(self.charset.as_str(), "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030")
     }
 }
 

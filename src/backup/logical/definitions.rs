@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::error::LogicalError;
 use super::session::{Row, Session, bytes, number, text};
 use super::{comments, extras, views};
-use crate::archive::logical::{Program, ProgramKind, Schema, ServerRecord, SqlText, TableKind};
+use crate::archive::logical::{Program, ProgramKind, STATE_SCHEMA, Schema, ServerRecord, SqlText, TableKind};
 use crate::model::Flavor;
 use crate::mysql::quote;
 
@@ -166,6 +166,12 @@ async fn schemas(session: &mut Session) -> Result<Vec<Schema>, LogicalError> {
     let mut out = Vec::new();
     for row in session.query(&sql).await? {
         let name = text(&row, 0);
+        if name.eq_ignore_ascii_case(STATE_SCHEMA) {
+            let reason =
+                "a restore keeps its state in a schema of that name, and may have been killed here: drop or rename it"
+                    .to_owned();
+            return Err(LogicalError::Unsupported { what: format!("schema {name}"), reason });
+        }
         let create =
             session.row(&format!("SHOW CREATE DATABASE {}", quote::identifier(&name)), "SHOW CREATE DATABASE").await?;
         out.push(Schema { create: sql_text(&create, 1, &name)?, read_only: read_only.contains(&name), name });

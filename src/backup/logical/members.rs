@@ -19,6 +19,17 @@ pub(super) async fn restore(
 ) -> Result<Vec<String>, LogicalError> {
     let mut warnings = Vec::new();
     let table = quote::qualified(schema, name);
+    if session.flavor == Flavor::Mariadb {
+        for column in
+            columns.iter().filter(|column| column.is_wide() && has_doubtful_default(create.as_bytes(), column))
+        {
+            warnings.push(format!(
+                "{table}: the DEFAULT of column {} may have characters that MariaDB prints as '?' in definitions; it then comes back as '?' (rows keep \
+                 what they have), and one of an ENUM or SET cannot be made at all: look at it, and set it anew behind a restore",
+                column.name
+            ));
+        }
+    }
     for column in columns.iter().filter(|column| column.may_be_unprintable()) {
         let unknown = |way_out: &str| {
             format!(
@@ -105,6 +116,15 @@ async fn members_by_variable(
 fn values(column: &ColumnInfo) -> impl Iterator<Item = u64> {
     let is_set = column.data_type == "set";
     (0u32..).map(move |n| if is_set { 1u64.checked_shl(n).unwrap_or(0) } else { u64::from(n) + 1 })
+}
+
+/// Whether the default in a column's definition may have been printed with `?` for a character.
+fn has_doubtful_default(create: &[u8], column: &ColumnInfo) -> bool {
+    const DEFAULT: &[u8] = b" DEFAULT '";
+    let head = format!("\n  {} ", quote::identifier(&column.name));
+    let Some(at) = memchr::memmem::find(create, head.as_bytes()) else { return false };
+    let line = create.get(at + 1..).unwrap_or_default().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    memchr::memmem::find(line, DEFAULT).is_some_and(|at| line.get(at..).unwrap_or_default().contains(&b'?'))
 }
 
 /// The definition with a column's members spelled in hexadecimal.

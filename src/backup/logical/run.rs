@@ -18,7 +18,7 @@ use super::snapshot::{Snapshot, align};
 use super::stamp;
 use super::{accounts, extras, ranges};
 use crate::archive::catalog::check_kinship;
-use crate::archive::logical::{Account, LogicalContent, ProgramKind, Record, Table, TableKind};
+use crate::archive::logical::{Account, DESCRIPTION, LogicalContent, ProgramKind, Record, Table, TableKind};
 use crate::archive::manifest::{Content, FullManifest};
 use crate::archive::sealed::seal;
 use crate::archive::store::{Condition, Store};
@@ -198,7 +198,7 @@ async fn once(
     if encrypted {
         definitions.server.warnings.clone_from(&warnings);
     }
-    let key = keys::full_object(&full_id, "description.jsonl.zst", encrypted);
+    let key = keys::full_object(&full_id, DESCRIPTION, encrypted);
     let description = describe(store, key, config, definitions, tables, accounts.known, &objects).await?;
     let mut manifest = FullManifest {
         format: format_of(encrypted),
@@ -229,6 +229,7 @@ async fn once(
     fail::fail_point!("backup::logical::before_manifest");
     // Refuses the archive of another flavor; the first writer of all makes it.
     let archive = identity::ensure(store, manifest.flavor, &manifest.server).await?;
+    let in_clear_again = identity::in_clear_again(&archive, encrypted);
     if encrypted {
         identity::announce_encryption(store, archive).await?;
     }
@@ -237,6 +238,7 @@ async fn once(
     control.connection.close().await;
     let Content::Logical(content) = &mut manifest.content;
     content.warnings.append(&mut warnings);
+    content.warnings.extend(in_clear_again);
     Ok(manifest)
 }
 

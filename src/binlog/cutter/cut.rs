@@ -36,6 +36,8 @@ pub(in crate::binlog) struct Seal {
 #[derive(Clone, Debug)]
 pub(in crate::binlog) struct Closing {
     pub file: FileId,
+    /// Bytes of the whole file.
+    pub size: u64,
     pub ending: Ending,
     pub next_file: Option<String>,
 }

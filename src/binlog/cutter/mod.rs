@@ -158,7 +158,8 @@ impl Cutter {
             if let (false, Some(head)) = (open.closed, &open.head) {
                 let ending = open.ending.take().unwrap_or(Ending::Crash);
                 let next_file = Some(position.file.clone());
-                cuts.push(Cut::Close(Box::new(Closing { file: head.id.clone(), ending, next_file })));
+                let (file, size) = (head.id.clone(), open.event_end);
+                cuts.push(Cut::Close(Box::new(Closing { file, size, ending, next_file })));
             }
         }
         if position.offset != MAGIC.len() as u64 {

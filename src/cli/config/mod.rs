@@ -2,25 +2,30 @@
 
 mod reference;
 mod restore;
+mod retention;
 mod storage;
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
+pub use retention::Copy;
+use retention::{copies_of, retention_of, rules_of, zone_of};
 
-use super::args::PolicyArgs;
+use super::args::{ArchiveArgs, PolicyArgs};
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, RetentionSpec, SourceSpec, StorageSpec};
+use crate::api::{
+    Acknowledge, BackupPolicy, DecryptionSpec, FlavorChoice, PurgeProtection, SecretKeyRef, SourceSpec, StorageSpec,
+    VerifyDepth, VerifySpec,
+};
 use crate::archive::crypt::{Identities, Recipients};
 use crate::archive::store::StoreConfig;
+use crate::binlog::SpoolConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
 use crate::retention::plan::Rules;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Times};
 
 /// Bound on reaching a server and logging in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,10 +53,34 @@ pub struct Policy {
     pub recipients: Recipients,
     /// What of the archive may go.
     pub retention: Rules,
+    /// Further stores that hold what the first one holds.
+    pub copies: Vec<Copy>,
+    /// When and how the archive is verified.
+    pub verify: Option<Verify>,
+}
+
+/// When and how an archive is verified.
+#[derive(Clone, Debug)]
+pub struct Verify {
+    /// When.
+    pub times: Times,
+    /// How much is looked at.
+    pub depth: VerifyDepth,
+    /// Most bytes that are read in a second.
+    pub bytes_per_second: Option<u64>,
+    /// What a deep one opens encrypted objects with, or what is wrong with where that should be: only who verifies needs it.
+    pub identities: Result<Identities, Vec<Problem>>,
+}
+
+impl Verify {
+    /// What opens encrypted objects.
+    pub fn identities(&self) -> Result<Identities, ManifestError> {
+        self.identities.clone().map_err(|problems| ManifestError::Invalid { problems })
+    }
 }
 
 /// How the binary log is streamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binlog {
     /// Upload what has come within this time.
     pub flush_interval: Duration,
@@ -59,6 +88,10 @@ pub struct Binlog {
     pub segment_bytes: u64,
     /// Acknowledge commits once they are durable in the store.
     pub semi_sync: bool,
+    /// Where it waits while the store is down.
+    pub spool: Option<SpoolConfig>,
+    /// Hold the source's own purging back while something is not archived.
+    pub hold_purge: bool,
 }
 
 /// What a restore needs to know of the archive it reads.
@@ -98,24 +131,26 @@ pub fn one_policy(args: &PolicyArgs) -> Result<Policy, ManifestError> {
 }
 
 /// The policies that `args` mean, for verbs that only read the archive: sources need not be reachable or even complete.
-pub fn archives(args: &PolicyArgs) -> Result<Vec<Archive>, ManifestError> {
-    let documents = load(&args.manifests)?;
-    let chosen: Vec<_> = match &args.policy {
-        Some(_) => vec![choose(&documents, args.policy.as_deref())?],
+pub fn archives(args: &ArchiveArgs) -> Result<Vec<Archive>, ManifestError> {
+    let ArchiveArgs { policy: PolicyArgs { manifests, policy }, copy } = args;
+    let documents = load(manifests)?;
+    let chosen: Vec<_> = match policy {
+        Some(_) => vec![choose(&documents, policy.as_deref())?],
         None if documents.policies.is_empty() => return Err(no_policy()),
         None => documents.policies.values().collect(),
     };
     let mut problems = Vec::new();
-    let archives = chosen.into_iter().filter_map(|document| archive_of(document, &documents, &mut problems)).collect();
+    let archive = |document| archive_of(document, copy.as_deref(), &documents, &mut problems);
+    let archives = chosen.into_iter().filter_map(archive).collect();
     finish(archives, problems)
 }
 
 /// The one policy's archive that `args` mean, with what a Secret opens of it.
-pub fn one_archive(args: &PolicyArgs, identity_secret: Option<&str>) -> Result<Archive, ManifestError> {
-    let documents = load(&args.manifests)?;
-    let document = choose(&documents, args.policy.as_deref())?;
+pub fn one_archive(args: &ArchiveArgs, identity_secret: Option<&str>) -> Result<Archive, ManifestError> {
+    let documents = load(&args.policy.manifests)?;
+    let document = choose(&documents, args.policy.policy.as_deref())?;
     let mut problems = Vec::new();
-    let archive = archive_of(document, &documents, &mut problems);
+    let archive = archive_of(document, args.copy.as_deref(), &documents, &mut problems);
     let mut resolver = Resolver::new(document, &documents, &mut problems);
     let identities = resolver.identities_of_argument(identity_secret);
     let archive = archive.map(|archive| Archive { identities, ..archive });
@@ -123,17 +158,46 @@ pub fn one_archive(args: &PolicyArgs, identity_secret: Option<&str>) -> Result<A
 }
 
 /// The one policy's archive that `args` mean, and what of it may go.
-pub fn one_retention(args: &PolicyArgs) -> Result<(Archive, Rules), ManifestError> {
-    let documents = load(&args.manifests)?;
-    let document = choose(&documents, args.policy.as_deref())?;
+pub fn one_retention(args: &ArchiveArgs) -> Result<(Archive, Rules), ManifestError> {
+    let documents = load(&args.policy.manifests)?;
+    let document = choose(&documents, args.policy.policy.as_deref())?;
     let mut problems = Vec::new();
-    let archive = archive_of(document, &documents, &mut problems);
+    let archive = archive_of(document, args.copy.as_deref(), &documents, &mut problems);
     let schedule = document.object.spec.schedule.as_ref();
     if let Some(Err((field, message))) = schedule.map(Schedule::new) {
         problems.push(document.problem(field, message));
     }
-    let rules = rules_of(document, &mut problems);
+    let (retention, field) = retention_of(document, args.copy.as_deref());
+    let rules = rules_of(document, retention, field, &mut problems);
     finish(archive.map(|archive| (archive, rules)), problems)?.ok_or_else(no_policy)
+}
+
+/// The one policy that `args` mean, its first store and its copies: no source need be reachable or even complete.
+pub fn one_with_copies(args: &PolicyArgs) -> Result<(Archive, Vec<Copy>), ManifestError> {
+    let documents = load(&args.manifests)?;
+    let document = choose(&documents, args.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let archive = archive_of(document, None, &documents, &mut problems);
+    let copies = copies_of(document, &documents, &mut problems);
+    finish(archive.map(|archive| (archive, copies)), problems)?.ok_or_else(no_policy)
+}
+
+/// The one policy's archive that `args` mean, what of it may go, and how it is verified by schedule.
+pub fn one_verify(
+    args: &ArchiveArgs,
+    identity_secret: Option<&str>,
+) -> Result<(Archive, Rules, Option<Verify>), ManifestError> {
+    let documents = load(&args.policy.manifests)?;
+    let document = choose(&documents, args.policy.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let archive = archive_of(document, args.copy.as_deref(), &documents, &mut problems);
+    let mut resolver = Resolver::new(document, &documents, &mut problems);
+    let identities = resolver.identities_of_argument(identity_secret);
+    let archive = archive.map(|archive| Archive { identities, ..archive });
+    let (retention, field) = retention_of(document, args.copy.as_deref());
+    let rules = rules_of(document, retention, field, &mut problems);
+    let verify = verify_of(document, &documents, &mut problems);
+    finish(archive.map(|archive| (archive, rules, verify)), problems)?.ok_or_else(no_policy)
 }
 
 /// The document called `name`, or the only one.
@@ -161,14 +225,26 @@ fn finish<T>(value: T, problems: Vec<Problem>) -> Result<T, ManifestError> {
     if problems.is_empty() { Ok(value) } else { Err(ManifestError::Invalid { problems }) }
 }
 
-/// Where a policy's archive is.
+/// Where a policy's archive is, or the copy of that name.
 pub fn archive_of(
     document: &Document<BackupPolicy>,
+    copy: Option<&str>,
     documents: &Documents,
     problems: &mut Vec<Problem>,
 ) -> Option<Archive> {
     let spec = &document.object.spec;
-    let store = storage_of(document, "spec.storage", &spec.storage, documents, problems)?;
+    let store = match copy {
+        None => storage_of(document, "spec.storage", &spec.storage, documents, problems)?,
+        Some(name) => {
+            let Some((i, copy)) = spec.copies.iter().enumerate().find(|(_, copy)| copy.name == name) else {
+                let names: Vec<&str> = spec.copies.iter().map(|copy| copy.name.as_str()).collect();
+                let message = format!("there is no copy {name:?}; there are: {}", names.join(", "));
+                problems.push(document.problem("spec.copies", message));
+                return None;
+            };
+            storage_of(document, &format!("spec.copies[{i}].storage"), &copy.storage, documents, problems)?
+        }
+    };
     let name = document.object.metadata.name.clone().unwrap_or_default();
     // The archive alone is needed: what is wrong with the source is no problem here.
     let sources =
@@ -208,6 +284,8 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         flush_interval: spec.binlog.flush_interval.0,
         segment_bytes: spec.binlog.segment_size.0,
         semi_sync: spec.binlog.acknowledge == Acknowledge::ObjectStore,
+        spool: spool_of(document, problems),
+        hold_purge: spec.binlog.purge_protection == PurgeProtection::Hold,
     });
     if let Some(binlog) = &binlog {
         if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&binlog.flush_interval) {
@@ -219,8 +297,10 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
             problems.push(document.problem("spec.binlog.segmentSize", message));
         }
     }
-    let retention = rules_of(document, problems);
+    let retention = rules_of(document, spec.retention.as_ref(), "spec.retention", problems);
     let recipients = recipients_of(document, problems);
+    let copies = copies_of(document, documents, problems);
+    let verify = verify_of(document, documents, problems);
     if problems.len() > before {
         return None;
     }
@@ -229,7 +309,20 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let (sources, store) = (sources?, store?);
     let group = spec.source.hosts.is_some();
     let compression_level = level;
-    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level, recipients, retention })
+    Some(Policy {
+        name,
+        sources,
+        group,
+        flavor,
+        schedule,
+        binlog,
+        store,
+        compression_level,
+        recipients,
+        retention,
+        copies,
+        verify,
+    })
 }
 
 /// To whom a policy's objects are encrypted.
@@ -245,24 +338,38 @@ fn recipients_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>)
     })
 }
 
-/// What of a policy's archive may go; nothing without spec.retention.
-fn rules_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Rules {
-    let spec = &document.object.spec;
-    let retention = spec.retention.clone().unwrap_or_default();
-    if spec.retention.is_some() {
-        refuse(document, retention.problems(), problems);
+fn spool_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Option<SpoolConfig> {
+    let spool = document.object.spec.binlog.spool.as_ref()?;
+    problems.extend(spool.problem().map(|(field, message)| document.problem(field, message)));
+    match spool.path.as_deref().filter(|path| !path.trim().is_empty()) {
+        Some(path) => Some(SpoolConfig { folder: path.into(), max_bytes: spool.max_size.0 }),
+        None => {
+            let message = "name a folder of this policy alone, on a disk that outlives a restart";
+            problems.push(document.problem("spec.binlog.spool.path", message));
+            None
+        }
     }
-    let zone = spec.schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
-    let RetentionSpec { window, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = retention;
-    Rules {
-        window: window.map(|window| window.0),
-        last: keep_last.unwrap_or(0),
-        daily: keep_daily.unwrap_or(0),
-        weekly: keep_weekly.unwrap_or(0),
-        monthly: keep_monthly.unwrap_or(0),
-        yearly: keep_yearly.unwrap_or(0),
-        // One that is not known is refused with the schedule it is in.
-        zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC),
+}
+
+/// When and how a policy's archive is verified.
+fn verify_of(document: &Document<BackupPolicy>, documents: &Documents, problems: &mut Vec<Problem>) -> Option<Verify> {
+    let spec = document.object.spec.verify.as_ref()?;
+    refuse(document, spec.problems(), problems);
+    let VerifySpec { cron, depth, bytes_per_second, decryption } = spec;
+    let mut missing = Vec::new();
+    let identities =
+        decryption.as_ref().and_then(|DecryptionSpec { identity_secret_ref: SecretKeyRef { name, key } }| {
+            let mut resolver = Resolver::new(document, documents, &mut missing);
+            resolver.identities("spec.verify.decryption.identitySecretRef", name, key.as_deref())
+        });
+    let identities = if missing.is_empty() { Ok(identities.unwrap_or_default()) } else { Err(missing) };
+    let bytes_per_second = bytes_per_second.map(|size| size.0);
+    match Times::new(cron, zone_of(document)) {
+        Ok(times) => Some(Verify { times, depth: *depth, bytes_per_second, identities }),
+        Err(message) => {
+            problems.push(document.problem("spec.verify.cron", message));
+            None
+        }
     }
 }
 

@@ -68,7 +68,7 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 impl Restore {
     /// Reads manifests and arguments.
     pub fn new(args: &RestoreArgs, environment: Environment<'_>) -> Result<Self, ManifestError> {
-        let documents = load(&args.policy.manifests)?;
+        let documents = load(&args.archive.policy.manifests)?;
         let restore = if args.to_time.is_some() || args.to_gtid.is_some() || args.to_position.is_some() || args.latest {
             from_arguments(args, &documents, environment)
         } else {
@@ -106,9 +106,9 @@ fn from_arguments(
     if args.exclusive && target == Target::Latest {
         return Err(choice("--exclusive: there is nothing to stop before with --latest".to_owned()));
     }
-    let document = choose(documents, args.policy.policy.as_deref())?;
+    let document = choose(documents, args.archive.policy.policy.as_deref())?;
     let mut problems = Vec::new();
-    let archive = archive_of(document, documents, &mut problems);
+    let archive = archive_of(document, args.archive.copy.as_deref(), documents, &mut problems);
     let mut resolver = Resolver::new(document, documents, &mut problems);
     let identities = resolver.identities_of_argument(args.identity_secret.as_deref());
     let archive = archive.map(|archive| Archive { identities, ..archive });
@@ -195,7 +195,7 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
     refuse(document, unsupported::of_restore(spec), &mut problems);
     let archive = match (&spec.policy_ref, &spec.storage) {
         (Some(reference), None) => match documents.policies.get(&reference.name) {
-            Some(policy) => archive_of(policy, documents, &mut problems),
+            Some(policy) => archive_of(policy, args.archive.copy.as_deref(), documents, &mut problems),
             None => {
                 let message = format!(
                     "there is no BackupPolicy {:?} in the files given: add it, give its file by another -f, or name the archive by \

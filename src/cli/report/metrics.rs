@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::Snapshot;
 use crate::api::ProgressStatus;
-use crate::api::report::{ArchiveReport, PodReport, StreamReport};
+use crate::api::report::{ArchiveReport, CopyReport, PodReport, PurgeReport, SpoolReport, StreamReport};
 use crate::binlog::RpoHistogram;
 
 /// Of what [`text`] makes.
@@ -82,11 +82,14 @@ impl Page<'_, '_> {
             durable: _,
             last_durable_commit,
             store_failing,
+            spool,
+            purge,
             gaps,
             forks,
             losses,
             warnings,
             error,
+            copies,
         } = stream;
         self.gauge("tidemark_stream_connected", "Whether the stream reads from the source", flag(*connected))?;
         self.gauge("tidemark_stream_caught_up", "Whether everything the source sent is durable", flag(*caught_up))?;
@@ -113,10 +116,64 @@ impl Page<'_, '_> {
             "Settings of the source that somebody should mend",
             warnings.len() as f64,
         )?;
+        self.copies(copies)?;
+        if let Some(SpoolReport { bytes, max_bytes, full }) = spool {
+            self.gauge("tidemark_spool_bytes", "Bytes that wait in the spool for the store", *bytes as f64)?;
+            self.gauge("tidemark_spool_max_bytes", "The most the spool may hold", *max_bytes as f64)?;
+            self.gauge("tidemark_spool_full", "Whether reading stands still for want of room", flag(*full))?;
+        }
+        self.purge(purge)?;
         let Some(error) = error else { return Ok(()) };
         let labels = [("policy", self.policy), ("reason", error.reason.as_str())];
         let (name, help) = ("tidemark_stream_error", "Why the stream does not work at the moment");
         self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_family(&labels)?.encode_gauge(&1u32)
+    }
+
+    fn copies(&mut self, copies: &[CopyReport]) -> fmt::Result {
+        let as_of = |copy: &CopyReport| copy.as_of.as_ref()?.parse::<Timestamp>().ok().map(|at| at.as_second() as f64);
+        let help = "Everything that the first store held at this moment is in the copy";
+        self.each_copy("tidemark_copy_as_of_timestamp_seconds", help, copies, as_of)?;
+        let failing = |copy: &CopyReport| Some(flag(copy.error.is_some()));
+        self.each_copy("tidemark_copy_failing", "Whether the copy is not filled at the moment", copies, failing)
+    }
+
+    fn each_copy(
+        &mut self,
+        name: &str,
+        help: &str,
+        copies: &[CopyReport],
+        figure: impl Fn(&CopyReport) -> Option<f64>,
+    ) -> fmt::Result {
+        let known: Vec<_> = copies.iter().filter_map(|copy| Some((copy, figure(copy)?))).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (copy, value) in known {
+            let labels = [("policy", self.policy), ("copy", copy.name.as_str())];
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self, purge: &PurgeReport) -> fmt::Result {
+        let PurgeReport { risk, reason: _, message: _, seconds_left, bytes_left } = purge;
+        for (name, help, value) in [
+            ("tidemark_purge_risk", "Whether the source may soon purge what is not archived", risk.map(flag)),
+            (
+                "tidemark_purge_seconds_left",
+                "Time until the source may purge what is not archived",
+                seconds_left.map(|seconds| seconds as f64),
+            ),
+            (
+                "tidemark_purge_bytes_left",
+                "What the source may write until it purges what is not archived",
+                bytes_left.map(|bytes| bytes as f64),
+            ),
+        ] {
+            value.map_or(Ok(()), |value| self.gauge(name, help, value))?;
+        }
+        Ok(())
     }
 
     fn archive(&mut self, archive: &ArchiveReport) -> fmt::Result {
@@ -247,6 +304,18 @@ mod tests {
             lag_seconds: 0.5,
             last_durable_commit: Some("2026-11-21T03:04:05.5Z".to_owned()),
             error: Some(PodError { reason: "StoreFull".to_owned(), ..PodError::default() }),
+            copies: vec![CopyReport {
+                name: "offsite".to_owned(),
+                as_of: Some("2026-11-21T03:04:00Z".to_owned()),
+                ..CopyReport::default()
+            }],
+            spool: Some(SpoolReport { bytes: 1024, max_bytes: 4096, full: true }),
+            purge: PurgeReport {
+                risk: Some(true),
+                seconds_left: Some(3600),
+                bytes_left: Some(4096),
+                ..PurgeReport::default()
+            },
             ..StreamReport::default()
         };
         let archive = ArchiveReport {
@@ -285,6 +354,10 @@ mod tests {
             "tidemark_archived_bytes_total{policy=\"or\\\"ders\"} 1099511627776",
             "tidemark_stream_errors_total{policy=\"or\\\"ders\",code=\"source\"} 3",
             "tidemark_stream_error{policy=\"or\\\"ders\",reason=\"StoreFull\"} 1",
+            "tidemark_spool_bytes{policy=\"or\\\"ders\"} 1024.0",
+            "tidemark_spool_full{policy=\"or\\\"ders\"} 1.0",
+            "tidemark_purge_risk{policy=\"or\\\"ders\"} 1.0",
+            "tidemark_purge_seconds_left{policy=\"or\\\"ders\"} 3600.0",
             "tidemark_window_growing{policy=\"or\\\"ders\"} 1.0",
             "tidemark_rpo_seconds_count{policy=\"or\\\"ders\"} 10",
             "tidemark_rpo_seconds_bucket{le=\"0.005\",policy=\"or\\\"ders\"} 5",

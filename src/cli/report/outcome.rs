@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::api::RestorePlanStatus;
-use crate::api::report::{FullOutcome, OUTCOME_BYTES_MAX, Outcome, PodError, PruneOutcome, RestoreOutcome};
+use crate::api::report::{
+    FullOutcome, OUTCOME_BYTES_MAX, Outcome, PodError, PruneOutcome, RestoreOutcome, VerifyOutcome,
+};
 use crate::cli::reason;
 
 /// Longest text and list tried, from what hurts nobody to what always fits.
@@ -65,7 +67,7 @@ fn shortened(outcome: Outcome, bytes: usize, items: usize) -> Outcome {
         }
         list
     };
-    let Outcome { error, full, plan, restore, prune } = outcome;
+    let Outcome { error, full, plan, restore, prune, verify } = outcome;
     let error =
         error.map(|PodError { reason, message, transient }| PodError { reason, message: text(message), transient });
     let full = full.map(|full| {
@@ -101,7 +103,12 @@ fn shortened(outcome: Outcome, bytes: usize, items: usize) -> Outcome {
         // A part of the list would be a lie.
         PruneOutcome { at: text(at), fulls, files, bytes, kept_fulls, kept: Vec::new(), notes: list(notes) }
     });
-    Outcome { error, full, plan, restore, prune }
+    let verify = verify.map(|verify| {
+        let VerifyOutcome { at, depth, objects, bytes, undecoded, findings, shown, affected } = verify;
+        let (at, depth, affected) = (text(at), text(depth), text(affected));
+        VerifyOutcome { at, depth, objects, bytes, undecoded, findings, shown: list(shown), affected }
+    });
+    Outcome { error, full, plan, restore, prune, verify }
 }
 
 /// A text of at most about `bytes` bytes: what is wrong stands at its beginning, the way out (or the newest GTID) at its end.
@@ -168,8 +175,19 @@ mod tests {
             (texts(), any::<u64>(), vec(texts(), 0..300), vec(texts(), 0..12)).prop_map(|(at, bytes, kept, notes)| {
                 PruneOutcome { at, bytes, kept_fulls: kept.len() as u64, kept, notes, ..PruneOutcome::default() }
             });
-        (option::of(error), option::of(full), option::of(plan), option::of(restore), option::of(prune))
-            .prop_map(|(error, full, plan, restore, prune)| Outcome { error, full, plan, restore, prune })
+        let verify =
+            (texts(), any::<u64>(), vec(texts(), 0..60), texts()).prop_map(|(at, findings, shown, affected)| {
+                VerifyOutcome { at, findings, shown, affected, ..VerifyOutcome::default() }
+            });
+        let works = (option::of(full), option::of(plan), option::of(restore), option::of(prune), option::of(verify));
+        (option::of(error), works).prop_map(|(error, (full, plan, restore, prune, verify))| Outcome {
+            error,
+            full,
+            plan,
+            restore,
+            prune,
+            verify,
+        })
     }
 
     proptest! {
@@ -179,11 +197,14 @@ mod tests {
             let text = json(outcome.clone());
             prop_assert!(text.len() <= OUTCOME_BYTES_MAX, "{} bytes", text.len());
             let read: Outcome = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(read.error.map(|error| error.reason), outcome.error.map(|error| error.reason));
-            prop_assert_eq!(read.full.map(|full| full.bytes), outcome.full.map(|full| full.bytes));
-            prop_assert_eq!(read.plan.map(|plan| plan.bytes), outcome.plan.map(|plan| plan.bytes));
+            let reason = |outcome: &Outcome| outcome.error.as_ref().map(|error| error.reason.clone());
+            prop_assert_eq!(reason(&read), reason(&outcome));
+            prop_assert_eq!(read.full.as_ref().map(|full| full.bytes), outcome.full.as_ref().map(|full| full.bytes));
+            prop_assert_eq!(read.plan.as_ref().map(|plan| plan.bytes), outcome.plan.as_ref().map(|plan| plan.bytes));
             prop_assert_eq!(read.restore.is_some(), outcome.restore.is_some());
             prop_assert_eq!(read.prune.as_ref().map(|prune| prune.bytes), outcome.prune.as_ref().map(|prune| prune.bytes));
+            let found = |outcome: &Outcome| outcome.verify.as_ref().map(|verify| verify.findings);
+            prop_assert_eq!(found(&read), found(&outcome));
             let (read, kept) = (read.prune.unwrap_or_default().kept, outcome.prune.unwrap_or_default().kept);
             prop_assert!(read.is_empty() || read == kept, "all of them or none");
         }

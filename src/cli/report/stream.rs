@@ -5,9 +5,9 @@ use super::archive::{ArchiveWatch, Reading};
 use super::metrics::Figures;
 use super::{Snapshot, Subject};
 use crate::api::GapStatus;
-use crate::api::report::{PodReport, StreamReport};
-use crate::binlog::StreamReading;
-use crate::cli::supervise::StreamWatch;
+use crate::api::report::{CopyReport, PodReport, PurgeReport, SpoolReport, StreamReport};
+use crate::binlog::{Hold, PurgeLook, Risk, StreamReading};
+use crate::cli::supervise::{CopyReading, StreamWatch};
 use crate::model::CommitTime;
 
 /// A `stream`; clones share what is known.
@@ -37,6 +37,7 @@ impl Subject for StreamSubject {
         let reading = self.watch.status.read();
         let mut stream = stream_report(&reading, Timestamp::now().into());
         stream.source = self.watch.source();
+        stream.copies = self.watch.copies().into_iter().map(copy_report).collect();
         let (archive, unread) = self.archive.report(&reading);
         stream.error = self.watch.error(&reading).or(unread);
         let figures = Figures {
@@ -73,19 +74,71 @@ fn stream_report(reading: &StreamReading, now: CommitTime) -> StreamReport {
     });
     StreamReport {
         connected: reading.connected,
-        caught_up: reading.connected && reading.caught_up && reading.oldest_pending_commit.is_none(),
+        caught_up: reading.connected && reading.caught_up && reading.oldest_not_durable().is_none(),
         source: None,
         gtids_on: reading.gtids_on,
         lag_seconds: reading.lag_seconds(now),
         durable: reading.durable.as_ref().map(ToString::to_string),
         last_durable_commit: reading.last_durable_commit.map(|time| time.timestamp().to_string()),
         store_failing: reading.store_failing,
+        spool: reading.spool.as_ref().map(|spool| SpoolReport {
+            bytes: spool.bytes,
+            max_bytes: spool.max_bytes,
+            full: spool.full,
+        }),
+        purge: purge_report(reading),
         gaps: gaps.chain(incidents).collect(),
         forks: reading.forks.iter().map(ToString::to_string).collect(),
         losses: reading.losses.clone(),
         warnings: reading.warnings.clone(),
         error: None,
+        copies: Vec::new(),
     }
+}
+
+fn copy_report((name, CopyReading { as_of, bytes, error }): (String, CopyReading)) -> CopyReport {
+    CopyReport { name, as_of: as_of.map(|moment| moment.to_string()), bytes, error }
+}
+
+fn purge_report(reading: &StreamReading) -> PurgeReport {
+    let mut report = match &reading.purge {
+        PurgeLook::NotYet => PurgeReport {
+            reason: "NotLooked".to_owned(),
+            message: "what the source would purge is looked at once it is known what is archived".to_owned(),
+            ..PurgeReport::default()
+        },
+        PurgeLook::Failed(why) => PurgeReport {
+            reason: "CannotLook".to_owned(),
+            message: format!("what the source would purge cannot be seen: {why}"),
+            ..PurgeReport::default()
+        },
+        PurgeLook::Seen(outlook) => PurgeReport {
+            risk: Some(outlook.is_risk()),
+            reason: match outlook.risk {
+                Risk::Never => "NothingPurged",
+                Risk::Held => "Held",
+                Risk::Far => "TimeEnough",
+                Risk::Near => "PurgeNear",
+                Risk::Gone => "Purged",
+            }
+            .to_owned(),
+            message: outlook.to_string(),
+            seconds_left: outlook.seconds_left,
+            bytes_left: outlook.bytes_left,
+        },
+    };
+    let note = match &reading.hold {
+        Hold::Off => return report,
+        Hold::Held => "it is given back what it had once all is archived, or the stream is stopped".to_owned(),
+        Hold::Left(give_back) => {
+            format!(
+                "not by this stream (another one was killed, or runs): what was there before is given back by {give_back}"
+            )
+        }
+        Hold::Failed(why) => why.clone(),
+    };
+    report.message = format!("{}; {note}", report.message);
+    report
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One verb a file.
 
 pub mod backup;
+pub mod copy;
 pub mod crd;
 pub mod operator;
 pub mod prune;
@@ -9,3 +10,4 @@ pub mod run;
 pub mod serve;
 pub mod status;
 pub mod stream;
+pub mod verify;

@@ -1,12 +1,16 @@
+use std::collections::{BTreeSet, HashSet};
+
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::report::{Outcome, PruneOutcome};
 use crate::archive::catalog::Catalog;
-use crate::archive::store::Store;
+use crate::archive::keys;
+use crate::archive::lease::Leases;
+use crate::archive::store::{Store, StoreConfig};
 use crate::cli::args::{Output, PruneArgs};
-use crate::cli::config::{self, Policy};
+use crate::cli::config;
 use crate::cli::output::say;
 use crate::cli::progress::{Display, bytes};
 use crate::cli::report::{self, WorkSubject, outcome};
@@ -40,21 +44,43 @@ pub async fn run(args: PruneArgs, shutdown: CancellationToken) -> anyhow::Result
     done
 }
 
-/// Deletes what a policy's retention lets go, if it has one: for whoever has just taken a full.
-pub async fn by_policy(policy: &Policy, cancel: &CancellationToken) -> anyhow::Result<()> {
-    if policy.retention.is_empty() {
+/// Deletes what rules let go, if there are any: for whoever has just taken a full, or copied one.
+pub async fn by_rules(
+    name: &str,
+    store: &StoreConfig,
+    rules: &Rules,
+    cancel: &CancellationToken,
+) -> anyhow::Result<()> {
+    if rules.is_empty() {
         return Ok(());
     }
-    let store = engine::store_to_read(&policy.store)?;
-    let plan = decide(&store, &policy.retention, None).await?;
-    let pruned = execute(&store, &plan, &Progress::default(), cancel).await?;
+    let store = engine::store_to_read(store)?;
+    let (plan, leases) = decide(&store, rules, None).await?;
+    let pruned = execute(&store, &plan, &leases, &Progress::default(), cancel).await?;
     let Pruned { fulls, files, objects: _, bytes } = pruned;
-    tracing::info!(policy = policy.name, fulls, files, bytes, "the archive is pruned");
+    tracing::info!(archive = name, fulls, files, bytes, "the archive is pruned");
     Ok(())
 }
 
+/// Folders of what rules let go of an archive; none of one that is damaged, as nobody knows then.
+pub async fn let_go(store: &Store, rules: &Rules) -> anyhow::Result<HashSet<String>> {
+    if rules.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let catalog = Catalog::load(store).await?;
+    match plan::plan(&catalog, &[], &BTreeSet::new(), rules, Timestamp::now()) {
+        Ok(plan) => {
+            let fulls = plan.fulls.iter().filter(|full| !full.keep).map(|full| keys::full_dir(&full.id));
+            let files = plan.files.iter().filter(|file| !file.keep).map(|file| keys::file_dir(&file.file));
+            Ok(fulls.chain(files).collect())
+        }
+        Err(RetentionError::Damaged { .. }) => Ok(HashSet::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome) -> anyhow::Result<()> {
-    let (archive, rules) = config::one_retention(&args.policy)?;
+    let (archive, rules) = config::one_retention(&args.archive)?;
     let progress = Progress::default();
     progress.begin("planning", 0);
     let _server = match args.report.listen {
@@ -66,10 +92,10 @@ async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome
     };
     let display = Display::start(progress.clone(), args.output == Output::Human);
     let store = engine::store_to_read(&archive.store)?;
-    let plan = decide(&store, &rules, args.full.as_deref()).await?;
+    let (plan, leases) = decide(&store, &rules, args.full.as_deref()).await?;
     let pruned = match args.dry_run {
         true => None,
-        false => Some(execute(&store, &plan, &progress, cancel).await?),
+        false => Some(execute(&store, &plan, &leases, &progress, cancel).await?),
     };
     drop(display);
     if let Some(Pruned { fulls, files, objects: _, bytes }) = pruned.clone() {
@@ -90,13 +116,19 @@ async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome
     }
 }
 
-async fn decide(store: &Store, rules: &Rules, full: Option<&str>) -> Result<Plan, RetentionError> {
-    let catalog = Catalog::load(store).await?;
+async fn decide(store: &Store, rules: &Rules, full: Option<&str>) -> Result<(Plan, Leases), RetentionError> {
     let now = Timestamp::now();
-    match full {
-        Some(full) => plan::one(&catalog, rules, now, full),
-        None => plan::plan(&catalog, &strays(store, &catalog).await?, rules, now),
+    let leases = Leases::load(store, now).await?;
+    if let Some(planning) = leases.held.iter().find(|lease| lease.full.is_none()) {
+        return Err(RetentionError::Restoring { lease: keys::lease(&planning.id) });
     }
+    let held: BTreeSet<String> = leases.held.iter().filter_map(|lease| lease.full.clone()).collect();
+    let catalog = Catalog::load(store).await?;
+    let plan = match full {
+        Some(full) => plan::one(&catalog, &held, rules, now, full)?,
+        None => plan::plan(&catalog, &strays(store, &catalog).await?, &held, rules, now)?,
+    };
+    Ok((plan, leases))
 }
 
 fn show(report: &Report) {

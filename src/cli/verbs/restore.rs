@@ -3,8 +3,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::report::{Outcome, RestoreOutcome};
-use crate::archive::ArchiveError;
 use crate::archive::identity;
+use crate::archive::lease::Hold;
 use crate::archive::store::Store;
 use crate::cli::args::{Output, RestoreArgs};
 use crate::cli::config::{self, Restore};
@@ -80,17 +80,35 @@ async fn one(
     };
     let store = engine::archive_to_read(&wanted.archive)?;
     let request = request(&wanted, &store).await?;
+    let mut hold = match wanted.flags.dry_run {
+        true => None,
+        false => hold(&store, trace_id).await,
+    };
     let unfinished = match (&wanted.into, wanted.flags.dry_run) {
         (Some(target), false) => restore::unfinished(target, &request).await?,
         _ => None,
     };
     let resumes = unfinished.is_some();
-    let plan = match unfinished {
-        Some(plan) => plan,
-        None => restore::plan(&store, &request, Throughput::default()).await?,
-    };
-    if wanted.into.is_none() {
+    let planned = async {
+        let plan = match unfinished {
+            Some(plan) => plan,
+            None => restore::plan(&store, &request, Throughput::default()).await?,
+        };
         restore::check_readable(&plan, &store).await?;
+        Ok::<_, RestoreError>(plan)
+    };
+    let plan = match planned.await {
+        Ok(plan) => plan,
+        Err(error) => {
+            // Nothing was begun: no prune need wait.
+            if let Some(hold) = hold.filter(|_| !resumes) {
+                let_go(hold).await;
+            }
+            return Err(error.into());
+        }
+    };
+    if let Some(hold) = &mut hold {
+        hold.narrow(&plan.base.id).await?;
     }
     outcome.plan = Some(plan_status(&plan));
     subject.planned(plan_status(&plan));
@@ -134,6 +152,9 @@ async fn one(
     let done = restore::run(&plan, &store, target, &options, &progress, &shutdown).await;
     drop(display);
     let done = done.map_err(|error| explain(error, &wanted, target))?;
+    if let Some(hold) = hold {
+        let_go(hold).await;
+    }
     outcome.restore = Some(RestoreOutcome {
         restored_to: done.restored_to.map(|time| time.timestamp().to_string()),
         executed: done.executed.clone(),
@@ -149,6 +170,21 @@ async fn one(
         output::json(&report(Some(&done)))?
     }
     Ok(())
+}
+
+/// Keeps prunes away from what is read. Whoever may only read the archive restores all the same.
+async fn hold(store: &Store, trace_id: &str) -> Option<Hold> {
+    let held = Hold::begin(store, trace_id).await;
+    held.inspect_err(|error| {
+        tracing::warn!(%error, "prunes do not know of this restore, as its lease cannot be written: let none run until it has ended");
+    })
+    .ok()
+}
+
+async fn let_go(hold: Hold) {
+    if let Err(error) = hold.end().await {
+        tracing::warn!(%error, "the lease that held prunes back is not deleted: it counts for an hour");
+    }
 }
 
 /// What the engine cannot know: whether the target was to fetch the log from a place it cannot reach.
@@ -179,8 +215,7 @@ fn show(report: &RestoreReport) {
 
 /// The engine's request. GTIDs are read as the archive's flavor writes them.
 async fn request(wanted: &Restore, store: &Store) -> anyhow::Result<Request> {
-    let info = identity::read(store).await?;
-    let info = info.ok_or_else(|| ArchiveError::Missing { store: store.url().to_owned() })?;
+    let info = identity::must(store).await?;
     let target = match &wanted.target {
         config::Target::Latest => Target::Latest,
         config::Target::Time(time) => Target::Time(*time),

@@ -17,7 +17,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serves one policy's archive to replicas until `shutdown`.
 pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let archive = config::one_archive(&args.policy, args.identity_secret.as_deref())?;
+    let archive = config::one_archive(&args.archive, args.identity_secret.as_deref())?;
     let password = std::env::var("TIDEMARK_SERVE_PASSWORD").ok().filter(|password| !password.is_empty());
     let Some(password) = password else {
         let message = "no password for replicas: set TIDEMARK_SERVE_PASSWORD".to_owned();

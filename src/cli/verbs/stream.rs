@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use crate::cli::config::{self, Policy};
 use crate::cli::manifests::ManifestError;
 use crate::cli::report::{self, StreamSubject};
 use crate::cli::supervise::{StreamWatch, Supply, supervise};
-use crate::cli::{engine, exit, source};
+use crate::cli::{copies, engine, exit, source};
 use crate::model::CommitTime;
 use crate::mysql::sql;
 
@@ -33,7 +34,19 @@ pub async fn run(args: StreamArgs, trace_id: &str, shutdown: CancellationToken) 
     if !first_contact(&policy, &shutdown).await? {
         return Ok(());
     }
-    stream(&policy, trace_id, shutdown, &watch).await
+    let supply = Arc::new(Supply::Fixed(Arc::new(policy.clone())));
+    // Where the stream ends, so does the process.
+    let copies = copies::keep(supply, shutdown.clone(), watch.clone());
+    tokio::select! {
+        done = stream(&policy, trace_id, shutdown.clone(), &watch) => done,
+        () = never_after(copies) => Ok(()),
+    }
+}
+
+/// Copies that are no longer filled, or that there are none of, end nothing.
+async fn never_after(copies: impl Future<Output = ()>) {
+    copies.await;
+    std::future::pending::<()>().await;
 }
 
 async fn reporting(
@@ -91,7 +104,7 @@ pub async fn stream(
     cancel: CancellationToken,
     watch: &StreamWatch,
 ) -> anyhow::Result<()> {
-    let Some(wanted) = policy.binlog else { return Ok(()) };
+    let Some(wanted) = &policy.binlog else { return Ok(()) };
     let (mut endpoint, info) = source::choose(policy).await?;
     let store = engine::store(&policy.store)?;
     let status = &watch.status;
@@ -109,6 +122,8 @@ pub async fn stream(
         compression: engine::compression(policy),
         recipients: policy.recipients.clone(),
         acknowledge: if wanted.semi_sync { Acknowledge::ObjectStore } else { Acknowledge::None },
+        spool: wanted.spool.clone(),
+        hold_purge: wanted.hold_purge,
         trace_id: trace_id.to_owned(),
         ..StreamConfig::default()
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::runtime::events::EventType;
@@ -12,10 +13,11 @@ use super::build::Resources;
 use super::dereference::{Facts, is_of};
 use super::fulls::{self, Decision, Start};
 use super::holdings::Holdings;
-use super::retention;
+use super::{retention, verification};
 use crate::api::BackupPolicy;
 use crate::controller::context::seen;
 use crate::controller::error::TakenSnafu;
+use crate::controller::names::CLAIMS;
 use crate::controller::prune::Standing;
 use crate::controller::{Context, Error, full_backup};
 
@@ -37,11 +39,18 @@ pub async fn apply(context: &Context, policy: &BackupPolicy, resources: Resource
         (None, None) => {}
     }
     match (&stateful_set, &seen.stateful_set) {
+        // What claims it makes cannot be changed: it is made anew, and finds the claim that is there.
+        (Some(wanted), Some(there)) if claims(wanted) != claims(there) => context.applier.delete(&**there).await?,
         (Some(wanted), there) => context.applier.apply(wanted, there.as_deref()).await?,
         (None, Some(there)) => context.applier.delete(&**there).await?,
         (None, None) => {}
     }
     Ok(())
+}
+
+/// What a StatefulSet's claims were made from.
+fn claims(set: &StatefulSet) -> Option<&String> {
+    set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CLAIMS))
 }
 
 /// Makes a Service unless somebody else's has its name: pods would be led to another source.
@@ -89,6 +98,36 @@ pub async fn prune(
         tracing::info!(namespace = policy.namespace(), policy = policy.name_any(), job = job.name_any(), "pruning");
     }
     Ok(())
+}
+
+/// Begins a verify when one is due or asked for; which.
+pub async fn verify(
+    context: &Context,
+    policy: &BackupPolicy,
+    validated: &Validated,
+    seen: &Facts,
+    now: Timestamp,
+) -> Result<Option<verification::Begin>, Error> {
+    let seen = &seen.verification;
+    if let Some(there) = seen.config_map.as_ref().filter(|_| verification::is_off(policy, validated)) {
+        context.applier.delete(&**there).await?;
+        return Ok(None);
+    }
+    // What it found does not change when it is tried again.
+    let ended = matches!(
+        seen.standing(),
+        Some((_, verification::Standing::Done(Some(_)) | verification::Standing::Failed { stop: true, .. }))
+    );
+    if let (true, Some((job, _))) = (ended, seen.standing()) {
+        context.applier.stop_retrying(job).await?;
+    }
+    let Some(begin) = verification::due(policy, validated, seen, now) else { return Ok(None) };
+    let (config_map, job) = verification::build(policy, validated, &begin, &context.settings.image)?;
+    context.applier.apply(&config_map, seen.config_map.as_deref()).await?;
+    if context.applier.create(&job).await? {
+        tracing::info!(namespace = policy.namespace(), policy = policy.name_any(), job = job.name_any(), "verifying");
+    }
+    Ok(Some(begin))
 }
 
 /// FullBackups whose fulls are gone from the archive go, too, where the policy made them; those of others are told so: who keeps one in Git

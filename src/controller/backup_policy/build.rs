@@ -1,21 +1,33 @@
 //! What a policy wants to be there. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, Service, ServicePort, ServiceSpec,
+    VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use snafu::ResultExt;
 
 use super::Validated;
-use crate::api::{BackupPolicy, BackupPolicySpec, Method, PodSelector, RetentionSpec, ScheduleSpec};
+use crate::api::{
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CopySpec, Method, PodSelector, RetentionSpec, ScheduleSpec, SpoolSpec,
+    VerifySpec,
+};
 use crate::controller::Error;
-use crate::controller::engine_pod::{EnginePod, MANIFEST};
+use crate::controller::engine_pod::{CONTAINER, EnginePod, MANIFEST};
 use crate::controller::error::ManifestSnafu;
-use crate::controller::names::{POLICY, child_of, labels, suffixed};
+use crate::controller::names::{CLAIMS, POLICY, child_of, labels, suffixed};
 
 /// What the pod of a stream does, as a label.
 pub const STREAM: &str = "stream";
+/// The volume of a spool, and where it is mounted. (The root of a file system may hold a folder `lost+found`.)
+const SPOOL: &str = "spool";
+const SPOOL_MOUNT: &str = "/var/lib/tidemark/spool";
 /// What the Service in front of the pods of a source is, as a label.
 const SOURCE: &str = "source";
 
@@ -50,31 +62,75 @@ pub fn build(policy: &BackupPolicy, validated: &Validated, image: &str) -> Resul
     let labels = labels(STREAM, POLICY, &name);
     let config_map = ConfigMap {
         metadata: child_of(policy, stream_name(&name), labels.clone()),
-        data: Some([(MANIFEST.to_owned(), manifests(validated)?)].into()),
+        data: Some([(MANIFEST.to_owned(), stream_manifests(validated)?)].into()),
         ..ConfigMap::default()
     };
+    let secrets = validated.secrets.union(&validated.copy_secrets).cloned().collect();
     let pod = EnginePod {
         image,
         arguments: vec!["stream".to_owned()],
         manifests: &config_map,
-        secrets: &validated.secrets,
+        secrets: &secrets,
         storage: &validated.storage,
+        copies: &validated.copies,
         ends: false,
         template: validated.pod_template.as_ref(),
     };
+    let mut template = pod.template(labels.clone());
+    if validated.binlog.spool.is_some() {
+        mount_spool(&mut template);
+    }
+    let mut metadata = child_of(policy, stream_name(&name), labels.clone());
+    if let Some(SpoolSpec { max_size, path: _, storage_class_name }) = &validated.binlog.spool {
+        let class = storage_class_name.as_deref().unwrap_or_default();
+        metadata.annotations.get_or_insert_default().insert(CLAIMS.to_owned(), format!("{class}/{max_size}"));
+    }
     let stateful_set = StatefulSet {
-        metadata: child_of(policy, stream_name(&name), labels.clone()),
+        metadata,
         spec: StatefulSetSpec {
             replicas: Some(1),
             selector: LabelSelector { match_labels: Some(labels.clone()), ..LabelSelector::default() },
             // The default waits for a pod to be ready before it replaces it: a stream whose source is wrong never is.
             pod_management_policy: Some("Parallel".to_owned()),
-            template: pod.template(labels),
+            template,
+            volume_claim_templates: validated.binlog.spool.as_ref().map(|spool| vec![spool_claim(spool, labels)]),
             ..StatefulSetSpec::default()
         },
         ..StatefulSet::default()
     };
     Ok(Resources { config_map: Some(config_map), stateful_set: Some(stateful_set), service })
+}
+
+/// The claim of a spool. It outlives the StatefulSet: what waits on it may be nowhere else.
+fn spool_claim(spool: &SpoolSpec, labels: BTreeMap<String, String>) -> PersistentVolumeClaim {
+    // File systems take some for themselves.
+    let bytes = spool.max_size.0.saturating_add(spool.max_size.0 / 8);
+    PersistentVolumeClaim {
+        metadata: ObjectMeta { name: Some(SPOOL.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: spool.storage_class_name.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some([("storage".to_owned(), Quantity(bytes.to_string()))].into()),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    }
+}
+
+fn mount_spool(template: &mut PodTemplateSpec) {
+    let mount = VolumeMount {
+        name: SPOOL.to_owned(),
+        mount_path: SPOOL_MOUNT.to_owned(),
+        read_only: Some(false),
+        ..VolumeMount::default()
+    };
+    let containers = template.spec.iter_mut().flat_map(|spec| &mut spec.containers);
+    for container in containers.filter(|container| container.name == CONTAINER) {
+        container.volume_mounts.get_or_insert_default().push(mount.clone());
+    }
 }
 
 /// A Service without an address of its own: its name leads to each pod, whether Kubernetes thinks that it is ready or not. Who is the
@@ -102,19 +158,38 @@ fn source(policy: &BackupPolicy, validated: &Validated, selector: &PodSelector) 
 
 /// The policy as its pods read it: nothing in it that they do not need, for what changes in it starts them anew.
 pub fn manifests(validated: &Validated) -> Result<String, Error> {
-    document(validated, None, None)
+    document(validated, Extras::default())
+}
+
+/// The policy as the stream reads it, which fills the copies. Days and weeks of their retention are those of the schedule's time zone.
+fn stream_manifests(validated: &Validated) -> Result<String, Error> {
+    let schedule = validated.written_schedule.clone().filter(|_| !validated.copies.is_empty());
+    document(validated, Extras { schedule, copies: validated.copies.clone(), ..Extras::default() })
 }
 
 /// The policy as the pod of a prune reads it.
 pub fn prune_manifests(validated: &Validated) -> Result<String, Error> {
-    document(validated, validated.written_schedule.clone(), validated.retention.clone())
+    let (schedule, retention) = (validated.written_schedule.clone(), validated.retention.clone());
+    document(validated, Extras { schedule, retention, ..Extras::default() })
 }
 
-fn document(
-    validated: &Validated,
+/// The policy as the pod of a verify reads it: retention tells what may be missing.
+pub fn verify_manifests(validated: &Validated) -> Result<String, Error> {
+    let (schedule, retention) = (validated.written_schedule.clone(), validated.retention.clone());
+    document(validated, Extras { schedule, retention, verify: validated.verify.clone(), ..Extras::default() })
+}
+
+/// What only some of the pods need.
+#[derive(Default)]
+struct Extras {
     schedule: Option<ScheduleSpec>,
     retention: Option<RetentionSpec>,
-) -> Result<String, Error> {
+    copies: Vec<CopySpec>,
+    verify: Option<VerifySpec>,
+}
+
+fn document(validated: &Validated, extras: Extras) -> Result<String, Error> {
+    let Extras { schedule, retention, copies, verify } = extras;
     let Validated {
         name,
         source,
@@ -122,28 +197,35 @@ fn document(
         schedule: _,
         binlog,
         storage,
+        copies: _,
         encryption,
         compression,
         retention: _,
+        verify: _,
+        verifies: _,
         written_schedule: _,
         secrets: _,
+        copy_secrets: _,
         job_template: _,
         pod_template: _,
     } = validated;
+    // Where the pod has it, whatever the user's own machine would.
+    let spool = binlog.spool.clone().map(|spool| SpoolSpec { path: Some(SPOOL_MOUNT.to_owned()), ..spool });
     let document = BackupPolicy {
         metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
         spec: BackupPolicySpec {
             source: source.clone(),
             schedule,
             method: Method::Logical,
-            binlog: binlog.clone(),
+            binlog: BinlogSpec { spool, ..binlog.clone() },
             storage: storage.clone(),
-            copies: Vec::new(),
+            copies,
             retention,
             // Public keys: pods that write need no other.
             encryption: encryption.clone(),
             compression: compression.clone(),
             drill: None,
+            verify,
             job_template: None,
             pod_template: None,
         },

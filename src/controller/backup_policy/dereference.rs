@@ -1,5 +1,6 @@
 //! What there is: from the watches' stores, and from the stream's pod itself. No request to the API server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -8,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::ResourceExt;
 
 use super::build::{STREAM, source_name, stream_name};
-use super::retention;
+use super::{retention, verification};
 use crate::api::report::PodReport;
 use crate::api::{BackupPolicy, FullBackup};
 use crate::controller::context::seen;
@@ -35,6 +36,8 @@ pub struct Facts {
     pub going: Vec<Arc<FullBackup>>,
     /// What there is of its prunes.
     pub retention: retention::Seen,
+    /// What there is of its verifies.
+    pub verification: verification::Seen,
 }
 
 /// The stream's pod, from outside.
@@ -95,15 +98,38 @@ pub async fn dereference(policy: &BackupPolicy, context: &Context) -> Facts {
         full_backups,
         going,
         retention: prunes(policy, context, &namespace, &name),
+        verification: verifies(policy, context, &namespace, &name).await,
     }
 }
 
-fn prunes(policy: &BackupPolicy, context: &Context, namespace: &str, name: &str) -> retention::Seen {
-    let labels = retention::labels_of(name);
+/// A policy's Jobs with these labels, newest first.
+fn jobs(policy: &BackupPolicy, context: &Context, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Arc<Job>> {
     let labelled = |job: &Job| labels.iter().all(|(key, value)| job.labels().get(key) == Some(value));
     let mut jobs = context.seen.jobs.state();
     jobs.retain(|job| job.namespace().as_deref() == Some(namespace) && labelled(job) && is_of(&**job, policy));
     jobs.sort_by_key(|job| std::cmp::Reverse(job.creation_timestamp()));
+    jobs
+}
+
+async fn verifies(policy: &BackupPolicy, context: &Context, namespace: &str, name: &str) -> verification::Seen {
+    let config_map = seen(&context.seen.config_maps, namespace, &verification::manifests_name(name));
+    let mut seen = verification::Seen {
+        jobs: jobs(policy, context, namespace, &verification::labels_of(name)),
+        pods: context.seen.pods_with(namespace, &[(COMPONENT, verification::VERIFY), (POLICY, &label_value(name))]),
+        config_map: config_map.filter(|map| is_of(&**map, policy)),
+        progress: None,
+    };
+    if let Some((_, verification::Standing::Runs)) = seen.standing()
+        && let Some(pod) = seen.pods.first()
+    {
+        // One that is on its way up says nothing yet.
+        seen.progress = context.reports.ask(pod).await.ok().and_then(|report| report.progress);
+    }
+    seen
+}
+
+fn prunes(policy: &BackupPolicy, context: &Context, namespace: &str, name: &str) -> retention::Seen {
+    let jobs = jobs(policy, context, namespace, &retention::labels_of(name));
     let config_map = seen(&context.seen.config_maps, namespace, &retention::manifests_name(name));
     retention::Seen {
         jobs,

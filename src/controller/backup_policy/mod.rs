@@ -2,14 +2,17 @@
 
 mod apply;
 mod build;
+mod copies;
 mod dereference;
 mod fulls;
 mod holdings;
 mod news;
+mod purge_risk;
 mod refresh;
 mod retention;
 mod status;
 mod validate;
+mod verification;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,33 +50,40 @@ pub async fn reconcile(policy: Arc<BackupPolicy>, context: Arc<Context>) -> Resu
     let decision = fulls::decide(&facts, now);
     let taken = apply::carry_out(&context, &policy, &decision, &seen).await;
     let pruned = apply::prune(&context, &policy, &validated, &facts, &seen).await;
+    let (begun, verified) = match apply::verify(&context, &policy, &validated, &seen, now).await {
+        Ok(begun) => (begun, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
     let told = apply::tell_gone(&context, &policy, &seen, now).await;
-    let failed = applied.and(taken).and(pruned).and(told);
+    let failed = applied.and(taken).and(pruned).and(verified).and(told);
     refresh::refresh(&context, &policy, &seen, now).await;
     // Anything else passes by itself.
     let refused = failed.as_ref().err().filter(|error| error.is_refusal());
-    let status = status::compute(&policy, &validated, &seen, &facts, &decision, refused, now);
-    let look = next_look(&status, &seen, &decision, now);
+    let mut status = status::compute(&policy, &validated, &seen, &facts, &decision, refused, now);
+    status.verification = verification::status(&policy, &validated, &seen.verification, begun.as_ref(), now);
+    let due = decision.look_at.into_iter().chain(verification::next(&validated, now)).min();
+    let look = next_look(&status, &seen, due, now);
     status::write(&context, &policy, status, now).await?;
     failed?;
     Ok(Action::requeue(look))
 }
 
-/// While a pod runs it is asked how it is, sooner when something is not as wanted; else nothing happens before the next full is due.
+/// While a pod runs it is asked how it is, sooner when something is not as wanted; else nothing happens before the next full or verify is `due`.
 fn next_look(
     status: &crate::api::BackupPolicyStatus,
     seen: &dereference::Facts,
-    decision: &fulls::Decision,
+    due: Option<Timestamp>,
     now: Timestamp,
 ) -> Duration {
     // The clock may be set while a long sleep lasts.
     const LONGEST: Duration = Duration::from_secs(300);
-    let poll = match (seen.stream.is_running(), status::is_ready(status)) {
+    let is_verified = seen.verification.is_under_way();
+    let poll = match (seen.stream.is_running() || is_verified, status::is_ready(status) && !is_verified) {
         (false, _) => LONGEST,
         (true, true) => Duration::from_secs(10),
         (true, false) => Duration::from_secs(5),
     };
-    let due = decision.look_at.map(|moment| Duration::try_from(moment.duration_since(now)).unwrap_or_default());
+    let due = due.map(|moment| Duration::try_from(moment.duration_since(now)).unwrap_or_default());
     // A little later than due, rather than a little sooner.
     let due = due.map_or(LONGEST, |wait| wait + Duration::from_millis(100));
     poll.min(due).max(Duration::from_secs(1))

@@ -3,8 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::EventType;
 
+use super::purge_risk::PURGE_RISK;
 use super::retention::HELD;
-use super::status::{GAP_DETECTED, PRUNED, READY, RECOVERABLE, STREAMING};
+use super::status::{COPIED, GAP_DETECTED, INTACT, PRUNED, READY, RECOVERABLE, STREAMING};
 use crate::api::BackupPolicyStatus;
 use crate::controller::conditions;
 
@@ -49,6 +50,25 @@ pub fn between(old: &BackupPolicyStatus, new: &BackupPolicyStatus) -> Vec<News> 
     }
     if let Some((_, condition)) = turned(GAP_DETECTED).filter(|(_, condition)| condition.status == "True") {
         tell(EventType::Warning, "GapDetected", condition);
+    }
+    match turned(COPIED) {
+        Some((_, condition)) if condition.status == "False" => tell(EventType::Warning, "CopyFailed", condition),
+        Some(("False", condition)) if condition.status == "True" => tell(EventType::Normal, "CopyRecovered", condition),
+        _ => {}
+    }
+    match turned(INTACT) {
+        Some((_, condition)) if condition.status == "False" => tell(EventType::Warning, "ArchiveDamaged", condition),
+        Some(("False", condition)) if condition.status == "True" => {
+            tell(EventType::Normal, "ArchiveIntact", condition);
+        }
+        _ => {}
+    }
+    match turned(PURGE_RISK) {
+        Some((_, condition)) if condition.status == "True" => tell(EventType::Warning, "PurgeRisk", condition),
+        Some(("True", condition)) if condition.status == "False" => {
+            tell(EventType::Normal, "PurgeRiskPassed", condition)
+        }
+        _ => {}
     }
     match turned(PRUNED) {
         Some((_, condition)) if condition.status == "True" => tell(EventType::Normal, "Pruned", condition),

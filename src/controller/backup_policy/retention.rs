@@ -16,7 +16,7 @@ use crate::controller::Error;
 use crate::controller::conditions::{Verdict, word};
 use crate::controller::figures::bytes;
 use crate::controller::names::{POLICY, labels, suffixed, suffixed_job};
-use crate::controller::prune::{Prune, Standing};
+use crate::controller::prune::{Prune, Standing, standing};
 
 /// What a retention Job's pod does, as a label.
 pub const PRUNE: &str = "prune";
@@ -53,7 +53,7 @@ impl Seen {
     pub fn standing(&self) -> Option<(&Arc<Job>, Standing)> {
         let job = self.jobs.first()?;
         let pods: Vec<Arc<Pod>> = self.pods.iter().filter(|pod| is_of(pod, job)).cloned().collect();
-        Some((job, Standing::of(job, &pods)))
+        Some((job, standing(job, &pods)))
     }
 
     /// What the newest prune did, if it is done and says so.

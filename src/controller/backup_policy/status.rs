@@ -1,16 +1,17 @@
 //! What is said of a policy: can everything be restored up to now, and if not, why, and what to do. Pure but for the writing.
 
-use std::time::Duration;
+mod material;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::dereference::{Facts as Seen, StreamSeen};
 use super::fulls::{Decision, Facts, State};
-use super::{Refusal, Validated, news, retention};
+use super::purge_risk::{self, PURGE_RISK};
+use super::{Refusal, Validated, copies, news, retention, verification};
 use crate::api::report::{PodReport, StreamReport};
 use crate::api::{BackupPolicy, BackupPolicyStatus, GapStatus, WindowStatus};
-use crate::controller::apply::{Status, worth_writing};
+use crate::controller::apply::worth_writing;
 use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::error::text;
 use crate::controller::figures::{shortened, span};
@@ -24,9 +25,12 @@ pub const STREAMING: &str = "Streaming";
 pub const RECOVERABLE: &str = "Recoverable";
 /// Transactions are missing between what can be restored.
 pub const GAP_DETECTED: &str = "GapDetected";
-
 /// What retention lets go is deleted.
 pub const PRUNED: &str = "Pruned";
+/// The copies hold what the first store holds.
+pub const COPIED: &str = "Copied";
+/// The archive is what was stored, as far as it was last looked at.
+pub const INTACT: &str = "Intact";
 
 /// Fulls that fail this many times in a row are a reason not to be ready.
 const FAILURES_TOLERATED: usize = 3;
@@ -70,16 +74,25 @@ pub fn compute(
     let gap = gap_detected(&moments, report.and_then(|report| report.stream.as_ref()), facts);
     let recoverable = recoverable(&moments, validated, report, facts, decision, now);
     let problems = report.and_then(|report| report.archive.as_ref()).map(|archive| archive.problems.as_slice());
+    let intact = verification::verdict(policy, &seen.verification);
+    let damaged = verification::damage(policy, validated, intact.as_ref());
     let ready = ready(
         [failed.map(refusal_of), Some(streaming.clone()).filter(|_| validated.binlog.enabled)],
         &recoverable,
         facts.open_gap().map(|_| &gap),
         problems.unwrap_or_default(),
+        damaged,
         decision,
     );
     let due = facts.fulls.iter().filter_map(|full| full.due).max().map(|moment| moment.to_string());
     let next = facts.schedule.filter(|schedule| !schedule.suspend).and_then(|schedule| schedule.next_after(now));
-    let verdicts = [(READY, ready), (STREAMING, streaming), (RECOVERABLE, recoverable), (GAP_DETECTED, gap)];
+    let verdicts = [
+        (READY, ready),
+        (STREAMING, streaming),
+        (RECOVERABLE, recoverable),
+        (GAP_DETECTED, gap),
+        (PURGE_RISK, purge_risk::verdict(validated, &seen.stream)),
+    ];
     let mut conditions = updated(&old.conditions, generation, now, verdicts);
     match retention::verdict(validated, facts, &seen.retention) {
         Some(pruned) => conditions = updated(&conditions, generation, now, [(PRUNED, pruned)]),
@@ -87,14 +100,26 @@ pub fn compute(
         None if validated.retention.is_some() => {}
         None => conditions.retain(|condition| condition.type_ != PRUNED),
     }
+    let stream = report.and_then(|report| report.stream.as_ref());
+    match copies::verdict(validated, stream, now) {
+        Some(copied) => conditions = updated(&conditions, generation, now, [(COPIED, copied)]),
+        None => conditions.retain(|condition| condition.type_ != COPIED),
+    }
+    match intact {
+        _ if verification::is_off(policy, validated) => conditions.retain(|condition| condition.type_ != INTACT),
+        Some(intact) => conditions = updated(&conditions, generation, now, [(INTACT, intact)]),
+        None => {}
+    }
     BackupPolicyStatus {
         conditions,
         observed_generation: generation,
+        verification: old.verification,
         lag: report.and_then(|report| report.stream.as_ref()).map(|stream| span(stream.lag_seconds)),
         last_full_time: facts.newest_shown(now).map(|moment| moment.to_string()),
         last_schedule_time: due.or(old.last_schedule_time),
         next_schedule_time: next.map(|moment| moment.to_string()),
         last_drill_time: old.last_drill_time,
+        copies: copies::statuses(validated, stream, &old.copies),
         first_recoverability_point: moments.first,
         latest_restorable_time: moments.latest,
         windows: moments.windows,
@@ -286,6 +311,7 @@ fn ready(
     recoverable: &Verdict,
     open_gap: Option<&Verdict>,
     problems: &[String],
+    damaged: Option<Verdict>,
     decision: &Decision,
 ) -> Verdict {
     if let Some(not) = first.into_iter().flatten().find(|verdict| verdict.holds != Some(true)) {
@@ -304,6 +330,9 @@ fn ready(
             format!("the archive has {} problems: {}; `tidemark status` shows all", problems.len(), some.join("; "));
         return Verdict::no("ArchiveProblems", message);
     }
+    if let Some(damaged) = damaged {
+        return damaged;
+    }
     if decision.failures >= FAILURES_TOLERATED {
         let message = format!(
             "the last {} fulls failed: kubectl get fullbackups shows why. What is archived can be restored, by replaying more log",
@@ -312,47 +341,6 @@ fn ready(
         return Verdict::no("FullsFail", message);
     }
     Verdict::yes("Protected", "what is committed is archived and can be restored")
-}
-
-impl Status for BackupPolicyStatus {
-    const WRITE_INTERVAL: Duration = Duration::from_secs(30);
-
-    fn material(&self) -> Self {
-        let BackupPolicyStatus {
-            conditions,
-            observed_generation,
-            first_recoverability_point,
-            latest_restorable_time,
-            windows,
-            lag,
-            last_full_time,
-            last_schedule_time,
-            next_schedule_time,
-            last_drill_time,
-        } = self.clone();
-        let conditions = conditions.into_iter().map(|mut condition| {
-            condition.message.clear();
-            condition
-        });
-        let windows = windows.into_iter().map(|WindowStatus { from, to: _, base, gap }| WindowStatus {
-            from,
-            to: String::new(),
-            base,
-            gap,
-        });
-        BackupPolicyStatus {
-            conditions: conditions.collect(),
-            observed_generation,
-            first_recoverability_point,
-            latest_restorable_time: latest_restorable_time.map(|_| String::new()),
-            windows: windows.collect(),
-            lag: lag.map(|_| String::new()),
-            last_full_time,
-            last_schedule_time,
-            next_schedule_time,
-            last_drill_time,
-        }
-    }
 }
 
 /// Writes it if it is worth it, and tells what happened.

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, EncryptionSpec, PodSelector, RetentionSpec,
-    ScheduleSpec, SourceSpec, StorageSpec, unsupported,
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, EncryptionSpec, PodSelector, RetentionSpec,
+    ScheduleSpec, SourceSpec, SpoolSpec, StorageSpec, VerifySpec, unsupported,
 };
 use crate::controller::{secrets, storage};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Times};
 
 /// A policy that can be acted on.
 #[derive(Clone, Debug)]
@@ -29,16 +30,24 @@ pub struct Validated {
     pub binlog: BinlogSpec,
     /// Where the archive is.
     pub storage: StorageSpec,
+    /// Further stores, which the stream fills.
+    pub copies: Vec<CopySpec>,
     /// To whom it is encrypted.
     pub encryption: Option<EncryptionSpec>,
     /// How it is compressed.
     pub compression: CompressionSpec,
     /// What of the archive may go.
     pub retention: Option<RetentionSpec>,
+    /// How the archive is verified.
+    pub verify: Option<VerifySpec>,
+    /// And when.
+    pub verifies: Option<Times>,
     /// The schedule as it is written, for its time zone.
     pub written_schedule: Option<ScheduleSpec>,
     /// Names of the Secrets that its pods mount.
     pub secrets: BTreeSet<String>,
+    /// Names of those that only the stream's needs, to fill copies.
+    pub copy_secrets: BTreeSet<String>,
     /// What the user wants otherwise in a Job's pod.
     pub job_template: Option<PodTemplateSpec>,
     /// And in the stream's.
@@ -83,11 +92,12 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         method: _,
         binlog,
         storage,
-        copies: _,
+        copies,
         retention,
         encryption,
         compression,
         drill: _,
+        verify,
         job_template,
         pod_template,
     } = &policy.spec;
@@ -98,6 +108,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     let pod_source = source_of(policy, &mut refusal);
     check_binlog(binlog, &mut refusal);
     storage::check("spec.storage", storage, |field, message| refusal.invalid(field, message));
+    check_copies(storage, copies, &mut refusal);
     if !(-7..=19).contains(&compression.level) {
         let message = format!(
             "{} is not a zstd level: write 1 to 19, -1 to -7 for faster ones, or 0 for none",
@@ -111,6 +122,15 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     for (field, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
         refusal.invalid(field, message);
     }
+    for (field, message) in verify.as_ref().map(VerifySpec::problems).unwrap_or_default() {
+        refusal.invalid(field, message);
+    }
+    let zone = schedule.as_ref().map_or("UTC", |schedule| &schedule.time_zone);
+    // One that is not known is refused with the schedule it is in.
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let verifies = verify.as_ref().and_then(|spec| {
+        Times::new(&spec.cron, zone).map_err(|message| refusal.invalid("spec.verify.cron", &message)).ok()
+    });
     let written = schedule.clone();
     let schedule = schedule
         .as_ref()
@@ -125,11 +145,15 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         schedule,
         binlog: binlog.clone(),
         storage: storage.clone(),
+        copies: copies.clone(),
         encryption: encryption.clone(),
         compression: compression.clone(),
         retention: retention.clone(),
+        verify: verify.clone(),
+        verifies,
         written_schedule: written,
         secrets: secrets::of_source(source).into_iter().chain(secrets::of_storage(storage)).collect(),
+        copy_secrets: copies.iter().flat_map(|copy| secrets::of_storage(&copy.storage)).collect(),
         job_template: job_template.clone(),
         pod_template: pod_template.clone(),
     })
@@ -180,8 +204,30 @@ fn source_of(policy: &BackupPolicy, refusal: &mut Refusal) -> SourceSpec {
     }
 }
 
+fn check_copies(storage: &StorageSpec, copies: &[CopySpec], refusal: &mut Refusal) {
+    let mut folders: Vec<&str> = storage.fs.iter().map(|fs| fs.path.trim_end_matches('/')).collect();
+    for (i, CopySpec { name, storage, retention }) in copies.iter().enumerate() {
+        let field = format!("spec.copies[{i}]");
+        if copies.iter().take(i).any(|other| other.name == *name) {
+            refusal.invalid(&format!("{field}.name"), &format!("{name:?} is there twice"));
+        }
+        storage::check(&format!("{field}.storage"), storage, |field, message| refusal.invalid(field, message));
+        for folder in storage.fs.iter().map(|fs| fs.path.trim_end_matches('/')) {
+            if folders.contains(&folder) {
+                let message =
+                    format!("{folder:?} is the folder of another store: one pod mounts both, so write another");
+                refusal.invalid(&format!("{field}.storage.fs.path"), &message);
+            }
+            folders.push(folder);
+        }
+        for (at, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
+            refusal.invalid(&at.replacen("spec", &field, 1), message);
+        }
+    }
+}
+
 fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
-    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool: _, purge_protection: _ } = binlog;
+    let BinlogSpec { enabled, flush_interval, segment_size, acknowledge: _, spool, purge_protection: _ } = binlog;
     if *enabled && !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&flush_interval.0) {
         let message = format!("{flush_interval} is out of bounds: write 10ms to 1h");
         refusal.invalid("spec.binlog.flushInterval", &message);
@@ -189,6 +235,9 @@ fn check_binlog(binlog: &BinlogSpec, refusal: &mut Refusal) {
     if *enabled && !(64 << 10..=64 << 20).contains(&segment_size.0) {
         let message = format!("{segment_size} is out of bounds: write 64Ki to 64Mi");
         refusal.invalid("spec.binlog.segmentSize", &message);
+    }
+    if let Some((field, message)) = spool.as_ref().and_then(SpoolSpec::problem) {
+        refusal.invalid(field, &message);
     }
 }
 

@@ -54,6 +54,7 @@ pub fn build(full: &FullBackup, validated: &Validated, image: &str) -> Result<Re
         manifests: &config_map,
         secrets: &policy.secrets,
         storage: &policy.storage,
+        copies: &[],
         ends: true,
         template: policy.job_template.as_ref(),
     };

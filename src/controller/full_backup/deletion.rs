@@ -19,7 +19,7 @@ use crate::controller::backup_policy::{self, Validated};
 use crate::controller::conditions::{self, Verdict, updated, word};
 use crate::controller::context::seen;
 use crate::controller::names::{self, FULL_BACKUP, POLICY, label_value, suffixed_job};
-use crate::controller::prune::{Prune, Standing};
+use crate::controller::prune::{Prune, Standing, standing};
 use crate::controller::{Context, Error, readers};
 
 /// Holds an object until its full is gone from the archive.
@@ -81,7 +81,7 @@ pub async fn reconcile(context: &Context, full: &FullBackup, now: Timestamp) -> 
         return Ok(Action::await_change());
     }
     let seen = dereference(full, context);
-    let under_way = seen.job.as_ref().filter(|job| !Standing::of(job, &seen.pods).has_ended());
+    let under_way = seen.job.as_ref().filter(|job| !standing(job, &seen.pods).has_ended());
     if let Some(job) = under_way.filter(|_| seen.restoring.is_some()) {
         // It is made anew afterwards.
         context.applier.delete(&**job).await?;
@@ -210,11 +210,11 @@ fn next(full: &FullBackup, seen: &Seen) -> Next {
         Next::Wait(Verdict::unknown("RestoreUnderWay", message))
     });
     if let Some(job) = &seen.job {
-        let standing = Standing::of(job, &seen.pods);
-        if let (Some(held), false) = (&held, standing.has_ended()) {
+        let stands = standing(job, &seen.pods);
+        if let (Some(held), false) = (&held, stands.has_ended()) {
             return held.clone();
         }
-        return match standing {
+        return match stands {
             Standing::Done(_) => Next::Release(None),
             Standing::Runs => Next::Wait(Verdict::unknown("Running", format!("full {id} is being deleted"))),
             Standing::Waits { reason, message } => Next::Wait(Verdict { holds: None, reason: word(&reason), message }),

@@ -100,6 +100,7 @@ fn plan(request: &RestoreRequest, validated: &Validated, image: &str) -> Result<
         manifests: &config_map,
         secrets: &secrets::of_storage(storage).into_iter().chain(identity).collect(),
         storage,
+        copies: &[],
         ends: true,
         template: validated.archive.job_template.as_ref(),
     };
@@ -152,6 +153,7 @@ fn restore(
         manifests: &config_map,
         secrets: &secrets,
         storage,
+        copies: &[],
         ends: true,
         template: validated.archive.job_template.as_ref(),
     };

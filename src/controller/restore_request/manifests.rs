@@ -44,6 +44,7 @@ pub fn plan(validated: &Validated) -> Result<String, Error> {
             encryption: None,
             compression: CompressionSpec::default(),
             drill: None,
+            verify: None,
             job_template: job_template.clone(),
             pod_template: None,
         },

@@ -188,7 +188,7 @@ fn plan_in_words(plan: &RestorePlanStatus) -> String {
 
 fn proved(request: &RestoreRequest, outcome: Outcome, now: Timestamp) -> RestoreRequestStatus {
     let old = request.status.clone().unwrap_or_default();
-    let Outcome { error: _, full: _, plan, restore, prune: _ } = outcome;
+    let Outcome { error: _, full: _, plan, restore, prune: _, verify: _ } = outcome;
     let RestoreOutcome { restored_to, executed, rto_seconds, warnings } = restore.unwrap_or_default();
     let mut message = "what was restored is exactly what was planned".to_owned();
     if rto_seconds > 0.0 {

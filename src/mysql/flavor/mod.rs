@@ -4,6 +4,7 @@
 mod grants;
 mod lineage;
 pub mod preflight;
+pub mod purge;
 mod version;
 
 pub use grants::{Verb, grants, missing_grants};

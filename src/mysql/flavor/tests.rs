@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::preflight::{Facts, Severity, check};
+use super::purge::PurgeHold;
 use super::*;
 
 const VERSIONS: [&str; 6] = ["8.0.11", "8.0.36-28", "8.4.5", "9.7.4", "10.11.19-MariaDB-log", "5.5.5-11.8.3-MariaDB"];
@@ -109,5 +110,6 @@ fn the_page_of_permissions_grants_exactly_what_a_full_and_a_stream_need() {
         let lists = all.iter().filter_map(|grant| grant.strip_prefix("GRANT ")?.strip_suffix(" ON *.* TO u"));
         lists.flat_map(set).collect()
     };
-    assert_eq!(told, [needed("9.7.0"), needed("10.11.6-MariaDB")]);
+    let [mysql, mariadb] = [Flavor::Mysql, Flavor::Mariadb].map(|flavor| set(PurgeHold::privilege(flavor)));
+    assert_eq!(told, [needed("9.7.0"), needed("10.11.6-MariaDB"), mysql, mariadb]);
 }

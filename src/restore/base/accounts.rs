@@ -17,7 +17,7 @@ pub(super) async fn restore(
     let (own_user, own_host) = current.rsplit_once('@').unwrap_or((&current, ""));
     let is_own = |account: &Account| account.user == own_user && account.host == own_host;
     if let Some(own) = accounts.iter().find(|account| is_own(account)) {
-        let name = quote::account(&own.user, &own.host);
+        let name = quote::account_of(session.flavor, &own.user, &own.host);
         warnings
             .push(format!("account {name} was used for the restore and keeps the target's password and privileges"));
     }
@@ -29,7 +29,7 @@ pub(super) async fn restore(
         create(session, account).await?;
     }
     for account in &others {
-        let name = quote::account(&account.user, &account.host);
+        let name = quote::account_of(session.flavor, &account.user, &account.host);
         for grant in &account.grants {
             let is_proxy = grant.as_bytes().starts_with(b"GRANT PROXY ");
             // The server's own root may have it, and would have it twice.
@@ -69,7 +69,7 @@ async fn has_grant(session: &mut Session, name: &str, grant: &SqlText) -> Result
 }
 
 async fn create(session: &mut Session, account: &Account) -> Result<(), BaseError> {
-    let name = quote::account(&account.user, &account.host);
+    let name = quote::account_of(session.flavor, &account.user, &account.host);
     if account.create.as_bytes().is_empty() {
         return Ok(());
     }

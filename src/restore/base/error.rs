@@ -47,6 +47,12 @@ pub enum BaseError {
     #[snafu(display("the target runs {target}, the full is from {source_server}: {reason}"))]
     WrongServer { target: String, source_server: String, reason: String },
 
+    #[snafu(display(
+        "the target's lower_case_table_names is {own}, the source's {wanted}: names would come back as other ones; make a fresh server with \
+         --lower-case-table-names={wanted} (it cannot be changed later)"
+    ))]
+    Names { own: String, wanted: String },
+
     #[snafu(display("the target would make tables of other engines than the source's: {reason}"))]
     Engines { reason: String },
 

@@ -43,7 +43,7 @@ pub async fn check(
     if !config.allow_non_empty {
         target::check_empty(&mut session).await?;
     }
-    target::check_engines(&mut session, &description::read(store, manifest).await?.server).await?;
+    target::check_settings(&mut session, &description::read(store, manifest).await?.server).await?;
     session.connection.close().await;
     Ok(())
 }

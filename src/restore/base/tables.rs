@@ -249,12 +249,17 @@ impl Loader {
     }
 
     async fn add_keys(&self, session: &mut Session, job: &Job) -> Result<(), BaseError> {
-        self.alter(session, &job.table, "keys", &job.split.keys, 1061).await
+        let there = |e: &BaseError| e.code() == Some(1061);
+        self.alter(session, &job.table, "keys", &job.split.keys, there).await
     }
 
     async fn add_foreign_keys(&self, session: &mut Session, job: &Job) -> Result<(), BaseError> {
-        let duplicate = if session.flavor == Flavor::Mysql { 1826 } else { 1005 };
-        self.alter(session, &job.table, "foreign keys", &job.split.foreign_keys, duplicate).await
+        let there = |e: &BaseError| match e.code() {
+            // MariaDB has one code for whatever keeps a constraint from being made.
+            Some(1005) => e.message().contains("errno: 121"),
+            code => code == Some(1826),
+        };
+        self.alter(session, &job.table, "foreign keys", &job.split.foreign_keys, there).await
     }
 
     /// Adds all of them at once: they are there or not, together.
@@ -264,7 +269,7 @@ impl Loader {
         table: &Table,
         what: &str,
         adds: &[Vec<u8>],
-        duplicate: u16,
+        there: impl Fn(&BaseError) -> bool,
     ) -> Result<(), BaseError> {
         if adds.is_empty() {
             return Ok(());
@@ -278,7 +283,7 @@ impl Loader {
         let adds: Vec<_> = adds.iter().map(|add| [b"ADD ", add.as_slice()].concat()).collect();
         let sql = [format!("ALTER TABLE {name} ").as_bytes(), &adds.join(&b", "[..])].concat();
         match session.define_table(&sql, &format!("adding {what} of {name}")).await {
-            Err(e) if e.code() == Some(duplicate) && !self.steps.0.is_empty() => {}
+            Err(e) if there(&e) && !self.steps.0.is_empty() => {}
             other => drop(other?),
         }
         session.exec(&note(&step)).await.map(drop)

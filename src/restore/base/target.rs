@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 
 use super::error::BaseError;
 use super::session::{Session, text};
-use crate::archive::logical::{Schema, ServerRecord};
+use crate::archive::logical::{STATE_SCHEMA, Schema, ServerRecord};
 use crate::archive::manifest::FullManifest;
 use crate::model::Flavor;
 use crate::mysql::flavor::ServerVersion;
 use crate::mysql::quote;
 
 /// The schema that holds the state until [`super::finish`].
-pub(super) const STATE: &str = "tidemark_restore";
+pub(super) const STATE: &str = STATE_SCHEMA;
 
 const NOT_SYSTEM: &str = "NOT IN ('mysql','information_schema','performance_schema','sys','tidemark_restore')";
 
@@ -90,8 +90,13 @@ pub(super) async fn begin(session: &mut Session, full_id: &str, allow_non_empty:
     Ok(Steps::default())
 }
 
-/// Refuses a server that would make tables of other engines than the source's.
-pub(super) async fn check_engines(session: &mut Session, source: &ServerRecord) -> Result<(), BaseError> {
+/// Refuses a server that would make other tables of what it is told: of other names, or of other engines.
+pub(super) async fn check_settings(session: &mut Session, source: &ServerRecord) -> Result<(), BaseError> {
+    let (own, wanted) =
+        (session.value("SELECT @@GLOBAL.lower_case_table_names").await?, source.lower_case_table_names.to_string());
+    if own != wanted {
+        return Err(BaseError::Names { own, wanted });
+    }
     // Only MariaDB has it.
     let enforced = match session.value("SELECT @@GLOBAL.enforce_storage_engine").await {
         Err(e) if e.code() == Some(1193) => String::new(),

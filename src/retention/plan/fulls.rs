@@ -39,6 +39,10 @@ pub(super) fn decide<'a>(facts: &Facts<'a>, rules: &Rules) -> Vec<Decided<'a>> {
         }
     }
     by_count(facts, rules, &mut reasons);
+    for full in facts.fulls().iter().filter(|full| facts.held.contains(&full.id)) {
+        keep(&mut reasons, &full.id, "a restore under way reads it".to_owned());
+        with_log.insert(full.id.clone());
+    }
     // A full that is kept for this may need another one itself.
     loop {
         let kept = |full: &&FullHead| reasons.contains_key(&full.id);
@@ -70,10 +74,7 @@ pub(super) fn decide<'a>(facts: &Facts<'a>, rules: &Rules) -> Vec<Decided<'a>> {
         // Without a window nothing says how far back the log is wanted: all of it stays that a kept full can use.
         Decided { full, verdict, with_log: keep && (facts.since.is_none() || with_log.contains(&full.id)) }
     };
-    let mut fulls: Vec<Decided<'a>> = facts.fulls().iter().map(decided).collect();
-    // Ids of one second are in no order.
-    fulls.sort_by(|a, b| (a.full.consistent_at, &a.full.id).cmp(&(b.full.consistent_at, &b.full.id)));
-    fulls
+    facts.fulls().iter().map(decided).collect()
 }
 
 fn keep(reasons: &mut Reasons, id: &str, why: String) {

@@ -10,6 +10,7 @@ mod single;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -133,10 +134,17 @@ struct Facts<'a> {
     now: Timestamp,
     /// Every moment after this one is of the window.
     since: Option<CommitTime>,
+    /// Fulls that restores under way go on from.
+    held: &'a BTreeSet<String>,
 }
 
 impl<'a> Facts<'a> {
-    fn new(catalog: &'a Catalog, rules: &Rules, now: Timestamp) -> Result<Self, RetentionError> {
+    fn new(
+        catalog: &'a Catalog,
+        held: &'a BTreeSet<String>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Self, RetentionError> {
         if !catalog.problems.is_empty() {
             return Err(RetentionError::Damaged { problems: catalog.problems.clone() });
         }
@@ -147,7 +155,7 @@ impl<'a> Facts<'a> {
             let since = shown(catalog, now)?.checked_sub(window).unwrap_or(Timestamp::MIN);
             Some(CommitTime::from(since))
         });
-        Ok(Self { catalog, timeline, now, since })
+        Ok(Self { catalog, timeline, now, since, held })
     }
 
     fn fulls(&self) -> &'a [FullHead] {
@@ -171,9 +179,15 @@ fn shown(catalog: &Catalog, now: Timestamp) -> Option<Timestamp> {
     Some(fulls.chain(commits).max()?.min(now))
 }
 
-/// Decides by a policy's rules what of an archive goes.
-pub fn plan(catalog: &Catalog, strays: &[Stray], rules: &Rules, now: Timestamp) -> Result<Plan, RetentionError> {
-    let facts = Facts::new(catalog, rules, now)?;
+/// Decides by a policy's rules what of an archive goes; `held` are the fulls that restores under way go on from.
+pub fn plan(
+    catalog: &Catalog,
+    strays: &[Stray],
+    held: &BTreeSet<String>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Plan, RetentionError> {
+    let facts = Facts::new(catalog, held, rules, now)?;
     let mut notes = Vec::new();
     let fulls = fulls::decide(&facts, rules);
     let files = logs::decide(&facts, rules, &fulls, &mut notes);

@@ -1,5 +1,7 @@
 //! One full that somebody wants to be gone.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::fulls::{last_good, of_window, xa_need};
@@ -10,14 +12,20 @@ use crate::model::CommitTime;
 
 /// Deletes one full; no log and nothing else goes with it. A full that is not there is gone already. Refused is the last good full, and one
 /// that moments of the window or other fulls need.
-pub fn one(catalog: &Catalog, rules: &Rules, now: Timestamp, id: &str) -> Result<Plan, RetentionError> {
-    let facts = Facts::new(catalog, rules, now)?;
+pub fn one(
+    catalog: &Catalog,
+    held: &BTreeSet<String>,
+    rules: &Rules,
+    now: Timestamp,
+    id: &str,
+) -> Result<Plan, RetentionError> {
+    let facts = Facts::new(catalog, held, rules, now)?;
     if facts.fulls().iter().any(|full| full.id == id)
         && let Some(why) = need_of(&facts, id)
     {
         return Err(RetentionError::Needed { id: id.to_owned(), why });
     }
-    let full = |full: &FullHead| FullVerdict {
+    let verdict = |full: &FullHead| FullVerdict {
         id: full.id.clone(),
         consistent_at: full.consistent_at,
         bytes: full.bytes,
@@ -30,11 +38,9 @@ pub fn one(catalog: &Catalog, rules: &Rules, now: Timestamp, id: &str) -> Result
         keep: true,
         reason: OTHER.to_owned(),
     };
-    let mut fulls: Vec<FullVerdict> = facts.fulls().iter().map(full).collect();
-    fulls.sort_by(|a, b| (a.consistent_at, &a.id).cmp(&(b.consistent_at, &b.id)));
     Ok(Plan {
         window_from: facts.since.map(CommitTime::timestamp),
-        fulls,
+        fulls: facts.fulls().iter().map(verdict).collect(),
         files: Timeline::logs(facts.files()).into_iter().flatten().map(file).collect(),
         strays: Vec::new(),
         notes: Vec::new(),
@@ -44,6 +50,9 @@ pub fn one(catalog: &Catalog, rules: &Rules, now: Timestamp, id: &str) -> Result
 const OTHER: &str = "one full alone is deleted";
 
 fn need_of(facts: &Facts<'_>, id: &str) -> Option<String> {
+    if facts.held.contains(id) {
+        return Some("a restore under way reads it; delete it when that has ended".to_owned());
+    }
     if last_good(facts).contains(id) {
         return Some("it is the last good full; take another one first (`tidemark backup`)".to_owned());
     }

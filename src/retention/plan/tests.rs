@@ -18,6 +18,11 @@ fn rules() -> Rules {
     Rules { window: None, last: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, zone: TimeZone::UTC }
 }
 
+/// No restore is under way.
+fn nothing() -> BTreeSet<String> {
+    BTreeSet::new()
+}
+
 fn window(seconds: u64) -> Rules {
     Rules { window: Some(Duration::from_secs(seconds)), ..rules() }
 }
@@ -144,7 +149,7 @@ proptest! {
         back in (0u8..3, any::<bool>()),
         (clocks, skews) in (jumps(), jumps()),
         rules in any_rules(),
-        (ahead, step) in (-20i64..40, any::<prop::sample::Index>()),
+        (ahead, step, read) in (-20i64..40, any::<prop::sample::Index>(), prop::option::of(any::<prop::sample::Index>())),
     ) {
         let mut world = world;
         let last = world.files.len() - 1;
@@ -158,14 +163,21 @@ proptest! {
             *world.commits.get_mut(&names[index.index(names.len())]).unwrap() += by * 1_000_000;
         }
         let all = archive(&world, &dropped, &skews);
-        let plan = plan(&all, &[], &rules, second((30 + ahead).max(0))).unwrap();
+        let read = read.filter(|_| !all.fulls.is_empty()).map(|which| all.fulls[which.index(all.fulls.len())].id.clone());
+        let held: BTreeSet<String> = read.into_iter().collect();
+        let plan = plan(&all, &[], &held, &rules, second((30 + ahead).max(0))).unwrap();
 
         if rules.is_empty() {
             prop_assert_eq!(deletions(&plan), 0);
         }
         let whole = facts_of(&all);
         for count in [deletions(&plan), step.index(deletions(&plan) + 1)] {
-            let left = facts_of(&after(&all, &plan, count));
+            let left = after(&all, &plan, count);
+            for id in &held {
+                let chain = |of: &Catalog| Timeline::new(Flavor::Mysql, &of.fulls, &of.files).chain(id).cloned();
+                prop_assert_eq!(chain(&left), chain(&all), "a restore that reads {} after {} deletions of {:#?}", id, count, &plan);
+            }
+            let left = facts_of(&left);
             for request in targets(&world, &all, &plan) {
                 if let Ok(before) = restored(&world, &whole, &request) {
                     let now = restored(&world, &left, &request);
@@ -191,7 +203,7 @@ proptest! {
         prop_assert!(expected.clone().all(|full| staying.contains(full.id.as_str())));
 
         // Done once, there is nothing more to do.
-        let again = super::plan(&after(&all, &plan, deletions(&plan)), &[], &rules, second((30 + ahead).max(0))).unwrap();
+        let again = super::plan(&after(&all, &plan, deletions(&plan)), &[], &held, &rules, second((30 + ahead).max(0))).unwrap();
         prop_assert!(again.fulls.iter().all(|full| full.keep), "{:#?}", again);
     }
 
@@ -204,7 +216,7 @@ proptest! {
             return Ok(());
         }
         let id = all.fulls[which.index(all.fulls.len())].id.clone();
-        let Ok(plan) = one(&all, &window(seconds), second(40), &id) else { return Ok(()) };
+        let Ok(plan) = one(&all, &nothing(), &window(seconds), second(40), &id) else { return Ok(()) };
         prop_assert_eq!(kept(&plan).len(), all.fulls.len() - 1);
         let (whole, left) = (facts_of(&all), facts_of(&after(&all, &plan, 1)));
         for request in targets(&world, &all, &plan) {
@@ -298,7 +310,7 @@ fn a_window_keeps_the_full_before_it_and_the_log_since() {
     for (flavor, count) in [(Flavor::Mysql, 30), (Flavor::Mariadb, 12)] {
         let all = steady(flavor, count);
         // The log ends shortly before now: the window begins a little more than 7 days earlier.
-        let plan = plan(&all, &[], &window(7 * 86_400), second(count * DAY)).unwrap();
+        let plan = plan(&all, &[], &nothing(), &window(7 * 86_400), second(count * DAY)).unwrap();
         let base = count - 8;
         assert_eq!(days(&plan), (base..count).collect::<Vec<_>>(), "{flavor}");
         let files = kept_files(&plan);
@@ -312,7 +324,7 @@ fn a_window_keeps_the_full_before_it_and_the_log_since() {
 #[test]
 fn counts_keep_single_moments_beyond_the_window_and_without_one_the_log_too() {
     let all = steady(Flavor::Mysql, 100);
-    let of = |rules: &Rules| plan(&all, &[], rules, second(100 * DAY)).unwrap();
+    let of = |rules: &Rules| plan(&all, &[], &nothing(), rules, second(100 * DAY)).unwrap();
     // 1970-01-01 was a Thursday: day 99 is a Friday.
     let plan = of(&Rules { daily: 9, weekly: 4, monthly: 3, yearly: 1, ..window(7 * 86_400) });
     assert_eq!(days(&plan), [58, 80, 87, 89, 91, 92, 93, 94, 95, 96, 97, 98, 99]);
@@ -327,7 +339,7 @@ fn days_and_weeks_are_those_of_the_policys_time_zone() {
     let all = steady(Flavor::Mysql, 60);
     // At 06:00 UTC it is the day before in Honolulu, where fulls of March 1 UTC are still of February.
     let zone = TimeZone::get("Pacific/Honolulu").unwrap();
-    let of = |rules: Rules| days(&plan(&all, &[], &rules, second(60 * DAY)).unwrap());
+    let of = |rules: Rules| days(&plan(&all, &[], &nothing(), &rules, second(60 * DAY)).unwrap());
     assert_eq!(of(Rules { monthly: 2, ..rules() }), [58, 59]);
     assert_eq!(of(Rules { monthly: 2, zone, ..rules() }), [31, 59]);
 }
@@ -336,23 +348,23 @@ fn days_and_weeks_are_those_of_the_policys_time_zone() {
 fn nothing_is_deleted_of_a_damaged_archive_nor_without_a_full() {
     let mut all = steady(Flavor::Mysql, 10);
     all.problems.push("the object full/x is damaged".to_owned());
-    let refused = plan(&all, &[], &window(60), second(10 * DAY)).unwrap_err();
+    let refused = plan(&all, &[], &nothing(), &window(60), second(10 * DAY)).unwrap_err();
     assert!(refused.to_string().contains("full/x is damaged"), "{refused}");
-    assert!(one(&all, &window(60), second(10 * DAY), "day-0001").is_err());
+    assert!(one(&all, &nothing(), &window(60), second(10 * DAY), "day-0001").is_err());
     all.problems.clear();
     all.fulls.clear();
-    assert_eq!(deletions(&plan(&all, &[], &window(60), second(10 * DAY)).unwrap()), 0);
+    assert_eq!(deletions(&plan(&all, &[], &nothing(), &window(60), second(10 * DAY)).unwrap()), 0);
 }
 
 #[test]
 fn a_clock_that_jumps_deletes_nothing_that_a_right_one_would_keep() {
     let all = steady(Flavor::Mysql, 30);
     let rules = Rules { last: 2, daily: 5, ..window(3 * 86_400) };
-    let right = plan(&all, &[], &rules, second(30 * DAY)).unwrap();
+    let right = plan(&all, &[], &nothing(), &rules, second(30 * DAY)).unwrap();
     assert_eq!(days(&right), [25, 26, 27, 28, 29]);
     let staying: BTreeSet<&str> = kept(&right).into_iter().collect();
     for (now, note) in [(10, "behind"), (29, "behind"), (5000, "ahead")] {
-        let wrong = plan(&all, &[], &rules, second(now * DAY)).unwrap();
+        let wrong = plan(&all, &[], &nothing(), &rules, second(now * DAY)).unwrap();
         assert!(staying.is_subset(&kept(&wrong).into_iter().collect()), "{note}: {:?}", days(&wrong));
         assert!(kept_files(&right).iter().all(|file| kept_files(&wrong).contains(file)), "{note}");
     }
@@ -362,7 +374,8 @@ fn a_clock_that_jumps_deletes_nothing_that_a_right_one_would_keep() {
         future.fulls[day].consistent_at = second(900 * DAY);
         future.fulls[day].finished_at = second(900 * DAY);
     }
-    let plan = plan(&future, &[], &rules, second(30 * DAY)).unwrap();
+    future.fulls.sort_by_key(|full| full.consistent_at);
+    let plan = plan(&future, &[], &nothing(), &rules, second(30 * DAY)).unwrap();
     assert_eq!(days(&plan), [23, 24, 25, 26, 27, 28, 29]);
     let last = plan.fulls.last().unwrap();
     assert!(last.id == "day-0028" && last.reasons[0].contains("still to come"), "{last:?}");
@@ -372,8 +385,8 @@ fn a_clock_that_jumps_deletes_nothing_that_a_right_one_would_keep() {
 fn when_backups_stop_nothing_grows_old() {
     let all = steady(Flavor::Mysql, 30);
     let rules = window(3 * 86_400);
-    let then = plan(&all, &[], &rules, second(30 * DAY)).unwrap();
-    assert_eq!(plan(&all, &[], &rules, second(400 * DAY)).unwrap(), then);
+    let then = plan(&all, &[], &nothing(), &rules, second(30 * DAY)).unwrap();
+    assert_eq!(plan(&all, &[], &nothing(), &rules, second(400 * DAY)).unwrap(), then);
 }
 
 #[test]
@@ -385,20 +398,20 @@ fn what_prepared_xa_transactions_stays_with_the_full_that_needs_it() {
         all.fulls[day].prepared_xa = Some(vec!["X'78',X'',1".to_owned()]);
     }
     let rules = Rules { last: 22, ..window(2 * 86_400) };
-    let plan = plan(&all, &[], &rules, second(30 * DAY)).unwrap();
+    let plan = plan(&all, &[], &nothing(), &rules, second(30 * DAY)).unwrap();
     assert_eq!(days(&plan), std::iter::once(6).chain(8..30).collect::<Vec<_>>());
     assert!(plan.fulls[6].reasons[0].contains("full day-0008 needs it"), "{:?}", plan.fulls[6]);
     let files: BTreeSet<String> = kept_files(&plan).into_iter().collect();
     let of_day = |day: i64| (day * 4 + 2..(day + 1) * 4 + 2).all(|n| files.contains(&format!("binlog.{n:06}")));
     assert_eq!((0..29).filter(|day| of_day(*day)).collect::<Vec<_>>(), [6, 7, 27, 28]);
-    let why = one(&all, &rules, second(30 * DAY), "day-0006").unwrap_err().to_string();
+    let why = one(&all, &nothing(), &rules, second(30 * DAY), "day-0006").unwrap_err().to_string();
     assert!(why.contains("full day-0008 needs it") || why.contains("full day-0007 needs it"), "{why}");
 }
 
 #[test]
 fn a_full_is_deleted_by_name_unless_it_is_the_last_or_the_window_needs_it() {
     let all = steady(Flavor::Mysql, 10);
-    let of = |rules: &Rules, day: i64| one(&all, rules, second(10 * DAY), &format!("day-{day:04}"));
+    let of = |rules: &Rules, day: i64| one(&all, &nothing(), rules, second(10 * DAY), &format!("day-{day:04}"));
     let rules = window(3 * 86_400);
     assert!(of(&rules, 9).unwrap_err().to_string().contains("last good full"));
     // Day 6 is the base of the window, but everything since is reached from day 5, too.
@@ -406,11 +419,14 @@ fn a_full_is_deleted_by_name_unless_it_is_the_last_or_the_window_needs_it() {
     assert_eq!((days(&plan), kept_files(&plan).len()), (vec![0, 1, 2, 3, 4, 5, 7, 8, 9], 40));
     let mut young = all.clone();
     young.fulls.drain(..6);
-    let refused = one(&young, &rules, second(10 * DAY), "day-0006").unwrap_err().to_string();
+    let refused = one(&young, &nothing(), &rules, second(10 * DAY), "day-0006").unwrap_err().to_string();
     assert!(refused.contains("window") && refused.contains("spec.retention.window"), "{refused}");
-    assert_eq!(days(&one(&young, &rules, second(10 * DAY), "day-0007").unwrap()), [6, 8, 9]);
+    assert_eq!(days(&one(&young, &nothing(), &rules, second(10 * DAY), "day-0007").unwrap()), [6, 8, 9]);
     // Without a window nothing is promised but the last one.
-    assert_eq!(days(&one(&young, &super::tests::rules(), second(10 * DAY), "day-0006").unwrap()), [7, 8, 9]);
+    assert_eq!(
+        days(&one(&young, &nothing(), &super::tests::rules(), second(10 * DAY), "day-0006").unwrap()),
+        [7, 8, 9]
+    );
     assert_eq!(deletions(&of(&rules, 4711).unwrap()), 0);
 }
 
@@ -425,7 +441,7 @@ fn strays_are_swept_a_day_after_the_last_object_came() {
     };
     let strays = [stray("old/", Some(8 * DAY)), stray("new/", Some(9 * DAY + 3600)), stray("odd/", None)];
     let swept = |rules: &Rules, now: i64| {
-        let plan = plan(&all, &strays, rules, second(now)).unwrap();
+        let plan = plan(&all, &strays, &nothing(), rules, second(now)).unwrap();
         plan.strays.into_iter().filter(|stray| !stray.keep).map(|stray| stray.dir).collect::<Vec<_>>()
     };
     assert_eq!(swept(&window(60), 10 * DAY), ["old/"]);

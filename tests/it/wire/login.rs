@@ -80,6 +80,17 @@ async fn every_account_plugin_logs_in_over_every_tls_mode() {
 }
 
 #[tokio::test]
+async fn an_ed25519_account_logs_in_whatever_challenge_it_gets() {
+    let server = ServerOptions::mariadb().start();
+    server.sql("INSTALL SONAME 'auth_ed25519'; CREATE USER ed IDENTIFIED VIA ed25519 USING PASSWORD('ed secret')");
+    // One challenge in 256 ends in a zero byte.
+    for turn in 0..1500 {
+        let session = Session::connect(&endpoint(&server, "ed", "ed secret")).await;
+        session.unwrap_or_else(|e| panic!("login {turn}: {e}")).close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_is_checked_as_far_as_the_mode_says() {
     let authority = Authority::new();
     let server = ServerOptions::mysql().tls(&authority.issue("DNS:elsewhere.example")).start();

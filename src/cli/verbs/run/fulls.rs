@@ -152,7 +152,7 @@ impl Keeper {
         let full = async move {
             backup::take(&policy, None, &trace_id, stop.clone(), Progress::default()).await?;
             // The full is taken, whatever becomes of the old ones.
-            if let Err(error) = prune::by_policy(&policy, &stop).await {
+            if let Err(error) = prune::by_rules(&policy.name, &policy.store, &policy.retention, &stop).await {
                 tracing::error!(error = exit::text(&error), "cannot prune the archive; again after the next full");
             }
             Ok(())

@@ -1,6 +1,7 @@
-//! Schedule + stream, for every policy.
+//! Fulls and verifies by schedule, and the stream, for every policy.
 
 mod fulls;
+mod verifies;
 
 use std::sync::Arc;
 
@@ -26,6 +27,10 @@ pub async fn run(args: RunArgs, trace_id: &str, shutdown: CancellationToken) -> 
         let span = tracing::info_span!("stream", policy = policy.name);
         let streaming = keep_streaming(Arc::clone(&policy), trace_id.to_owned(), shutdown.clone(), Arc::clone(&gap));
         tasks.spawn(streaming.instrument(span));
+        tasks.spawn(
+            verifies::keep(Arc::clone(&policy), shutdown.clone())
+                .instrument(tracing::info_span!("verify", policy = policy.name)),
+        );
         tasks.spawn(fulls::keep(policy, trace_id.to_owned(), shutdown.clone(), gap));
     }
     while let Some(ended) = tasks.join_next().await {

@@ -14,6 +14,7 @@ use crate::cli::output::say;
 use crate::cli::progress::{bytes, duration};
 use crate::cli::{engine, output};
 use crate::model::{CommitTime, Flavor, GtidSet, total};
+use crate::verify::{self, Ended};
 use source::SourceReport;
 
 /// What `-o json` prints.
@@ -42,6 +43,8 @@ struct PolicyReport {
     encryption: Encryption,
     problems: Vec<String>,
     unknown_objects: Vec<String>,
+    /// The last verify of each depth.
+    verified: Vec<Ended>,
 }
 
 #[derive(Debug, Serialize)]
@@ -93,7 +96,7 @@ struct ForkReport {
 /// Shows what can be restored.
 pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     let mut report = Report { policies: Vec::new() };
-    for archive in config::archives(&args.policy)? {
+    for archive in config::archives(&args.archive)? {
         report.policies.push(inspect(&archive).await?);
     }
     let problems = report.policies.iter().map(|policy| policy.problems.len()).sum();
@@ -109,7 +112,9 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
     let load = async {
         let store = engine::store_to_read(&archive.store)?;
         report.archive = store.url().to_owned();
-        Ok::<Catalog, anyhow::Error>(Catalog::load(&store).await?)
+        let catalog = Catalog::load(&store).await?;
+        report.verified = verify::ended(&store).await?;
+        Ok::<Catalog, anyhow::Error>(catalog)
     };
     let catalog = match load.await {
         Ok(catalog) => catalog,
@@ -277,6 +282,14 @@ fn show(report: &PolicyReport) {
     }
     for warning in &report.warnings {
         say!("  WARNING      {warning}");
+    }
+    for Ended { depth, began: _, at, findings, affected } in &report.verified {
+        match findings {
+            0 => say!("  verified     {at} ({depth:?}): intact"),
+            count => say!(
+                "  VERIFIED     {at} ({depth:?}): {count} finding(s), affected: {affected}; `tidemark verify` names them"
+            ),
+        }
     }
     for problem in &report.problems {
         say!("  DAMAGE       {problem}");

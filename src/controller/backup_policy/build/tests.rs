@@ -36,6 +36,30 @@ fn a_folder_is_a_claim_that_is_mounted_there() {
 }
 
 #[test]
+fn a_spool_is_a_claim_of_the_streams_own_that_its_manifest_names() {
+    let mut policy = policy();
+    policy.spec.pod_template = None;
+    policy.spec.binlog.spool =
+        Some(serde_yaml::from_str("{maxSize: 8Gi, path: /srv/elsewhere, storageClassName: fast}").unwrap());
+    let Resources { config_map, stateful_set, .. } = built(&policy);
+    let set = stateful_set.unwrap();
+    let spec = set.spec;
+    insta::assert_snapshot!(serde_yaml::to_string(&spec.volume_claim_templates).unwrap());
+    let pod = spec.template.spec.unwrap();
+    let mount = pod.containers[0].volume_mounts.iter().flatten().find(|mount| mount.name == "spool").unwrap();
+    assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/var/lib/tidemark/spool", Some(false)));
+    let manifest = config_map.unwrap().data.unwrap().remove(MANIFEST).unwrap();
+    assert!(manifest.contains("path: /var/lib/tidemark/spool") && !manifest.contains("elsewhere"), "{manifest}");
+    // Another claim is another StatefulSet; anything else is not.
+    let made_from = set.metadata.annotations.unwrap().remove(CLAIMS);
+    assert_eq!(made_from.as_deref(), Some("fast/8Gi"));
+    policy.spec.binlog.spool = None;
+    let without = built(&policy).stateful_set.unwrap();
+    assert!(without.metadata.annotations.is_none_or(|annotations| !annotations.contains_key(CLAIMS)));
+    assert_eq!(without.spec.volume_claim_templates, None);
+}
+
+#[test]
 fn without_a_binlog_nothing_is_wanted() {
     let mut policy = policy();
     policy.spec.binlog.enabled = false;

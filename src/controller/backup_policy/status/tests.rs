@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use super::*;
-use crate::api::report::{ArchiveReport, PodError};
+use crate::api::report::{ArchiveReport, PodError, PurgeReport};
 use crate::controller::backup_policy::fulls::{Full, Start};
 use crate::controller::backup_policy::validate;
 
@@ -47,6 +49,7 @@ fn seen(stream: StreamSeen) -> Seen {
         full_backups: Vec::new(),
         going: Vec::new(),
         retention: retention::Seen::default(),
+        verification: verification::Seen::default(),
     }
 }
 
@@ -265,6 +268,30 @@ fn a_status_is_written_when_something_happened_and_else_now_and_then() {
         &Decision::default(),
     );
     assert!(worth_writing(&old, &taken, soon));
+}
+
+#[test]
+fn the_risk_of_a_purge_is_told_as_the_pod_sees_it_and_unknown_where_it_does_not() {
+    let purge = |risk: Option<bool>, reason: &str| {
+        let purge =
+            PurgeReport { risk, reason: reason.to_owned(), message: "in 2h".to_owned(), ..PurgeReport::default() };
+        let seen = reports(|report| stream_of(report).purge = purge);
+        status_of(&policy(), &seen, &Decision::default())
+    };
+    let (near, far) = (purge(Some(true), "PurgeNear"), purge(Some(false), "TimeEnough"));
+    let told = |status: &BackupPolicyStatus| condition(status, PURGE_RISK);
+    assert_eq!(told(&near), ("True".to_owned(), "PurgeNear".to_owned()));
+    assert_eq!(conditions::find(&near.conditions, PURGE_RISK).unwrap().message, "in 2h");
+    assert_eq!(told(&far), ("False".to_owned(), "TimeEnough".to_owned()));
+    assert_eq!(told(&purge(None, "CannotLook")), ("Unknown".to_owned(), "CannotLook".to_owned()));
+    assert_eq!(told(&purge(None, "")), ("Unknown".to_owned(), "NotLooked".to_owned()));
+    let starting = status_of(&policy(), &seen(StreamSeen::Starting), &Decision::default());
+    assert_eq!(told(&starting), ("Unknown".to_owned(), "NotLooked".to_owned()));
+    let news = |old: &BackupPolicyStatus, new: &BackupPolicyStatus| -> Vec<&'static str> {
+        news::between(old, new).into_iter().map(|news| news.reason).collect()
+    };
+    assert_eq!(news(&far, &near), ["PurgeRisk"]);
+    assert_eq!(news(&near, &far), ["PurgeRiskPassed"]);
 }
 
 #[test]

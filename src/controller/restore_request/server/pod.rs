@@ -61,6 +61,7 @@ pub fn shut(
         manifests,
         secrets: &engine_secrets,
         storage,
+        copies: &[],
         ends: true,
         template: None,
     };

@@ -149,7 +149,7 @@ impl Decoder {
             EventType::ROTATE => !(fake && header.timestamp == 0),
             EventType::FORMAT_DESCRIPTION => self.offset == 4,
             EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => false,
-            _ => header.log_pos == expected || !fake,
+            _ => header.log_pos == expected || !header.is_artificial(),
         };
         if !in_file {
             if in_packet > WHOLE_EVENT_BYTES {
@@ -159,7 +159,8 @@ impl Decoder {
             let event = self.buf.split_to(in_packet).freeze();
             return self.artificial(header, event);
         }
-        if header.log_pos != expected {
+        // MariaDB 11.7 and later write 0 into most events (binlog_legacy_event_pos = OFF).
+        if header.log_pos != expected && header.log_pos != 0 {
             return Err(Error::OutOfStep {
                 file: self.file.clone(),
                 offset: self.offset,

@@ -1,0 +1,100 @@
+//! Verbs that look after an archive.
+
+use clap::Args;
+
+use super::{OutcomeArgs, Output, PolicyArgs, ReportArgs};
+use crate::api::Size;
+
+/// An archive: a policy's, or a copy of it.
+#[derive(Debug, Args)]
+pub struct ArchiveArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Use this one of the policy's copies (spec.copies) instead of its first store.
+    #[arg(long, value_name = "NAME")]
+    pub copy: Option<String>,
+}
+
+/// `tidemark prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// The archive.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+    /// Delete this full alone. Refused when it is the last good one, or moments of the retention's window need it.
+    #[arg(long, value_name = "ID")]
+    pub full: Option<String>,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+    /// What it says of itself.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How it says how it ended.
+    #[command(flatten)]
+    pub outcome: OutcomeArgs,
+}
+
+/// `tidemark copy`.
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// The archive; all copies where none is named.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// `tidemark repair`.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Manifests and policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// The copy to read.
+    #[arg(long, value_name = "NAME")]
+    pub copy: String,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// `tidemark verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The archive.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+    /// Read every byte of every object, too.
+    #[arg(long)]
+    pub deep: bool,
+    /// Secret in FILE or DIR that opens an encrypted archive: its key `identity`, or KEY. Without it encrypted bytes are compared with their
+    /// checksums, and not decoded.
+    #[arg(long, value_name = "NAME[/KEY]", requires = "deep")]
+    pub identity_secret: Option<String>,
+    /// Read no more than this in a second, for example 50Mi.
+    #[arg(long, value_name = "SIZE", requires = "deep", value_parser = rate)]
+    pub limit_bytes_per_second: Option<Size>,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+    /// What it says of itself.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How it says how it ended.
+    #[command(flatten)]
+    pub outcome: OutcomeArgs,
+}
+
+fn rate(text: &str) -> Result<Size, String> {
+    match text.parse::<Size>() {
+        Ok(Size(0)) => Err("0 would never end: write for example 50Mi, or leave it out".to_owned()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,330 @@
+//! Brings a store up to what another one holds.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::error::CopyError;
+use crate::archive::binlog_index::FileId;
+use crate::archive::catalog::parse_index;
+use crate::archive::digest::Digest;
+use crate::archive::format_of;
+use crate::archive::identity::{self, ArchiveInfo};
+use crate::archive::keys::{self, Key};
+use crate::archive::manifest::FullManifest;
+use crate::archive::sealed::unseal;
+use crate::archive::segment::{self, SegmentObject};
+use crate::archive::store::{Condition, Object, Put, Store};
+use crate::model::Progress;
+
+/// Objects copied at a time.
+const CONCURRENCY: usize = 4;
+
+/// What a round brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Everything that the store held at this moment is in the copy (but for what was deleted meanwhile).
+    pub as_of: Timestamp,
+    /// Objects copied.
+    pub objects: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+    /// Fulls that are whole in the copy only now.
+    pub fulls: u64,
+}
+
+/// Fills a store from another one, round by round. What it has seen to be there it does not look for again.
+pub struct Copier {
+    from: Store,
+    to: Store,
+    /// Folders of fulls and of closed files that are whole in the copy.
+    whole: HashSet<String>,
+    /// Segments of open files that are in the copy.
+    segments: HashSet<String>,
+    /// Folders that the copy is not to have.
+    left_out: HashSet<String>,
+    /// What the copy says that it is, while it does not say that something in it is encrypted.
+    in_clear: Option<ArchiveInfo>,
+}
+
+/// An object to copy.
+struct Wanted {
+    key: String,
+    bytes: u64,
+    /// Of the stored bytes, where something says it.
+    blake3: Option<String>,
+}
+
+impl Copier {
+    /// From `from` to `to`.
+    pub fn new(from: Store, to: Store) -> Self {
+        Self { from, to, whole: HashSet::new(), segments: HashSet::new(), left_out: HashSet::new(), in_clear: None }
+    }
+
+    /// Leaves these folders of fulls and files out from now on: what the copy's own retention would only delete again.
+    pub fn leave_out(&mut self, folders: HashSet<String>) {
+        self.left_out = folders;
+    }
+
+    /// The store that is read, and the one that is filled.
+    pub fn stores(&self) -> (&Store, &Store) {
+        (&self.from, &self.to)
+    }
+
+    /// One round. It may die anywhere and be begun again; a second copier at the same time does no harm.
+    ///
+    /// # Errors
+    /// Where either store fails; and at its end where an object is damaged: nothing that refers to it is copied then.
+    pub async fn round(&mut self, progress: &Progress, cancel: &CancellationToken) -> Result<Copied, CopyError> {
+        progress.begin("copying", 0);
+        let mut copied = Copied { as_of: Timestamp::now(), objects: 0, bytes: 0, fulls: 0 };
+        self.identity().await?;
+        let mut fulls = self.from.list_dirs(keys::FULLS).await?;
+        let mut files = Vec::new();
+        for server in self.from.list_dirs(keys::BINLOGS).await? {
+            files.extend(self.from.list_dirs(&server).await?);
+        }
+        files.retain(|dir| !self.left_out.contains(dir));
+        fulls.retain(|dir| !self.left_out.contains(dir));
+        let mut damage = None;
+        // Logs first: a restore to what is newest needs them, and an older full.
+        for dir in files.into_iter().filter_map(|dir| Some((keys::parse_file_dir(&dir)?, dir))) {
+            go_on(cancel)?;
+            keep_damage(self.file(dir, &mut copied, progress).await, &mut damage)?;
+        }
+        for dir in fulls {
+            go_on(cancel)?;
+            keep_damage(self.full(dir, &mut copied, progress, cancel).await, &mut damage)?;
+        }
+        damage.map_or(Ok(copied), Err)
+    }
+
+    async fn identity(&mut self) -> Result<(), CopyError> {
+        let ours = identity::must(&self.from).await?;
+        if identity::read(&self.to).await?.is_none() {
+            let json = self.from.get(keys::ARCHIVE).await?;
+            let _ = self.to.put(keys::ARCHIVE, json, Condition::IfAbsent).await?;
+        }
+        match identity::read(&self.to).await? {
+            Some(theirs) if !theirs.is_of_same(&ours) => Err(CopyError::OtherArchive {
+                from: self.from.url().to_owned(),
+                to: self.to.url().to_owned(),
+                ours: ours.created_at,
+                theirs: theirs.created_at,
+            }),
+            theirs => {
+                self.in_clear = theirs.filter(|theirs| theirs.format < format_of(true));
+                Ok(())
+            }
+        }
+    }
+
+    /// Before the copy's first encrypted object, as a writer does; the bytes are copied as they are stored, which needs no key.
+    async fn announce_encryption(&mut self) -> Result<(), CopyError> {
+        if let Some(info) = self.in_clear.take() {
+            identity::announce_encryption(&self.to, info).await?;
+        }
+        Ok(())
+    }
+
+    async fn full(
+        &mut self,
+        dir: String,
+        copied: &mut Copied,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<(), CopyError> {
+        let Some(id) = keys::parse_full_dir(&dir).filter(|_| !self.whole.contains(&dir)) else { return Ok(()) };
+        let key = keys::manifest(&id);
+        if self.to.stat(&key).await?.is_some() {
+            self.whole.insert(dir);
+            return Ok(());
+        }
+        // Without one it is under way, or going.
+        let Some(json) = self.get(&key).await? else { return Ok(()) };
+        let manifest: FullManifest = unseal(&key, &json)?;
+        if !manifest.recipients.is_empty() {
+            self.announce_encryption().await?;
+        }
+        let objects = manifest.objects.into_iter();
+        let wanted = objects.map(|o| Wanted { key: o.key, bytes: o.bytes, blake3: Some(o.blake3) }).collect();
+        if self.all(wanted, &key, copied, progress, Some(cancel)).await? {
+            self.refer(&key, json, copied).await?;
+            copied.fulls += 1;
+            self.whole.insert(dir);
+        }
+        Ok(())
+    }
+
+    async fn file(
+        &mut self,
+        (id, dir): (FileId, String),
+        copied: &mut Copied,
+        progress: &Progress,
+    ) -> Result<(), CopyError> {
+        if self.whole.contains(&dir) {
+            return Ok(());
+        }
+        let key = keys::index(&id);
+        if self.to.stat(&key).await?.is_some() {
+            self.forget_segments(&dir);
+            self.whole.insert(dir);
+            return Ok(());
+        }
+        let Some(json) = self.get(&key).await? else { return self.open_file(&id, &dir, copied, progress).await };
+        let index = parse_index(&id, &json)?;
+        if !index.recipients.is_empty() {
+            self.announce_encryption().await?;
+        }
+        let wanted = index.ranges.into_iter().map(|range| Wanted {
+            key: keys::segment(&id, range.start, range.end, range.encrypted_to.is_some()),
+            bytes: range.object_bytes,
+            blake3: Some(range.object_blake3),
+        });
+        let wanted = wanted.filter(|wanted| !self.segments.contains(&wanted.key));
+        if self.all(wanted.collect(), &key, copied, progress, None).await? {
+            self.refer(&key, json, copied).await?;
+            self.forget_segments(&dir);
+            self.whole.insert(dir);
+        }
+        Ok(())
+    }
+
+    /// What there is of a file that is being written, in its order. Nothing says what its objects must be but they themselves.
+    async fn open_file(
+        &mut self,
+        id: &FileId,
+        dir: &str,
+        copied: &mut Copied,
+        progress: &Progress,
+    ) -> Result<(), CopyError> {
+        for Object { key, bytes, .. } in self.from.list(dir).await? {
+            let Some(Key::Segment { start, end, encrypted, .. }) =
+                keys::parse(&key).filter(|_| !self.segments.contains(&key))
+            else {
+                continue;
+            };
+            if encrypted {
+                self.announce_encryption().await?;
+            }
+            let wanted = Wanted { key: key.clone(), bytes, blake3: None };
+            match copy(&self.from, &self.to, &wanted).await {
+                // The file was closed and pruned meanwhile.
+                Err(e) if e.is_not_found() => return Ok(()),
+                done => count(copied, progress, &wanted, done?),
+            }
+            let object = SegmentObject { file: id.clone(), start, end, bytes, blake3: None, encrypted };
+            segment::verify(&self.to, &object).await?;
+            self.segments.insert(key);
+        }
+        Ok(())
+    }
+
+    /// Copies all that `referrer` refers to. False: it is gone, as the store lets it go.
+    async fn all(
+        &self,
+        wanted: Vec<Wanted>,
+        referrer: &str,
+        copied: &mut Copied,
+        progress: &Progress,
+        cancel: Option<&CancellationToken>,
+    ) -> Result<bool, CopyError> {
+        let (from, to) = (&self.from, &self.to);
+        let mut done = stream::iter(wanted)
+            .map(|wanted| async move {
+                cancel.map_or(Ok(()), go_on)?;
+                let made = copy(from, to, &wanted).await?;
+                Ok::<_, CopyError>((wanted, made))
+            })
+            .buffer_unordered(CONCURRENCY);
+        loop {
+            match done.try_next().await {
+                Ok(Some((wanted, made))) => count(copied, progress, &wanted, made),
+                Ok(None) => return Ok(true),
+                Err(e) if e.is_not_found() && self.get(referrer).await?.is_none() => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Writes what refers to objects that are there.
+    async fn refer(&self, key: &str, json: Bytes, copied: &mut Copied) -> Result<(), CopyError> {
+        fail::fail_point!("copies::before_refer");
+        copied.objects += 1;
+        copied.bytes += json.len() as u64;
+        let _ = self.to.put(key, json, Condition::IfAbsent).await?;
+        Ok(())
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, CopyError> {
+        match self.from.get(key).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn forget_segments(&mut self, dir: &str) {
+        self.segments.retain(|key| !key.starts_with(dir));
+    }
+}
+
+/// What is damaged holds nothing else up.
+fn keep_damage(done: Result<(), CopyError>, damage: &mut Option<CopyError>) -> Result<(), CopyError> {
+    match done {
+        Err(e) if e.is_damage() => {
+            tracing::error!(error = %e, "not copied");
+            damage.get_or_insert(e);
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+fn count(copied: &mut Copied, progress: &Progress, wanted: &Wanted, made: bool) {
+    if made {
+        copied.objects += 1;
+        copied.bytes += wanted.bytes;
+        progress.add(wanted.bytes, 1);
+    }
+}
+
+/// Copies an object in bounded memory, unless it is there. It appears only if its bytes are what is said of them.
+async fn copy(from: &Store, to: &Store, wanted: &Wanted) -> Result<bool, CopyError> {
+    let Wanted { key, bytes, blake3 } = wanted;
+    if to.stat(key).await? == Some(*bytes) {
+        return Ok(false);
+    }
+    let damaged =
+        |reason: &str| CopyError::Damaged { key: key.clone(), store: from.url().to_owned(), reason: reason.to_owned() };
+    match from.stat(key).await? {
+        Some(size) if size != *bytes => return Err(damaged("its size is not what the archive says")),
+        _ => {}
+    }
+    let mut pieces = from.read_stream(key, 0..*bytes).await?;
+    let mut writer = to.writer(key, Condition::IfAbsent).await?;
+    let mut digest = Digest::new();
+    while let Some(piece) = pieces.try_next().await? {
+        digest.update(&piece);
+        writer.write(piece).await?;
+    }
+    if blake3.as_ref().is_some_and(|blake3| *blake3 != digest.hex()) {
+        return Err(damaged("its BLAKE3 is not what the archive says"));
+    }
+    match writer.finish().await? {
+        Put::Created => Ok(true),
+        Put::AlreadyThere if to.stat(key).await? == Some(*bytes) => Ok(false),
+        Put::AlreadyThere => Err(CopyError::Damaged {
+            key: key.clone(),
+            store: to.url().to_owned(),
+            reason: "another object is there already".to_owned(),
+        }),
+    }
+}
+
+fn go_on(cancel: &CancellationToken) -> Result<(), CopyError> {
+    if cancel.is_cancelled() { Err(CopyError::Cancelled) } else { Ok(()) }
+}

@@ -1,0 +1,216 @@
+//! A proxy before an S3 server that fails as networks and stores do: requests that are lost before or after they took effect, bodies that are
+//! cut off either way, 500 and 503, waits, short outages, and listings of a moment ago.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+/// How a request fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    LostBefore,
+    LostAfter,
+    TornRequest,
+    TornResponse,
+    InternalError,
+    SlowDown,
+    Wait,
+    StaleList,
+    Outage,
+}
+
+const FAULTS: [Fault; 8] = [
+    Fault::LostBefore,
+    Fault::LostAfter,
+    Fault::TornRequest,
+    Fault::TornResponse,
+    Fault::InternalError,
+    Fault::SlowDown,
+    Fault::Wait,
+    Fault::StaleList,
+];
+/// A listing this old may still be given.
+const STALE: Duration = Duration::from_secs(3);
+const OUTAGE_MS: std::ops::Range<u64> = 300..2500;
+
+/// A running proxy. It ends with the process.
+pub struct Faults {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    upstream: String,
+    /// Share of requests that do not fare well.
+    share: f64,
+    calm: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    random: StdRng,
+    outage_until: Instant,
+    listings: BTreeMap<String, (Instant, Vec<u8>)>,
+    requests: u64,
+    met: BTreeMap<Fault, u64>,
+}
+
+impl Faults {
+    /// Before the server at `endpoint` (`http://host:port`).
+    pub fn before(endpoint: &str, share: f64, seed: u64) -> Faults {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = State {
+            random: StdRng::seed_from_u64(seed),
+            outage_until: Instant::now(),
+            listings: BTreeMap::new(),
+            requests: 0,
+            met: BTreeMap::new(),
+        };
+        let upstream = endpoint.strip_prefix("http://").expect("an endpoint without TLS").to_owned();
+        let shared = Arc::new(Shared { upstream, share, calm: AtomicBool::new(false), state: Mutex::new(state) });
+        let all = shared.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let shared = all.clone();
+                // Whatever breaks here is one more fault.
+                std::thread::spawn(move || drop(shared.serve(client)));
+            }
+        });
+        Faults { port, shared }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on everything fares well.
+    pub fn calm(&self) {
+        self.shared.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// What was met, in words.
+    pub fn told(&self) -> String {
+        let state = self.shared.state.lock().unwrap();
+        format!("{} requests, {} with faults {:?}", state.requests, state.met.values().sum::<u64>(), state.met)
+    }
+}
+
+impl Shared {
+    /// One request a connection.
+    fn serve(&self, mut client: TcpStream) -> io::Result<()> {
+        let Some((head, body)) = read_request(&mut client)? else { return Ok(()) };
+        let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let lists = head.starts_with("GET ") && target.contains("list-type=2");
+        let fault = self.next(lists);
+        match fault {
+            Some(Fault::LostBefore | Fault::Outage) => return client.shutdown(Shutdown::Both),
+            Some(Fault::InternalError) => return answer(&mut client, "500 Internal Server Error", "InternalError"),
+            Some(Fault::SlowDown) => return answer(&mut client, "503 Slow Down", "SlowDown"),
+            Some(Fault::Wait) => {
+                let wait = self.state.lock().unwrap().random.random_range(50..800);
+                std::thread::sleep(Duration::from_millis(wait));
+            }
+            Some(Fault::StaleList) => {
+                let state = self.state.lock().unwrap();
+                if let Some((_, old)) = state.listings.get(&target).filter(|(at, _)| at.elapsed() < STALE) {
+                    return client.write_all(old);
+                }
+            }
+            _ => {}
+        }
+        let mut upstream = TcpStream::connect(&self.upstream)?;
+        upstream.write_all(head.as_bytes())?;
+        if fault == Some(Fault::TornRequest) {
+            upstream.write_all(&body[..body.len() / 2])?;
+            upstream.shutdown(Shutdown::Both)?;
+            return client.shutdown(Shutdown::Both);
+        }
+        upstream.write_all(&body)?;
+        let mut response = Vec::new();
+        upstream.read_to_end(&mut response)?;
+        if lists && response.starts_with(b"HTTP/1.1 200") {
+            let mut state = self.state.lock().unwrap();
+            // The oldest that still counts is the one to be given.
+            let old = state.listings.get(&target).is_none_or(|(at, _)| at.elapsed() >= STALE);
+            if old {
+                state.listings.insert(target, (Instant::now(), response.clone()));
+            }
+        }
+        match fault {
+            Some(Fault::LostAfter) => {}
+            Some(Fault::TornResponse) => client.write_all(&response[..response.len() / 2])?,
+            _ => client.write_all(&response)?,
+        }
+        client.shutdown(Shutdown::Both)
+    }
+
+    fn next(&self, lists: bool) -> Option<Fault> {
+        let mut state = self.state.lock().unwrap();
+        state.requests += 1;
+        if self.calm.load(Ordering::SeqCst) {
+            return None;
+        }
+        let fault = if state.outage_until > Instant::now() {
+            Fault::Outage
+        } else if state.random.random_bool(self.share / 20.0) {
+            let outage = Duration::from_millis(state.random.random_range(OUTAGE_MS));
+            state.outage_until = Instant::now() + outage;
+            Fault::Outage
+        } else if state.random.random_bool(self.share) {
+            let fault = *FAULTS.choose(&mut state.random).unwrap();
+            if fault == Fault::StaleList && !lists { Fault::Wait } else { fault }
+        } else {
+            return None;
+        };
+        *state.met.entry(fault).or_default() += 1;
+        Some(fault)
+    }
+}
+
+/// A request's head, which asks for the connection to be closed, and its body; none if the client went.
+fn read_request(client: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; 64 << 10];
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        match client.read(&mut piece)? {
+            0 => return Ok(None),
+            n => bytes.extend_from_slice(&piece[..n]),
+        }
+    };
+    let mut body = bytes.split_off(end + 4);
+    let head = String::from_utf8(bytes[..end].to_vec()).map_err(io::Error::other)?;
+    let is = |line: &str, name: &str| line.to_ascii_lowercase().starts_with(name);
+    let length = head.lines().find(|line| is(line, "content-length:")).and_then(|line| line.split(':').nth(1));
+    let length: usize = length.map_or(Ok(0), |length| length.trim().parse()).map_err(io::Error::other)?;
+    while body.len() < length {
+        match client.read(&mut piece)? {
+            0 => return Ok(None),
+            n => body.extend_from_slice(&piece[..n]),
+        }
+    }
+    let mut lines: Vec<&str> = head.lines().filter(|line| !is(line, "connection:")).collect();
+    lines.push("Connection: close");
+    Ok(Some((lines.join("\r\n") + "\r\n\r\n", body)))
+}
+
+fn answer(client: &mut TcpStream, status: &str, code: &str) -> io::Result<()> {
+    let body =
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>a fault of the test</Message></Error>");
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    client.write_all((head + &body).as_bytes())?;
+    client.shutdown(Shutdown::Write)
+}
