@@ -516,41 +516,50 @@ fn who_holds_no_identity_copies_repairs_and_verifies_and_who_holds_one_verifies_
 }
 
 #[test]
-fn what_waits_on_the_disk_of_a_spool_is_encrypted() {
-    let s3 = S3Server::start();
-    let mut desk = Desk::new(Flavor::Mysql, Some(s3));
+fn what_waits_on_the_disk_of_a_spool_is_encrypted_also_where_that_was_switched_on_while_the_store_was_down() {
+    let mut desk = Desk::new(Flavor::Mysql, Some(S3Server::start()));
     let key = Key::new();
     let spool = desk.dir.path().join("spool");
-    let binlog = format!(
-        "binlog: {{flushInterval: 50ms, segmentSize: 256Ki, spool: {{maxSize: 64Mi, path: {}}}}}",
-        spool.display()
-    );
-    let policy = desk.policy(&(encryption(&[&key]) + "  compression: {level: 0}\n"));
-    let text_of = fs::read_to_string(&policy).unwrap();
-    let policy =
-        desk.file("policy.yaml", &text_of.replace("binlog: {flushInterval: 50ms, segmentSize: 256Ki}", &binlog));
+    let objects = || files(&spool).into_iter().filter(|(name, _)| name.ends_with(".object")).collect::<Vec<_>>();
+    let policy = |desk: &Desk, encryption: &str| {
+        let path = desk.policy(&format!("{encryption}  compression: {{level: 0}}\n"));
+        let binlog = format!("segmentSize: 256Ki, spool: {{maxSize: 64Mi, path: {}}}}}", spool.display());
+        desk.file("policy.yaml", &fs::read_to_string(path).unwrap().replace("segmentSize: 256Ki}", &binlog))
+    };
+    let in_clear = policy(&desk, "");
     fill(&desk.source);
-    done(&["backup", "-f", &policy]);
-    let mut streamer = desk.streamer(&policy);
-    desk.archived(&policy);
+    done(&["backup", "-f", &in_clear]);
+    let mut streamer = desk.streamer(&in_clear);
+    desk.archived(&in_clear);
     desk.s3.as_mut().unwrap().kill9();
     desk.source.sql(&more(20));
-    let objects = || files(&spool).into_iter().filter(|(name, _)| name.ends_with(".object")).collect::<Vec<_>>();
     wait_for("the spool to hold the large event", LONG, || {
-        let bytes: u64 = objects().iter().map(|(_, path)| fs::metadata(path).map_or(0, |meta| meta.len())).sum();
-        (bytes > 3_000_000).then_some(())
+        objects().iter().any(|(_, path)| fs::metadata(path).is_ok_and(|meta| meta.len() > 3_000_000)).then_some(())
     });
     streamer.kill9();
-    for (name, path) in objects() {
+
+    let before = objects();
+    let encrypted = policy(&desk, &encryption(&[&key]));
+    let mut streamer = desk.streamer(&encrypted);
+    desk.source.sql(&more(20));
+    let since = || objects().into_iter().filter(|object| !before.contains(object)).collect::<Vec<_>>();
+    wait_for("the spool to hold the next one", LONG, || {
+        since().iter().any(|(_, path)| fs::metadata(path).is_ok_and(|meta| meta.len() > 3_000_000)).then_some(())
+    });
+    for (name, path) in since() {
         let bytes = fs::read(path).unwrap();
-        assert!(memchr::memmem::find(&bytes.to_ascii_lowercase(), MARKER.as_bytes()).is_none(), "{name} tells");
-        assert!(bytes.starts_with(b"age-encryption.org/v1\n") || bytes.starts_with(b"{"), "{name}");
+        assert!(memchr::memmem::find(&bytes, MARKER.as_bytes()).is_none(), "{name} tells");
+        assert!(bytes.starts_with(b"age-encryption.org/v1\n"), "{name}");
     }
     desk.s3.as_mut().unwrap().restart();
-    desk.stream(&policy, &more(1));
+    desk.archived(&encrypted);
+    streamer.signal(Signal::Terminate);
+    assert!(streamer.wait(LONG).success(), "{}", streamer.output());
+    let info: Value = serde_json::from_slice(&fs::read(desk.objects().join("archive.json")).unwrap()).unwrap();
+    assert_eq!(info["format"], 2, "older binaries refuse it");
     let identity = desk.identity(&[&key]);
     let target = ServerOptions::mysql().start();
-    let restored = desk.restore(&target, &["-f", &policy, "-f", &identity, "--identity-secret", "backup-key"]);
+    let restored = desk.restore(&target, &["-f", &encrypted, "-f", &identity, "--identity-secret", "backup-key"]);
     assert!(restored.status.success(), "{}", text(&restored));
     assert_eq!(checksums(&target), checksums(&desk.source));
 }

@@ -128,3 +128,32 @@ fn what_was_found_is_said_and_only_as_thorough_a_look_takes_it_back() {
     let failed = verdict(&fresh, &Seen { jobs: vec![job("j", "Failed")], ..Seen::default() }).unwrap();
     assert_eq!((failed.holds, failed.reason.as_str()), (None, "R"));
 }
+
+#[test]
+fn only_the_pod_of_a_deep_verify_that_names_an_identity_mounts_it() {
+    let mut policy =
+        policy("{cron: '0 4 * * 0', depth: Deep, decryption: {identitySecretRef: {name: backup-key}}}", "");
+    let mounts = |policy: &BackupPolicy, depth: VerifyDepth| {
+        let (_, job) =
+            build(policy, &validate(policy).unwrap(), &Begin { job: "j".to_owned(), depth }, "image").unwrap();
+        serde_json::to_string(&job).unwrap().contains("backup-key")
+    };
+    assert!(mounts(&policy, VerifyDepth::Deep));
+    assert!(!mounts(&policy, VerifyDepth::Quick), "who reads no data needs no key");
+    let stream = crate::controller::backup_policy::build::build(&policy, &validate(&policy).unwrap(), "image").unwrap();
+    assert!(!serde_yaml::to_string(&stream.stateful_set).unwrap().contains("backup-key"));
+    assert!(!serde_yaml::to_string(&stream.config_map).unwrap().contains("backup-key"));
+    policy.spec.verify.as_mut().unwrap().decryption = None;
+    assert!(!mounts(&policy, VerifyDepth::Deep));
+}
+
+#[test]
+fn what_was_not_decoded_is_said() {
+    let mut seen = ended(job("j", "Complete"), "Deep", 0);
+    let pod = Arc::make_mut(&mut seen.pods[0]);
+    let ended = &mut pod.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].state;
+    let message = ended.as_mut().unwrap().terminated.as_mut().unwrap().message.as_mut().unwrap();
+    *message = message.replace("\"findings\"", "\"undecoded\":5,\"findings\"");
+    let said = verdict(&policy(SUNDAYS, ""), &seen).unwrap();
+    assert!(said.holds == Some(true) && said.message.contains("5 encrypted ones"), "{said:?}");
+}
