@@ -102,6 +102,9 @@ pub struct ServerRecord {
     /// `@@default_storage_engine`: what a table in the log has that is made without saying one. None in older fulls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_storage_engine: Option<String>,
+    /// `@@mandatory_roles` (MySQL): accounts may have them as default roles without being granted them. None in older fulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mandatory_roles: Option<String>,
     /// Statements that make what `mysql.servers` holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_servers: Vec<SqlText>,

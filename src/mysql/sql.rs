@@ -99,7 +99,8 @@ impl Session {
         let mut session = Self { conn, info };
         session.identify().await?;
         // Whatever the server gives its users: a statement is a transaction, and its end begins no other.
-        session.exec("SET SESSION autocommit = 1, completion_type = 0").await?;
+        let no_limit = session.dialect().statement_limit();
+        session.exec(&format!("SET SESSION autocommit = 1, completion_type = 0, {no_limit} = 0")).await?;
         Ok(session)
     }
 

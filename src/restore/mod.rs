@@ -9,6 +9,7 @@ mod error;
 mod events;
 pub mod plan;
 mod preflight;
+mod present;
 mod prove;
 mod readable;
 mod replay;

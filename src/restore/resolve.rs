@@ -2,7 +2,7 @@
 
 use super::error::{self, RestoreError};
 use super::plan::{self, Cut, Facts, Found, Plan, PlanError, PreparedXa, Question, Reject, Request, Step, Throughput};
-use super::xa;
+use super::{present, xa};
 use crate::archive::catalog::{ArchivedFile, ArchivedRange, Catalog, load_ranges};
 use crate::archive::reader::BinlogReader;
 use crate::archive::store::Store;
@@ -16,7 +16,10 @@ pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result
     let damage = std::mem::take(&mut catalog.problems);
     let told = |problem: &String| format!("DAMAGE in the archive, which this restore does without: {problem}");
     match plan_from(store, Facts::of(catalog), request, speed).await {
-        Ok(plan) => Ok(Plan { forks: plan.forks.into_iter().chain(damage.iter().map(told)).collect(), ..plan }),
+        Ok(plan) => {
+            present::check(store, &plan).await?;
+            Ok(Plan { forks: plan.forks.into_iter().chain(damage.iter().map(told)).collect(), ..plan })
+        }
         Err(RestoreError::Plan { source }) if !damage.is_empty() => Err(RestoreError::Damaged {
             message: format!("{source}; the archive is damaged, which may be why: {}", damage.join("; ")),
         }),

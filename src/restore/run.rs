@@ -71,7 +71,7 @@ pub async fn run(
         let loaded =
             base::load(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
         state.warnings = loaded.warnings;
-        state.default_storage_engine = loaded.default_storage_engine;
+        state.source_globals = loaded.source_globals;
         fail::fail_point!("restore::base::loaded");
         base::verify(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
         next(&mut session, &mut state, Phase::Gtids, began).await?;
@@ -87,7 +87,7 @@ pub async fn run(
     if state.phase == Phase::Replay {
         let began = Instant::now();
         if !plan.files.is_empty() {
-            settings::make_tables_of(&mut session, state.default_storage_engine.as_deref()).await?;
+            settings::be_like_the_source(&mut session, &state.source_globals).await?;
             replay::replay(&mut session, plan, store, options, progress, cancel).await?;
         }
         fail::fail_point!("restore::replay::done");
@@ -177,7 +177,7 @@ async fn begin(
         seconds: Vec::new(),
         events: Vec::new(),
         warnings: Vec::new(),
-        default_storage_engine: None,
+        source_globals: Vec::new(),
     };
     state.write(session).await?;
     Ok(state)

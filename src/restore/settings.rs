@@ -9,8 +9,12 @@ use crate::mysql::sql::Session;
 /// restore. It is several times as fast.
 const FLUSHING: [(&str, &str); 2] = [("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2")];
 
-/// What a table is made of whose statement says nothing. The log does not tell what the source's was.
-const ENGINE: &str = "default_storage_engine";
+/// What the log leans on and does not tell: what a table is made of whose statement says nothing, and which roles are everybody's.
+const SOURCES: [&str; 2] = ["default_storage_engine", "mandatory_roles"];
+
+/// Takes whatever the source took: statements that were fit for it are in the log, however strict its target is.
+const LENIENT: [(&str, &str); 3] =
+    [("innodb_file_per_table", "ON"), ("innodb_strict_mode", "OFF"), ("old_passwords", "0")];
 
 /// What keeps users out. read_only before super_read_only: giving back super_read_only=ON first would switch read_only on, too.
 const SHUTTING: [&str; 2] = ["read_only", "super_read_only"];
@@ -20,7 +24,8 @@ pub(super) async fn save(session: &mut Session) -> Result<Vec<(String, String)>,
     let dialect = session.dialect();
     let mut names = vec![dialect.applier_workers(), dialect.replica_max_packet(), "max_allowed_packet"];
     names.extend(FLUSHING.map(|(name, _)| name));
-    names.push(ENGINE);
+    names.extend(SOURCES);
+    names.extend(LENIENT.map(|(name, _)| name));
     match session.info().flavor() {
         Flavor::Mysql => names.extend(SHUTTING),
         Flavor::Mariadb => names.extend(["slave_parallel_mode", "read_only"]),
@@ -57,18 +62,26 @@ pub(super) async fn ready_applier(session: &mut Session, workers: u32) -> Result
     for (name, value) in FLUSHING {
         set(session, name, value).await?;
     }
+    for (name, value) in LENIENT {
+        if session.variable(name).await?.is_some() {
+            set(session, name, value).await?;
+        }
+    }
     if session.info().flavor() == Flavor::Mariadb {
         set(session, "slave_parallel_mode", "optimistic").await?;
     }
     Ok(())
 }
 
-/// Makes the applier's tables of the engine that was the source's default when the full was taken, if that is known.
-pub(super) async fn make_tables_of(session: &mut Session, engine: Option<&str>) -> Result<(), RestoreError> {
-    match engine {
-        Some(engine) => set(session, ENGINE, engine).await,
-        None => Ok(()),
+/// Sets the globals that the log leans on to the source's values of when the full was taken, as far as it tells them.
+pub(super) async fn be_like_the_source(
+    session: &mut Session,
+    globals: &[(String, String)],
+) -> Result<(), RestoreError> {
+    for (name, value) in globals.iter().filter(|(name, _)| SOURCES.contains(&name.as_str())) {
+        set(session, name, value).await?;
     }
+    Ok(())
 }
 
 /// Gives `saved` back. Before the server opens to its users everything restored is on disk.
@@ -88,7 +101,11 @@ pub(super) async fn give_back(session: &mut Session, saved: &[(String, String)])
     Ok(())
 }
 
+/// Some need a privilege even to be set to what they are.
 async fn set(session: &mut Session, name: &str, value: &str) -> Result<(), RestoreError> {
+    if session.variable(name).await?.is_some_and(|now| now.eq_ignore_ascii_case(value)) {
+        return Ok(());
+    }
     let numeric = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
     let value = if numeric { value.to_owned() } else { quote(value) };
     Ok(session.exec(&format!("SET GLOBAL {name} = {value}")).await?)

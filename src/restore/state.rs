@@ -45,9 +45,9 @@ pub(super) struct State {
     pub events: Vec<events::Listed>,
     /// What could not be restored as it was.
     pub warnings: Vec<String>,
-    /// The source's when the base was taken.
+    /// Global variables of the source when the base was taken.
     #[serde(default)]
-    pub default_storage_engine: Option<String>,
+    pub source_globals: Vec<(String, String)>,
 }
 
 impl State {

@@ -225,3 +225,97 @@ fn a_target_that_makes_other_names_or_takes_no_writes_is_refused_and_left_alone(
         );
     }
 }
+
+#[test]
+fn a_target_whose_settings_differ_takes_what_its_source_took_and_gets_its_settings_back() {
+    for flavor in BOTH {
+        let options = ServerOptions::of(flavor).arg("--innodb-strict-mode=OFF").arg("--max-allowed-packet=1G");
+        let lab = Lab::without_full(options);
+        let (roles, user) = match flavor {
+            Flavor::Mysql => ("CREATE ROLE r; SET GLOBAL mandatory_roles = 'r'", "DEFAULT ROLE r"),
+            Flavor::Mariadb => ("CREATE ROLE r", ""),
+        };
+        let one = "IDENTIFIED BY 'one'";
+        let json = "SELECT CONCAT('[\"', REPEAT('x', 18 << 20), '\"]')";
+        lab.source.sql(&format!(
+            "{roles}; CREATE DATABASE d; USE d; CREATE USER early {one} {user}; CREATE TABLE doc (id INT PRIMARY KEY, j JSON); \
+             CREATE TABLE packed (id INT PRIMARY KEY, t TEXT) ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8; \
+             INSERT INTO doc {}; INSERT INTO packed VALUES (1, 'x')",
+            json.replace("SELECT", "SELECT 1,")
+        ));
+        lab.full();
+        lab.source.sql(&format!(
+            "USE d; CREATE USER late {one} {user}; INSERT INTO doc {}; \
+             CREATE TABLE odd (id INT PRIMARY KEY) ROW_FORMAT=COMPACT KEY_BLOCK_SIZE=4; INSERT INTO odd VALUES (1); \
+             CREATE TABLE late_packed (id INT PRIMARY KEY) ROW_FORMAT=COMPRESSED; INSERT INTO late_packed VALUES (7)",
+            json.replace("SELECT", "SELECT 2,")
+        ));
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        let odd: &[&str] = match flavor {
+            Flavor::Mysql => &["--max-execution-time=1", "--character-set-server=utf16"],
+            Flavor::Mariadb => &["--max-statement-time=0.001", "--character-set-server=utf16", "--old-passwords=1"],
+        };
+        let names = match flavor {
+            Flavor::Mysql => "@@GLOBAL.max_execution_time, @@GLOBAL.mandatory_roles",
+            Flavor::Mariadb => "@@GLOBAL.max_statement_time, @@GLOBAL.old_passwords",
+        };
+        let settings = format!(
+            "SET NAMES utf8mb4; SELECT {names}, @@GLOBAL.innodb_file_per_table, @@GLOBAL.innodb_strict_mode, @@GLOBAL.max_allowed_packet, \
+             @@GLOBAL.character_set_server"
+        );
+        let target = ["--innodb-file-per-table=OFF", "--max-allowed-packet=16M"]
+            .iter()
+            .chain(odd)
+            .fold(ServerOptions::of(flavor), |options, arg| options.arg(arg))
+            .start();
+        let before = target.sql(&settings);
+        lab.run(&plan, &target).unwrap_or_else(|e| panic!("{flavor}: {e}"));
+        assert_eq!(target.sql(&settings), before, "{flavor}");
+        // With its own settings it could not even read its documents.
+        let limit = names.split(", ").next().unwrap();
+        target.sql(&format!("SET GLOBAL max_allowed_packet = 1 << 30; SET {limit} = 0"));
+        for table in ["doc", "packed", "odd", "late_packed"] {
+            for sql in [format!("CHECKSUM TABLE d.{table}"), format!("SHOW CREATE TABLE d.{table}")] {
+                assert_eq!(target.sql(&sql), lab.source.sql(&sql), "{flavor} {table}");
+            }
+        }
+        for account in ["early", "late"] {
+            let sql = format!("SHOW CREATE USER {account}");
+            assert_eq!(target.sql(&sql), lab.source.sql(&sql), "{flavor} {account}");
+        }
+    }
+}
+
+#[test]
+fn what_users_made_in_the_servers_own_schemas_comes_back() {
+    for flavor in BOTH {
+        let lab = Lab::without_full(ServerOptions::of(flavor));
+        lab.source.sql(
+            "CREATE TABLE mysql.heartbeat (id INT PRIMARY KEY, value BIGINT); INSERT INTO mysql.heartbeat VALUES (1, 10); \
+             CREATE TABLE mysql.notes (t TEXT) ENGINE=MyISAM; INSERT INTO mysql.notes VALUES ('x'); \
+             CREATE TABLE sys.mine (id INT PRIMARY KEY); INSERT INTO sys.mine VALUES (3); \
+             CREATE VIEW sys.view_of_mine AS SELECT id FROM sys.mine; CREATE PROCEDURE mysql.p() SELECT 1; \
+             CREATE FUNCTION sys.f() RETURNS INT DETERMINISTIC RETURN 7; CREATE VIEW mysql.v AS SELECT sys.f() AS n",
+        );
+        lab.full();
+        lab.source.sql(
+            "UPDATE mysql.heartbeat SET value = 11; INSERT INTO mysql.notes VALUES ('y'); DELETE FROM sys.mine; INSERT INTO sys.mine VALUES (4); \
+             DROP PROCEDURE mysql.p; CREATE PROCEDURE mysql.q() SELECT 2; CREATE OR REPLACE VIEW sys.view_of_mine AS SELECT id + 1 AS id FROM sys.mine",
+        );
+        lab.archive();
+        let plan = lab.plan(&request(Target::Latest)).unwrap();
+        let target = ServerOptions::of(flavor).start();
+        lab.run(&plan, &target).unwrap_or_else(|e| panic!("{flavor}: {e}"));
+        for sql in [
+            "SELECT * FROM mysql.heartbeat",
+            "SELECT * FROM mysql.notes",
+            "SELECT * FROM sys.view_of_mine",
+            "SELECT * FROM mysql.v",
+            "SELECT ROUTINE_SCHEMA, ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA IN ('mysql', 'sys') ORDER BY 1, 2",
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ('mysql', 'sys') ORDER BY 1, 2",
+        ] {
+            assert_eq!(target.sql(sql), lab.source.sql(sql), "{flavor}: {sql}");
+        }
+    }
+}

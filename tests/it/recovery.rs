@@ -281,9 +281,12 @@ fn a_missing_object_or_file_fails_the_restore_by_name_and_claims_nothing() {
         let said = text(&failed);
         assert!(!failed.status.success() && !said.contains("proved it"), "{said}");
         assert!(said.contains(&object.key), "{flavor}: it names {}: {said}", object.key);
-        assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "1", "{flavor}");
-        assert_ne!(phase(&target), None);
-        // It comes back (from a copy, say): the same command goes on.
+        // A dry run says so too; and the target stays as it was.
+        let dry = text(&rig.restore(&target, &["--latest", "--dry-run"]).output().unwrap());
+        assert!(dry.contains(&object.key) && dry.contains("tidemark repair"), "{flavor}: {dry}");
+        assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "0", "{flavor}");
+        assert_eq!(phase(&target), None);
+        // It comes back (from a copy, say).
         fs::write(&path, &good).unwrap();
         must(rig.restore(&target, &["--latest"]));
         equals_the_source(&target, &rig.lab.source);

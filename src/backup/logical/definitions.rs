@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use super::error::LogicalError;
 use super::session::{Row, Session, bytes, number, text};
-use super::{comments, extras, views};
+use super::{comments, extras, system, views};
 use crate::archive::logical::{Program, ProgramKind, STATE_SCHEMA, Schema, ServerRecord, SqlText, TableKind};
 use crate::model::Flavor;
 use crate::mysql::quote;
-
-/// Schemas that belong to the server.
-const SYSTEM_SCHEMAS: &str = "('mysql','information_schema','performance_schema','sys')";
 
 /// Tables of the `mysql` schema that statements in the binlog may need and no definition brings back.
 const TIME_ZONE_TABLES: [&str; 5] =
@@ -78,9 +75,11 @@ async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
     let lower = session.value("SELECT @@lower_case_table_names").await?;
     let mut before_schemas = Vec::new();
     let mut partial_revokes = false;
+    let mut mandatory_roles = None;
     if session.flavor == Flavor::Mysql {
         before_schemas = extras::spatial_systems(session).await?;
         partial_revokes = session.value("SELECT @@partial_revokes").await? == "1";
+        mandatory_roles = Some(session.value("SELECT @@GLOBAL.mandatory_roles").await?);
         let sql = "SELECT TABLESPACE_NAME, FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'TABLESPACE' \
                    AND TABLESPACE_NAME NOT LIKE '%/%' AND TABLESPACE_NAME NOT IN ('mysql','innodb_system','innodb_temporary') \
                    ORDER BY TABLESPACE_NAME";
@@ -98,6 +97,7 @@ async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
         partial_revokes,
         before_schemas,
         default_storage_engine: Some(session.value("SELECT @@GLOBAL.default_storage_engine").await?),
+        mandatory_roles,
         loadable_functions: functions.iter().map(|row| (text(row, 0), text(row, 1))).collect(),
         foreign_servers: foreign_servers(session).await?,
         histograms: Vec::new(),
@@ -147,7 +147,8 @@ fn server_option((name, value): &(String, String)) -> String {
 
 async fn schemas(session: &mut Session) -> Result<Vec<Schema>, LogicalError> {
     let sql = format!(
-        "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE LOWER(SCHEMA_NAME) NOT IN {SYSTEM_SCHEMAS} ORDER BY SCHEMA_NAME"
+        "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE LOWER(SCHEMA_NAME) NOT IN {} ORDER BY SCHEMA_NAME",
+        system::SCHEMAS
     );
     let read_only = match session.flavor {
         Flavor::Mysql => {
@@ -186,7 +187,8 @@ async fn tables(session: &mut Session) -> Result<BTreeMap<(String, String), Tabl
     };
     let sql = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, DATA_LENGTH, TABLE_COMMENT FROM information_schema.TABLES \
-         WHERE LOWER(TABLE_SCHEMA) NOT IN {SYSTEM_SCHEMAS} AND TABLE_TYPE <> 'VIEW'"
+         WHERE {} AND TABLE_TYPE <> 'VIEW'",
+        system::users_tables("TABLE_SCHEMA", "TABLE_NAME")
     );
     let mut out = BTreeMap::new();
     for row in session.query(&sql).await? {
@@ -247,23 +249,23 @@ async fn refuse_transaction_ids(session: &mut Session) -> Result<(), LogicalErro
 }
 
 async fn programs(session: &mut Session) -> Result<Vec<Program>, LogicalError> {
-    let not_system = |column: &str| format!("LOWER({column}) NOT IN {SYSTEM_SCHEMAS}");
+    let users = |word: &str| system::users_programs(&format!("{word}_SCHEMA"), &format!("{word}_NAME"), "DEFINER");
     let mut out = Vec::new();
     let sql = format!(
         "SELECT ROUTINE_TYPE, ROUTINE_SCHEMA, ROUTINE_NAME, 0 FROM information_schema.ROUTINES WHERE {} \
          UNION ALL SELECT 'VIEW', TABLE_SCHEMA, TABLE_NAME, 0 FROM information_schema.VIEWS WHERE {} \
          UNION ALL SELECT 'TRIGGER', TRIGGER_SCHEMA, TRIGGER_NAME, ACTION_ORDER FROM information_schema.TRIGGERS WHERE {} \
          UNION ALL SELECT 'EVENT', EVENT_SCHEMA, EVENT_NAME, 0 FROM information_schema.EVENTS WHERE {} ORDER BY 1, 2, 3",
-        not_system("ROUTINE_SCHEMA"),
-        not_system("TABLE_SCHEMA"),
-        not_system("TRIGGER_SCHEMA"),
-        not_system("EVENT_SCHEMA")
+        users("ROUTINE"),
+        users("TABLE"),
+        users("TRIGGER"),
+        users("EVENT")
     );
     let mut list = session.query(&sql).await?;
     if session.flavor == Flavor::Mysql {
         let sql = format!(
-            "SELECT 'LIBRARY', LIBRARY_SCHEMA, LIBRARY_NAME, 0 FROM information_schema.LIBRARIES WHERE {}",
-            not_system("LIBRARY_SCHEMA")
+            "SELECT 'LIBRARY', LIBRARY_SCHEMA, LIBRARY_NAME, 0 FROM information_schema.LIBRARIES WHERE LOWER(LIBRARY_SCHEMA) NOT IN {}",
+            system::SCHEMAS
         );
         match session.query(&sql).await {
             Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1109) => {}

@@ -23,6 +23,7 @@ mod session;
 mod shield;
 mod snapshot;
 mod stamp;
+mod system;
 mod views;
 
 pub use config::LogicalConfig;

@@ -73,7 +73,7 @@ async fn one(
         Output::Human => {
             say!("full {} of policy {}", report.id, report.policy);
             say!("  shows    {}", report.consistent_at);
-            say!("  holds    {}", if report.gtids.is_empty() { "(GTIDs are off)" } else { &report.gtids });
+            say!("  holds    {}", if report.gtids.is_empty() { "(no GTIDs)" } else { &report.gtids });
             if let Some(position) = &report.position {
                 say!("  at       {position}");
             }

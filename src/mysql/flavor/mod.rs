@@ -120,6 +120,11 @@ impl Dialect {
         "SHOW BINARY LOGS"
     }
 
+    /// The session variable that ends statements which take longer; 0 ends none.
+    pub fn statement_limit(&self) -> &'static str {
+        if self.is_mariadb() { "max_statement_time" } else { "max_execution_time" }
+    }
+
     /// How replication goes; columns by [`Self::replica_status_columns`].
     pub fn show_replica_status(&self) -> &'static str {
         self.pick(self.mysql(8, 0, 22), "SHOW REPLICA STATUS", "SHOW SLAVE STATUS")

@@ -9,6 +9,7 @@ use super::session::{Session, text};
 use super::tables::{Loader, forget};
 use super::target::{self, Steps, note};
 use super::{accounts, broken_views, json, programs, takeover};
+use crate::archive::logical::ServerRecord;
 use crate::archive::manifest::FullManifest;
 use crate::archive::store::Store;
 use crate::model::{Progress, total};
@@ -27,8 +28,8 @@ pub struct Loaded {
     pub rows: u64,
     /// What could not be restored as it was, in words.
     pub warnings: Vec<String>,
-    /// The engine of a table that is made without saying one; none where the full does not say.
-    pub default_storage_engine: Option<String>,
+    /// Global variables of the source that its log leans on, as far as the full tells them.
+    pub source_globals: Vec<(String, String)>,
 }
 
 /// Fails where the target cannot take the full, with nothing done to it.
@@ -69,12 +70,13 @@ pub async fn load(
         tables: description.tables.len() as u64,
         rows: total(description.tables.iter().map(|table| table.rows)),
         warnings: Vec::new(),
-        default_storage_engine: description.server.default_storage_engine.clone(),
+        source_globals: source_globals(&description.server),
     };
     if steps.done(DONE) {
         return Ok(loaded);
     }
-    target::switch_on(&mut session, !config.allow_non_empty, config.disable_redo_log).await?;
+    let fresh = !config.allow_non_empty;
+    target::switch_on(&mut session, &description.server, fresh, config.disable_redo_log).await?;
     let Description { server, schemas, tables, programs: stored_programs, accounts: stored_accounts } = description;
     before_tables(&mut session, &server.before_schemas, &schemas, &steps).await?;
     broken_views::make(&mut session, &stored_programs, &schemas, &steps).await?;
@@ -107,6 +109,12 @@ pub async fn load(
     Ok(loaded)
 }
 
+fn source_globals(server: &ServerRecord) -> Vec<(String, String)> {
+    let told =
+        [("default_storage_engine", &server.default_storage_engine), ("mandatory_roles", &server.mandatory_roles)];
+    told.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect()
+}
+
 /// Removes the load's state and lets events run again if the target let them. Doing it twice does no harm.
 pub async fn finish(target: &Endpoint) -> Result<(), BaseError> {
     let mut session = Session::open(target).await?;
@@ -114,7 +122,7 @@ pub async fn finish(target: &Endpoint) -> Result<(), BaseError> {
     if !session.query(&sql).await?.is_empty() {
         broken_views::drop_stand_ins(&mut session).await?;
         target::set_read_only(&mut session).await?;
-        target::give_back(&mut session, &["event_scheduler"]).await?;
+        target::open(&mut session).await?;
         forget(&mut session).await?;
     }
     session.connection.close().await;

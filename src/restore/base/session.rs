@@ -36,6 +36,7 @@ const ALWAYS: &[&str] = &[
 const WHERE_KNOWN: &[&str] = &[
     "SET SESSION lc_messages = 'en_US'",
     "SET SESSION innodb_strict_mode = OFF",
+    "SET SESSION old_passwords = 0",
     "SET SESSION check_constraint_checks = OFF",
     "SET SESSION sql_require_primary_key = OFF",
     "SET SESSION sql_generate_invisible_primary_key = OFF",

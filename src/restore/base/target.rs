@@ -16,6 +16,9 @@ use crate::mysql::quote;
 /// The schema that holds the state until [`super::finish`].
 pub(super) const STATE: &str = STATE_SCHEMA;
 
+/// MySQL's: what the source's accounts may have as default roles without being granted them.
+const MANDATORY_ROLES: &str = "mandatory_roles";
+
 const NOT_SYSTEM: &str = "NOT IN ('mysql','information_schema','performance_schema','sys','tidemark_restore')";
 
 /// Steps that are done; each is named once.
@@ -78,10 +81,10 @@ pub(super) async fn begin(session: &mut Session, full_id: &str, allow_non_empty:
         check_empty(session).await?;
     }
     for sql in [
-        format!("CREATE DATABASE IF NOT EXISTS {STATE}"),
+        format!("CREATE DATABASE IF NOT EXISTS {STATE} CHARACTER SET utf8mb4"),
         format!("CREATE TABLE IF NOT EXISTS {STATE}.steps (name VARBINARY(760) NOT NULL PRIMARY KEY) ENGINE=InnoDB"),
         format!(
-            "CREATE TABLE IF NOT EXISTS {STATE}.settings (name VARCHAR(64) NOT NULL PRIMARY KEY, value VARCHAR(255)) ENGINE=InnoDB"
+            "CREATE TABLE IF NOT EXISTS {STATE}.settings (name VARCHAR(64) NOT NULL PRIMARY KEY, value TEXT) CHARACTER SET utf8mb4 ENGINE=InnoDB"
         ),
     ] {
         session.exec(&sql).await?;
@@ -141,23 +144,25 @@ pub(super) async fn check_empty(session: &mut Session) -> Result<(), BaseError> 
     }
 }
 
+/// Globals that are given back by [`switch_off`].
+const WHILE_LOADING: [(&str, &str); 3] =
+    [("local_infile", "1"), ("innodb_flush_log_at_trx_commit", "0"), ("innodb_file_per_table", "1")];
+
+/// Globals that are given back by [`super::finish`]: events stay off, and documents of any size are read by the proof too.
+const UNTIL_FINISHED: [(&str, &str); 2] = [("event_scheduler", "0"), ("max_allowed_packet", "1073741824")];
+
 /// Switches the server over to loading. What is changed is remembered first, so that a cut-off load gives it back too.
-pub(super) async fn switch_on(session: &mut Session, fresh: bool, disable_redo_log: bool) -> Result<(), BaseError> {
-    for (name, while_loading) in
-        [("local_infile", "1"), ("event_scheduler", "0"), ("innodb_flush_log_at_trx_commit", "0")]
-    {
-        let value = session.value(&format!("SELECT @@GLOBAL.{name}")).await?;
-        session
-            .exec(&format!(
-                "INSERT IGNORE INTO {STATE}.settings VALUES ({}, {})",
-                quote::text(name),
-                quote::text(&value)
-            ))
-            .await?;
-        // A scheduler that was disabled at the start cannot be switched, and need not be.
-        if value != "DISABLED" {
-            session.exec(&format!("SET GLOBAL {name} = {while_loading}")).await?;
-        }
+pub(super) async fn switch_on(
+    session: &mut Session,
+    source: &ServerRecord,
+    fresh: bool,
+    disable_redo_log: bool,
+) -> Result<(), BaseError> {
+    for (name, value) in WHILE_LOADING.into_iter().chain(UNTIL_FINISHED) {
+        switch(session, name, value).await?;
+    }
+    if let Some(roles) = source.mandatory_roles.as_ref().filter(|roles| !roles.is_empty()) {
+        switch(session, MANDATORY_ROLES, &quote::text(roles)).await?;
     }
     if session.flavor == Flavor::Mysql && fresh && disable_redo_log {
         remember(session, "redo_log", "disabled").await?;
@@ -171,14 +176,31 @@ pub(super) async fn switch_on(session: &mut Session, fresh: bool, disable_redo_l
     Ok(())
 }
 
-/// Gives back what loading needed; the event scheduler stays off until [`super::finish`].
+async fn switch(session: &mut Session, name: &str, to: &str) -> Result<(), BaseError> {
+    let before = session.value(&format!("SELECT @@GLOBAL.{name}")).await?;
+    let (key, value) = (quote::text(name), quote::text(&before));
+    session.exec(&format!("INSERT IGNORE INTO {STATE}.settings VALUES ({key}, {value})")).await?;
+    // A scheduler that was disabled at the start cannot be switched, and need not be.
+    if before != "DISABLED" {
+        session.exec(&format!("SET GLOBAL {name} = {to}")).await?;
+    }
+    Ok(())
+}
+
+/// Gives back what loading needed.
 pub(super) async fn switch_off(session: &mut Session) -> Result<(), BaseError> {
-    give_back(session, &["local_infile", "innodb_flush_log_at_trx_commit"]).await?;
+    give_back(session, &WHILE_LOADING.map(|(name, _)| name)).await?;
+    give_back(session, &[MANDATORY_ROLES]).await?;
     let redo = session.value(&format!("SELECT value FROM {STATE}.settings WHERE name = 'redo_log'")).await?;
     if redo == "disabled" {
         session.exec("ALTER INSTANCE ENABLE INNODB REDO_LOG").await?;
     }
     Ok(())
+}
+
+/// Gives back the rest.
+pub(super) async fn open(session: &mut Session) -> Result<(), BaseError> {
+    give_back(session, &UNTIL_FINISHED.map(|(name, _)| name)).await
 }
 
 /// Notes which schemas are to be made read-only by [`set_read_only`]: the log that is replayed before may write to them, as it does not say
@@ -204,14 +226,16 @@ pub(super) async fn set_read_only(session: &mut Session) -> Result<(), BaseError
 }
 
 /// Sets globals to what they were before the load.
-pub(super) async fn give_back(session: &mut Session, names: &[&str]) -> Result<(), BaseError> {
+async fn give_back(session: &mut Session, names: &[&str]) -> Result<(), BaseError> {
     for name in names {
-        let value =
-            session.value(&format!("SELECT value FROM {STATE}.settings WHERE name = {}", quote::text(name))).await?;
-        if !value.is_empty() && value != "DISABLED" {
-            let value = if value.bytes().all(|b| b.is_ascii_digit()) { value } else { quote::text(&value) };
-            session.exec(&format!("SET GLOBAL {name} = {value}")).await?;
+        let sql = format!("SELECT value FROM {STATE}.settings WHERE name = {}", quote::text(name));
+        let Some(value) = session.query(&sql).await?.first().map(|row| text(row, 0)) else { continue };
+        if value == "DISABLED" {
+            continue;
         }
+        let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+        let value = if is_number { value } else { quote::text(&value) };
+        session.exec(&format!("SET GLOBAL {name} = {value}")).await?;
     }
     Ok(())
 }
