@@ -4,28 +4,28 @@ mod reference;
 mod restore;
 mod retention;
 mod storage;
+mod verify;
 
 use std::time::Duration;
 
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
 pub use retention::Copy;
-use retention::{copies_of, retention_of, rules_of, zone_of};
+use retention::{copies_of, retention_of, rules_of};
+pub use verify::Verify;
+use verify::verify_of;
 
 use super::args::{ArchiveArgs, PolicyArgs};
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{
-    Acknowledge, BackupPolicy, DecryptionSpec, FlavorChoice, PurgeProtection, SecretKeyRef, SourceSpec, StorageSpec,
-    VerifyDepth, VerifySpec,
-};
+use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, SourceSpec, StorageSpec};
 use crate::archive::crypt::{Identities, Recipients};
 use crate::archive::store::StoreConfig;
 use crate::binlog::SpoolConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
 use crate::retention::plan::Rules;
-use crate::schedule::{Schedule, Times};
+use crate::schedule::Schedule;
 
 /// Bound on reaching a server and logging in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,26 +57,6 @@ pub struct Policy {
     pub copies: Vec<Copy>,
     /// When and how the archive is verified.
     pub verify: Option<Verify>,
-}
-
-/// When and how an archive is verified.
-#[derive(Clone, Debug)]
-pub struct Verify {
-    /// When.
-    pub times: Times,
-    /// How much is looked at.
-    pub depth: VerifyDepth,
-    /// Most bytes that are read in a second.
-    pub bytes_per_second: Option<u64>,
-    /// What a deep one opens encrypted objects with, or what is wrong with where that should be: only who verifies needs it.
-    pub identities: Result<Identities, Vec<Problem>>,
-}
-
-impl Verify {
-    /// What opens encrypted objects.
-    pub fn identities(&self) -> Result<Identities, ManifestError> {
-        self.identities.clone().map_err(|problems| ManifestError::Invalid { problems })
-    }
 }
 
 /// How the binary log is streamed.
@@ -346,28 +326,6 @@ fn spool_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> O
         None => {
             let message = "name a folder of this policy alone, on a disk that outlives a restart";
             problems.push(document.problem("spec.binlog.spool.path", message));
-            None
-        }
-    }
-}
-
-/// When and how a policy's archive is verified.
-fn verify_of(document: &Document<BackupPolicy>, documents: &Documents, problems: &mut Vec<Problem>) -> Option<Verify> {
-    let spec = document.object.spec.verify.as_ref()?;
-    refuse(document, spec.problems(), problems);
-    let VerifySpec { cron, depth, bytes_per_second, decryption } = spec;
-    let mut missing = Vec::new();
-    let identities =
-        decryption.as_ref().and_then(|DecryptionSpec { identity_secret_ref: SecretKeyRef { name, key } }| {
-            let mut resolver = Resolver::new(document, documents, &mut missing);
-            resolver.identities("spec.verify.decryption.identitySecretRef", name, key.as_deref())
-        });
-    let identities = if missing.is_empty() { Ok(identities.unwrap_or_default()) } else { Err(missing) };
-    let bytes_per_second = bytes_per_second.map(|size| size.0);
-    match Times::new(cron, zone_of(document)) {
-        Ok(times) => Some(Verify { times, depth: *depth, bytes_per_second, identities }),
-        Err(message) => {
-            problems.push(document.problem("spec.verify.cron", message));
             None
         }
     }
