@@ -3,6 +3,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::limits::{LimitsSpec, rate_problem};
 use super::{BackupPolicyStatus, Size, SourceSpec, Span, StorageSpec};
 
 /// One server, where its archive lives, when fulls are taken and how its binary log is streamed.
@@ -60,6 +61,9 @@ pub struct BackupPolicySpec {
     /// Encryption of every object before it leaves the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<EncryptionSpec>,
+    /// What fulls may cost their source. Absent: they read as fast as it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
     /// Compression of every object.
     #[serde(default)]
     pub compression: CompressionSpec,
@@ -223,6 +227,9 @@ pub struct CopySpec {
     /// How long fulls and binlogs are kept there, whatever the first store keeps. Absent: everything is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionSpec>,
+    /// The most that is copied in a second, for example `20Mi`. Absent: as fast as it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<Size>,
 }
 
 /// How long fulls and binlogs are kept. A full is kept when any rule keeps it, and the newest one always. With a window the binlogs since it
@@ -354,8 +361,7 @@ impl VerifySpec {
     pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
         let Self { cron: _, depth, bytes_per_second } = self;
         let mut problems = Vec::new();
-        if *bytes_per_second == Some(Size(0)) {
-            let message = "0 would never end: write for example 50Mi, or remove the field";
+        if let Some(message) = rate_problem(*bytes_per_second) {
             problems.push(("spec.verify.bytesPerSecond", message));
         } else if bytes_per_second.is_some() && *depth == VerifyDepth::Quick {
             let message = "a quick verify reads no data: write depth: Deep, or remove the field";

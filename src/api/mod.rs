@@ -9,6 +9,7 @@
 
 mod backup_policy;
 mod full_backup;
+mod limits;
 pub mod report;
 mod restore_request;
 mod source;
@@ -25,6 +26,7 @@ pub use backup_policy::{
     EncryptionSpec, Method, PurgeProtection, RetentionSpec, ScheduleSpec, SpoolSpec, VerifyDepth, VerifySpec,
 };
 pub use full_backup::{DeletionPolicy, FullBackup, FullBackupSpec, FullBackupStatus};
+pub use limits::{LimitsSpec, rate_problem};
 pub use restore_request::{
     ChecksSpec, DecryptionSpec, IntoExistingSpec, IntoSpec, IntoStorageSpec, RestorePlanStatus, RestoreRequest,
     RestoreRequestSpec, RestoreRequestStatus, TargetSpec,

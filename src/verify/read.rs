@@ -9,7 +9,6 @@ use futures::stream::BoxStream;
 
 use super::VerifyError;
 use super::finding::Damage;
-use super::pace::Pace;
 use crate::archive::codec::Decoder;
 use crate::archive::digest::Digest;
 use crate::archive::keys;
@@ -17,7 +16,7 @@ use crate::archive::logical::Record;
 use crate::archive::manifest::ObjectEntry;
 use crate::archive::segment::{SegmentError, SegmentObject, SegmentReader, read_any_meta};
 use crate::archive::store::{Store, StoreError};
-use crate::model::{GtidSet, Progress};
+use crate::model::{GtidSet, Pace, Progress};
 use crate::mysql::event::{ChecksumAlgorithm, FileScanner};
 
 /// Longest line of a description, in bytes.

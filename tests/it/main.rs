@@ -16,6 +16,7 @@ mod fidelity;
 mod full;
 mod json;
 mod lab;
+mod limits;
 mod memory;
 mod moments;
 mod odd_targets;

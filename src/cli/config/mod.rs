@@ -1,5 +1,6 @@
 //! Documents → what was meant: references resolved, defaults filled, everything this version cannot do refused by name.
 
+mod limits;
 mod reference;
 mod restore;
 mod retention;
@@ -7,6 +8,7 @@ mod storage;
 
 use std::time::Duration;
 
+use limits::limits_of;
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
 pub use retention::Copy;
@@ -19,6 +21,7 @@ use crate::api::{
     Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, SourceSpec, StorageSpec, VerifyDepth, VerifySpec,
 };
 use crate::archive::store::StoreConfig;
+use crate::backup::logical::Limits;
 use crate::binlog::SpoolConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
@@ -45,6 +48,8 @@ pub struct Policy {
     pub binlog: Option<Binlog>,
     /// The archive's store.
     pub store: StoreConfig,
+    /// What fulls may cost their source.
+    pub limits: Limits,
     /// zstd level of everything that is written.
     pub compression_level: i32,
     /// What of the archive may go.
@@ -276,6 +281,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let retention = rules_of(document, spec.retention.as_ref(), "spec.retention", problems);
     let copies = copies_of(document, documents, problems);
     let verify = verify_of(document, problems);
+    let limits = limits_of(document, problems);
     if problems.len() > before {
         return None;
     }
@@ -284,7 +290,20 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let (sources, store) = (sources?, store?);
     let group = spec.source.hosts.is_some();
     let compression_level = level;
-    Some(Policy { name, sources, group, flavor, schedule, binlog, store, compression_level, retention, copies, verify })
+    Some(Policy {
+        name,
+        sources,
+        group,
+        flavor,
+        schedule,
+        binlog,
+        store,
+        compression_level,
+        retention,
+        copies,
+        verify,
+        limits,
+    })
 }
 
 fn spool_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Option<SpoolConfig> {

@@ -112,6 +112,7 @@ pub async fn take(
     let config = LogicalConfig {
         connections: threads.map_or(defaults.connections, usize::from),
         compression: engine::compression(policy),
+        limits: policy.limits,
         trace_id: trace_id.to_owned(),
         ..defaults
     };

@@ -41,6 +41,7 @@ pub fn plan(validated: &Validated) -> Result<String, Error> {
             copies: Vec::new(),
             retention: None,
             encryption: None,
+            limits: None,
             compression: CompressionSpec::default(),
             drill: None,
             verify: None,
