@@ -53,7 +53,10 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Objects as they were when they went, for a while: a pod may go as soon as its Job has counted it, while somebody still looks at what was
 /// there before.
 #[derive(Debug)]
-pub struct Gone<K>(Arc<Mutex<Vec<(Instant, Arc<K>)>>>);
+pub struct Gone<K>(Arc<Mutex<Vec<Went<K>>>>);
+
+/// An object, and when it was seen to go.
+type Went<K> = (Instant, Arc<K>);
 
 impl<K> Clone for Gone<K> {
     fn clone(&self) -> Self {
