@@ -13,6 +13,7 @@ mod present;
 mod prove;
 mod replay;
 mod resolve;
+mod restart;
 mod run;
 mod settings;
 mod state;
