@@ -47,8 +47,9 @@ bench: rust ## compare with mysqlbinlog, mysqldump, mydumper: BENCH=name for one
 	$(INSTALL) bench
 	cargo bench --locked --bench peers -- $(BENCH)
 
-bench-operator: rust ## what 1,000 policies cost: time of a look, API requests at rest, memory (goal: 128 MiB)
-	tests/e2e/run --example bench-operator
+bench-operator: rust ## what 1,000 policies cost: time of a look, API requests at rest, memory (goal: 128 MiB; release build)
+	$(if $(TIDEMARK_BINARY),,cargo build --locked --release --bin tidemark)
+	TIDEMARK_BINARY=$(or $(TIDEMARK_BINARY),$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/tidemark) tests/e2e/run --example bench-operator
 
 fuzz: rust ## each fuzz target for FUZZ_SECONDS (600)
 	$(INSTALL) fuzz

@@ -1,8 +1,8 @@
 //! `make bench-operator`: what 1,000 BackupPolicies cost the operator and the API server.
 //!
-//! Their streams are off and they have no schedule, so no pod is made. The operator is a process here, with the account and exactly the
-//! rights that `config/default` gives it: an API server is all that is needed. Measured by the operator's own metrics, by those of the
-//! API server, and by the kernel.
+//! Their streams are off and they have no schedule, so no pod is made. The operator is a process here (of the release build, in
+//! TIDEMARK_BINARY), with the account and exactly the rights that `config/default` gives it: an API server is all that is needed. Measured
+//! by the operator's own metrics, by those of the API server, and by the kernel.
 
 // Of what the tests on a cluster are made of, it uses a part.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use cluster::{Namespace, OPERATOR_NAMESPACE, kubectl, run, succeed};
 use story::{chapter, fact};
-use support::{Process, Signal, tidemark_command, wait_for};
+use support::{Process, Signal, wait_for};
 
 const POLICIES: u64 = 1000;
 const REST: Duration = Duration::from_secs(60);
@@ -136,7 +136,10 @@ impl Operator {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("127.0.0.1:{port}");
         let arguments = ["operator", "--image", "none", "--lease-namespace", OPERATOR_NAMESPACE, "--identity", "bench"];
-        let mut command = tidemark_command([&arguments[..], &["--listen", &listen]].concat());
+        let release = std::env::var_os("TIDEMARK_BINARY");
+        let binary = release.expect("`make bench-operator` names the release build in TIDEMARK_BINARY");
+        let mut command = Command::new(binary);
+        command.args([&arguments[..], &["--listen", &listen]].concat()).env_remove("RUST_LOG");
         command.env("KUBECONFIG", kubeconfig);
         let mut process = Process::spawn(command);
         process.wait_for_line("leading", Duration::from_secs(60));

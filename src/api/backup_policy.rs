@@ -3,6 +3,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::encryption::EncryptionSpec;
+use super::limits::{LimitsSpec, rate_problem};
 use super::{BackupPolicyStatus, DecryptionSpec, Size, SourceSpec, Span, StorageSpec};
 
 /// One server, where its archive lives, when fulls are taken and how its binary log is streamed.
@@ -61,6 +63,9 @@ pub struct BackupPolicySpec {
     /// any time, and holds for new objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<EncryptionSpec>,
+    /// What fulls may cost their source. Absent: they read as fast as it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
     /// Compression of every object.
     #[serde(default)]
     pub compression: CompressionSpec,
@@ -224,6 +229,9 @@ pub struct CopySpec {
     /// How long fulls and binlogs are kept there, whatever the first store keeps. Absent: everything is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionSpec>,
+    /// The most that is copied in a second, for example `20Mi`. Absent: as fast as it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<Size>,
 }
 
 /// How long fulls and binlogs are kept. A full is kept when any rule keeps it, and the newest one always. With a window the binlogs since it
@@ -284,43 +292,6 @@ impl RetentionSpec {
             problems.push(("spec.retention", message));
         }
         problems
-    }
-}
-
-/// Encryption of rows, definitions and binary log before they leave the process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct EncryptionSpec {
-    /// age public keys (X25519: `age1` and 58 characters, as `age-keygen` prints them); the identity of any one of them reads the archive.
-    /// Writers need no other key. What is changed here holds for new objects; old ones stay readable by whom they were made for.
-    #[schemars(length(min = 1, max = 16))]
-    #[schemars(inner(regex(pattern = "^age1[02-9ac-hj-np-z]{58}$")))]
-    pub recipients: Vec<String>,
-}
-
-impl EncryptionSpec {
-    /// What is wrong with it: the field, and the way out.
-    pub fn problem(&self) -> Option<(&'static str, String)> {
-        const FIELD: &str = "spec.encryption.recipients";
-        if self.recipients.is_empty() {
-            return Some((FIELD, "name at least one age public key, or remove spec.encryption".to_owned()));
-        }
-        if self.recipients.len() > 16 {
-            return Some((FIELD, "name at most 16 age public keys".to_owned()));
-        }
-        let wrong = self.recipients.iter().find(|text| text.parse::<age::x25519::Recipient>().is_err())?;
-        let shown: String = wrong.chars().take(80).collect();
-        let way_out = if wrong.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
-            // A secret key must not get into a condition or a log, and a policy is no place for it.
-            "one of them is a secret key: write the public key of that identity (age-keygen -y), and make a new identity, for this one has been \
-             shown to everybody who can read the policy"
-                .to_owned()
-        } else {
-            format!(
-                "{shown:?} is not an age public key of the kind X25519: write what age-keygen prints as the public key, age1 and 58 characters"
-            )
-        };
-        Some((FIELD, way_out))
     }
 }
 
@@ -391,8 +362,7 @@ impl VerifySpec {
             let message = "a quick verify reads no data: write depth: Deep, or remove the field";
             problems.push(("spec.verify.decryption", message));
         }
-        if *bytes_per_second == Some(Size(0)) {
-            let message = "0 would never end: write for example 50Mi, or remove the field";
+        if let Some(message) = rate_problem(*bytes_per_second) {
             problems.push(("spec.verify.bytesPerSecond", message));
         } else if bytes_per_second.is_some() && *depth == VerifyDepth::Quick {
             let message = "a quick verify reads no data: write depth: Deep, or remove the field";

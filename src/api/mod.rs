@@ -8,7 +8,9 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod backup_policy;
+mod encryption;
 mod full_backup;
+mod limits;
 pub mod report;
 mod restore_request;
 mod source;
@@ -22,9 +24,11 @@ use kube::CustomResourceExt;
 
 pub use backup_policy::{
     Acknowledge, BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, ConcurrencyPolicy, CopySpec, DrillSpec,
-    EncryptionSpec, Method, PurgeProtection, RetentionSpec, ScheduleSpec, SpoolSpec, VerifyDepth, VerifySpec,
+    Method, PurgeProtection, RetentionSpec, ScheduleSpec, SpoolSpec, VerifyDepth, VerifySpec,
 };
+pub use encryption::EncryptionSpec;
 pub use full_backup::{DeletionPolicy, FullBackup, FullBackupSpec, FullBackupStatus};
+pub use limits::{LimitsSpec, rate_problem};
 pub use restore_request::{
     ChecksSpec, DecryptionSpec, IntoExistingSpec, IntoSpec, IntoStorageSpec, RestorePlanStatus, RestoreRequest,
     RestoreRequestSpec, RestoreRequestStatus, TargetSpec,

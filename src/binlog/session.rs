@@ -1,11 +1,12 @@
 //! Sessions: connect, find the place, read until the connection or the store gives out, begin again.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use snafu::ResultExt;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,7 @@ pub(super) async fn run(
         None => None,
     };
     let stream = Stream {
+        reset: Notify::new(),
         spool,
         server_id,
         replica_uuid: Uuid::new_v4().to_string(),
@@ -70,7 +72,8 @@ pub(super) async fn run(
     };
     stream.status.update(|s| s.stopped = None);
     let over = CancellationToken::new();
-    let watch = Watch::new(&stream.source, watcher_of(stream.server_id), &stream.status, stream.config.hold_purge);
+    let (watcher, hold) = (watcher_of(stream.server_id), stream.config.hold_purge);
+    let watch = Watch::new(&stream.source, watcher, &stream.status, hold, &stream.reset);
     let streaming = async {
         let done = sessions(&stream).await;
         over.cancel();
@@ -96,7 +99,8 @@ async fn sessions(stream: &Stream) -> Result<(), Error> {
         let outcome = stream.session().await;
         stream.status.update(|s| worked |= std::mem::take(&mut s.connected));
         match outcome {
-            Ok(Ended::Cancelled) => return Ok(()),
+            Ok(Ended::Cancelled) if stream.cancel.is_cancelled() => return Ok(()),
+            Ok(Ended::Cancelled) => tracing::info!("beginning with the source's new logs"),
             Ok(Ended::BySource) => tracing::info!("the source ended the stream; connecting again"),
             Err(_) if stream.cancel.is_cancelled() => return Ok(()),
             Err(error) => {
@@ -160,6 +164,8 @@ pub(super) struct Stream {
     pub store: Store,
     cancel: CancellationToken,
     pub status: StreamStatus,
+    /// Told when the source's logs were begun anew under a session.
+    reset: Notify,
     /// Of one session at a time.
     pub spool: Option<Arc<Mutex<Spool>>>,
 }
@@ -179,6 +185,7 @@ impl Stream {
         tracing::info!(position = %start, "streaming");
         self.status.update(|s| {
             s.connected = true;
+            s.read = Some(start.clone());
             // A store's error stays until the store takes something.
             s.last_error = s.last_error.take().filter(|_| s.store_failing);
         });
@@ -223,7 +230,16 @@ impl Stream {
             self.status.clone(),
         );
         // The pump ends first and gives up its sender: the stages behind it then finish what they have, and end too.
-        let read = pump.run(&self.cancel).await;
+        let reading = self.cancel.child_token();
+        let stop_at_reset = async {
+            self.reset.notified().await;
+            reading.cancel();
+            std::future::pending::<Infallible>().await
+        };
+        let read = tokio::select! {
+            read = pump.run(&reading) => read,
+            never = stop_at_reset => match never {},
+        };
         let stored = finish(encoder, stage, uploader).await;
         // A stage that failed is why the pump stopped, unless the pump says worse.
         match (read, stored) {

@@ -79,7 +79,7 @@ async fn attempt(name: &str, supply: &Supply, shutdown: &CancellationToken, watc
 pub async fn copier(from: &StoreConfig, copy: &Copy) -> anyhow::Result<Copier> {
     let from = engine::store_to_read(from)?;
     let left_out = prune::let_go(&from, &copy.retention).await?;
-    let mut copier = Copier::new(from, engine::store(&copy.store)?);
+    let mut copier = Copier::new(from, engine::store(&copy.store)?, copy.bytes_per_second);
     copier.leave_out(left_out);
     Ok(copier)
 }

@@ -247,7 +247,8 @@ fn of_restore(error: &RestoreError) -> Reason {
         E::Applier { .. } => Reason::ReplayFailed,
         E::Stream { .. } => Reason::LogUnreachable,
         E::Stalled { .. } => Reason::ReplayStalled,
-        E::Proof { .. } => Reason::NotProved,
+        E::Proof { .. } | E::Restarted { .. } => Reason::NotProved,
+        E::AfterRestart { source } => of_restore(source),
         E::Cancelled => Reason::Cancelled,
     }
 }

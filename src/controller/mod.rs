@@ -137,6 +137,7 @@ async fn control(
         config_maps: config_maps.store(),
         services: services.store(),
         pods: pods.store(),
+        gone_pods: pods.gone(),
     };
     metrics.show(policies.store());
     let settings = Settings { image: config.image.clone(), concurrency: config.concurrency };

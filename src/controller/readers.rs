@@ -87,6 +87,7 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
+    use crate::controller::watches::Gone;
 
     fn store<K>(objects: &[String]) -> Store<K>
     where
@@ -115,6 +116,7 @@ mod tests {
             config_maps: store(&[]),
             services: store(&[]),
             pods: store(pods),
+            gone_pods: Gone::default(),
         }
     }
 

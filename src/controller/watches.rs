@@ -4,7 +4,8 @@
 //! what was deleted.)
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::future::BoxFuture;
@@ -43,6 +44,46 @@ where
     store: Store<K>,
     writer: Writer<K>,
     listeners: Vec<UnboundedSender<Arc<K>>>,
+    gone: Gone<K>,
+}
+
+/// For how long what is gone is remembered: longer than any look at an object takes.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// Objects as they were when they went, for a while: a pod may go as soon as its Job has counted it, while somebody still looks at what was
+/// there before.
+#[derive(Debug)]
+pub struct Gone<K>(Arc<Mutex<Vec<Went<K>>>>);
+
+/// An object, and when it was seen to go.
+type Went<K> = (Instant, Arc<K>);
+
+impl<K> Clone for Gone<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K> Default for Gone<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K> Gone<K> {
+    /// Notes an object as it was when it went.
+    pub fn remember(&self, object: Arc<K>, now: Instant) {
+        let mut gone = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.retain(|(at, _)| now.saturating_duration_since(*at) < REMEMBERED);
+        gone.push((now, object));
+    }
+
+    /// Those that went within the last minute, newest first.
+    pub fn state(&self, now: Instant) -> Vec<Arc<K>> {
+        let gone = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = gone.iter().rev().filter(|(at, _)| now.saturating_duration_since(*at) < REMEMBERED);
+        fresh.map(|(_, object)| Arc::clone(object)).collect()
+    }
 }
 
 impl Watch {
@@ -108,7 +149,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    Watched { events, store, writer, listeners: Vec::new() }
+    Watched { events, store, writer, listeners: Vec::new(), gone: Gone::default() }
 }
 
 /// The event, if it shows an object that can be read.
@@ -160,6 +201,11 @@ where
         self.store.clone()
     }
 
+    /// What is gone since, and was there a moment ago.
+    pub fn gone(&self) -> Gone<K> {
+        self.gone.clone()
+    }
+
     /// Another listener: it hears of everything that is there, changes or goes.
     pub fn events(&mut self) -> UnboundedReceiver<Arc<K>> {
         let (sender, receiver) = mpsc::unbounded();
@@ -169,7 +215,7 @@ where
 
     /// Does the watching, as long as it is polled.
     pub fn drive(self) -> BoxFuture<'static, ()> {
-        let Self { events, store, writer, listeners } = self;
+        let Self { events, store, writer, listeners, gone } = self;
         let tell = move |object: Arc<K>| {
             for listener in &listeners {
                 // One that ended is told nothing.
@@ -184,7 +230,12 @@ where
             .reflect(writer)
             .for_each(move |event| {
                 match event {
-                    Ok(Event::Apply(object) | Event::Delete(object)) => tell(Arc::new(object)),
+                    Ok(Event::Apply(object)) => tell(Arc::new(object)),
+                    Ok(Event::Delete(object)) => {
+                        let object = Arc::new(object);
+                        gone.remember(Arc::clone(&object), Instant::now());
+                        tell(object);
+                    }
                     Ok(Event::InitDone) => store.state().into_iter().for_each(&tell),
                     Ok(Event::Init | Event::InitApply(_)) => {}
                     Err(error) => {
@@ -225,10 +276,14 @@ mod tests {
             Event::Apply(pod("last")),
         ];
         let mut watched = begin(futures::stream::iter(events.map(Ok)).boxed());
-        let (store, one, two) = (watched.store(), watched.events(), watched.events());
+        let (store, gone, one, two) = (watched.store(), watched.gone(), watched.events(), watched.events());
         watched.drive().await;
         store.wait_until_ready().await.unwrap();
         assert_eq!(store.len(), 2);
+        // What is gone is remembered, but not for ever.
+        let names = |at| gone.state(at).iter().map(|pod| pod.name_any()).collect::<Vec<_>>();
+        assert_eq!(names(Instant::now()), ["short"]);
+        assert_eq!(names(Instant::now() + REMEMBERED), Vec::<String>::new());
         for listener in [one, two] {
             let heard: Vec<String> = listener.map(|pod| pod.name_any()).collect().await;
             assert_eq!(heard, ["there", "short", "short", "last"]);

@@ -18,7 +18,7 @@ use crate::archive::manifest::FullManifest;
 use crate::archive::sealed::unseal;
 use crate::archive::segment::{self, SegmentObject};
 use crate::archive::store::{Condition, Object, Put, Store};
-use crate::model::Progress;
+use crate::model::{Pace, Progress};
 
 /// Objects copied at a time.
 const CONCURRENCY: usize = 4;
@@ -48,6 +48,7 @@ pub struct Copier {
     left_out: HashSet<String>,
     /// What the copy says that it is, while it does not say that something in it is encrypted.
     in_clear: Option<ArchiveInfo>,
+    pace: Pace,
 }
 
 /// An object to copy.
@@ -59,9 +60,11 @@ struct Wanted {
 }
 
 impl Copier {
-    /// From `from` to `to`.
-    pub fn new(from: Store, to: Store) -> Self {
-        Self { from, to, whole: HashSet::new(), segments: HashSet::new(), left_out: HashSet::new(), in_clear: None }
+    /// From `from` to `to`, at most so many bytes in a second.
+    pub fn new(from: Store, to: Store, bytes_per_second: Option<u64>) -> Self {
+        let pace = Pace::new(bytes_per_second);
+        let (whole, segments, left_out) = (HashSet::new(), HashSet::new(), HashSet::new());
+        Self { from, to, whole, segments, left_out, in_clear: None, pace }
     }
 
     /// Leaves these folders of fulls and files out from now on: what the copy's own retention would only delete again.
@@ -211,7 +214,7 @@ impl Copier {
                 self.announce_encryption().await?;
             }
             let wanted = Wanted { key: key.clone(), bytes, blake3: None };
-            match copy(&self.from, &self.to, &wanted).await {
+            match copy(&self.from, &self.to, &wanted, &self.pace).await {
                 // The file was closed and pruned meanwhile.
                 Err(e) if e.is_not_found() => return Ok(()),
                 done => count(copied, progress, &wanted, done?),
@@ -232,11 +235,11 @@ impl Copier {
         progress: &Progress,
         cancel: Option<&CancellationToken>,
     ) -> Result<bool, CopyError> {
-        let (from, to) = (&self.from, &self.to);
+        let (from, to, pace) = (&self.from, &self.to, &self.pace);
         let mut done = stream::iter(wanted)
             .map(|wanted| async move {
                 cancel.map_or(Ok(()), go_on)?;
-                let made = copy(from, to, &wanted).await?;
+                let made = copy(from, to, &wanted, pace).await?;
                 Ok::<_, CopyError>((wanted, made))
             })
             .buffer_unordered(CONCURRENCY);
@@ -293,7 +296,7 @@ fn count(copied: &mut Copied, progress: &Progress, wanted: &Wanted, made: bool) 
 }
 
 /// Copies an object in bounded memory, unless it is there. It appears only if its bytes are what is said of them.
-async fn copy(from: &Store, to: &Store, wanted: &Wanted) -> Result<bool, CopyError> {
+async fn copy(from: &Store, to: &Store, wanted: &Wanted, pace: &Pace) -> Result<bool, CopyError> {
     let Wanted { key, bytes, blake3 } = wanted;
     if to.stat(key).await? == Some(*bytes) {
         return Ok(false);
@@ -309,6 +312,7 @@ async fn copy(from: &Store, to: &Store, wanted: &Wanted) -> Result<bool, CopyErr
     let mut digest = Digest::new();
     while let Some(piece) = pieces.try_next().await? {
         digest.update(&piece);
+        pace.take(piece.len()).await;
         writer.write(piece).await?;
     }
     if blake3.as_ref().is_some_and(|blake3| *blake3 != digest.hex()) {

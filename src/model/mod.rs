@@ -2,6 +2,7 @@
 
 mod flavor;
 pub mod gtid;
+mod pace;
 mod position;
 mod progress;
 mod sum;
@@ -10,6 +11,7 @@ mod transaction;
 
 pub use flavor::Flavor;
 pub use gtid::{Gtid, GtidSet};
+pub use pace::Pace;
 pub use position::BinlogPosition;
 pub use progress::{Progress, ProgressReading};
 pub use sum::total;

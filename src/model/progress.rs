@@ -37,6 +37,11 @@ impl Progress {
         self.0.total_bytes.store(total_bytes, Ordering::Relaxed);
     }
 
+    /// Gives the current phase another name; its counters go on.
+    pub fn rename(&self, phase: &'static str) {
+        *self.0.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
     /// Adds finished bytes and rows to the current phase.
     pub fn add(&self, bytes: u64, rows: u64) {
         self.0.done_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -134,6 +134,24 @@ pub enum RestoreError {
         /// What differs.
         difference: Difference,
     },
+    /// The target was restarted, which its tables may not have survived as they were.
+    #[snafu(display(
+        "the target {address} was restarted after its base was loaded: {tables} know no transactions, so a restart may have emptied them, or          had changes made twice; restore into a fresh server"
+    ))]
+    Restarted {
+        /// The target.
+        address: String,
+        /// The tables.
+        tables: String,
+    },
+    /// What failed may have failed because the target was restarted.
+    #[snafu(display(
+        "{source}; the target was restarted during the replay, and a statement that it was at (DDL above all) may have been made halfway or          twice: restore into a fresh server, and leave nothing out"
+    ))]
+    AfterRestart {
+        /// What failed.
+        source: Box<RestoreError>,
+    },
     /// Cancelled from outside.
     #[snafu(display("the restore was cancelled; running it again goes on where it was"))]
     Cancelled,

@@ -14,6 +14,7 @@ mod prove;
 mod readable;
 mod replay;
 mod resolve;
+mod restart;
 mod run;
 mod settings;
 mod state;

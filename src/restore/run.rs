@@ -10,7 +10,7 @@ use super::plan::{self, Coordinates, Plan, Request, shown};
 use super::preflight::TargetFacts;
 use super::readable::check_readable;
 use super::state::{Phase, State};
-use super::{RestoreOptions, RestoreReport, events, prove, replay, settings, xa};
+use super::{RestoreOptions, RestoreReport, events, prove, replay, restart, settings, xa};
 use crate::archive::catalog::load_manifest;
 use crate::archive::store::Store;
 use crate::model::{Flavor, GtidSet, Progress};
@@ -74,7 +74,10 @@ pub async fn run(
         state.source_globals = loaded.source_globals;
         fail::fail_point!("restore::base::loaded");
         base::verify(store, &manifest, target, &config, progress.clone(), cancel.clone()).await.map_err(failed)?;
+        state.server_started = Some(restart::started(&mut session).await?);
         next(&mut session, &mut state, Phase::Gtids, began).await?;
+    } else {
+        restart::check(&mut session, &mut state, &address).await?;
     }
     fail::fail_point!("restore::base::proved");
     if state.phase == Phase::Gtids {
@@ -88,12 +91,14 @@ pub async fn run(
         let began = Instant::now();
         if !plan.files.is_empty() {
             settings::be_like_the_source(&mut session, &state.source_globals).await?;
-            replay::replay(&mut session, plan, store, options, progress, cancel).await?;
+            let replayed = replay::replay(&mut session, plan, store, options, progress, cancel).await;
+            replayed.map_err(|e| restart::explain(e, &state))?;
         }
         fail::fail_point!("restore::replay::done");
         progress.begin("proof", 0);
         prove::count_base(&mut session, plan).await?;
-        prove::prove(&mut session, plan).await?;
+        restart::check(&mut session, &mut state, &address).await?;
+        prove::prove(&mut session, plan).await.map_err(|e| restart::explain(e, &state))?;
         settings::shut_admins(&mut session, false).await?;
         state.warnings.extend(xa::left_prepared(&mut session).await?);
         state.warnings.extend(events::switch_on(&mut session, plan, store, &state.events).await?);
@@ -178,6 +183,8 @@ async fn begin(
         events: Vec::new(),
         warnings: Vec::new(),
         source_globals: Vec::new(),
+        server_started: None,
+        restarted: false,
     };
     state.write(session).await?;
     Ok(state)

@@ -48,6 +48,12 @@ pub(super) struct State {
     /// Global variables of the source when the base was taken.
     #[serde(default)]
     pub source_globals: Vec<(String, String)>,
+    /// [`super::restart::started`] when the base was proved.
+    #[serde(default)]
+    pub server_started: Option<i64>,
+    /// Whether the target was restarted since.
+    #[serde(default)]
+    pub restarted: bool,
 }
 
 impl State {

@@ -12,7 +12,6 @@ use super::VerifyError;
 use super::compare::{Sizes, sizes};
 use super::finding::{Damage, Finding, Place};
 use super::look::of_description;
-use super::pace::Pace;
 use super::read::{Bad, FullCheck, SegmentCheck, Source};
 use super::state::{DeepState, State, Suspect};
 use super::survey::{FINDINGS_PER_FOLDER, Unit};
@@ -22,7 +21,7 @@ use crate::archive::catalog::{load_chain, load_file, load_index, load_manifest};
 use crate::archive::manifest::Content;
 use crate::archive::segment::{SegmentObject, read_meta};
 use crate::archive::store::Store;
-use crate::model::Progress;
+use crate::model::{Pace, Progress};
 
 /// Objects read at a time.
 const CONCURRENCY: usize = 4;

@@ -17,7 +17,6 @@ mod error;
 mod finding;
 mod gaps;
 mod look;
-mod pace;
 mod read;
 mod state;
 mod survey;

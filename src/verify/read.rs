@@ -10,7 +10,6 @@ use futures::stream::BoxStream;
 
 use super::VerifyError;
 use super::finding::Damage;
-use super::pace::Pace;
 use crate::archive::ArchiveError;
 use crate::archive::codec::Decoder;
 use crate::archive::crypt::{self, Locked, OpenError};
@@ -20,7 +19,7 @@ use crate::archive::logical::Record;
 use crate::archive::manifest::ObjectEntry;
 use crate::archive::segment::{SegmentError, SegmentObject, SegmentReader, read_any_meta, verify_stored};
 use crate::archive::store::{Store, StoreError};
-use crate::model::{GtidSet, Progress};
+use crate::model::{GtidSet, Pace, Progress};
 use crate::mysql::event::{ChecksumAlgorithm, FileScanner};
 
 /// Longest line of a description, in bytes.

@@ -20,4 +20,5 @@ mod refusals;
 mod restarts;
 mod retention;
 mod secrets;
+mod spool;
 mod verification;

@@ -17,6 +17,7 @@ mod fidelity;
 mod full;
 mod json;
 mod lab;
+mod limits;
 mod memory;
 mod moments;
 mod odd_targets;

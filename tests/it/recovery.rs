@@ -307,6 +307,63 @@ fn a_missing_object_or_file_fails_the_restore_by_name_and_claims_nothing() {
     }
 }
 
+#[test]
+fn a_source_that_was_reset_is_told_by_status_and_not_called_archived() {
+    let rig = Rig::new(Lab::new(ServerOptions::mysql()));
+    load(&rig.lab, 10);
+    rig.lab.archive();
+    let status = || must(rig.tidemark("status", &[]));
+    assert!(status().contains("lag          none"), "{}", status());
+    let archived = rig.lab.source.gtids();
+    // Files are told apart by the second they were begun in.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    rig.lab.source.sql("RESET BINARY LOGS AND GTIDS; INSERT INTO d.t (b) VALUES (1)");
+    let lacks = rig.lab.gtids(&archived).difference(&rig.lab.gtids(&rig.lab.source.gtids())).to_string();
+    let said = status();
+    assert!(said.contains(&format!("ANOTHER PAST the source has not executed {lacks}")), "{said}");
+    assert!(said.contains("tidemark backup") && !said.contains("lag          none"), "{said}");
+    rig.lab.full();
+    assert!(status().contains("lag          none") && !status().contains("ANOTHER PAST"), "{}", status());
+    // What the old log has of other numbers is not replayed on top of it.
+    let target = ServerOptions::mysql().start();
+    must(rig.restore(&target, &["--latest"]));
+    equals_the_source(&target, &rig.lab.source);
+}
+
+#[test]
+fn a_target_that_is_restarted_during_the_replay_is_exact_or_refused() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let lab = Lab::new(ServerOptions::of(flavor));
+        load(&lab, 30);
+        lab.archive();
+        let latest = request(Target::Latest);
+        let mut target = ServerOptions::of(flavor).start();
+        let plan = lab.plan(&latest).unwrap();
+        lab.run_dying_at(&plan, &target, "restore::gtids::set");
+        target.restart();
+        let report = lab.run(&plan, &target).unwrap_or_else(|e| panic!("{flavor}: {e}"));
+        assert_eq!(report.executed, executed(&target));
+        equals_the_source(&target, &lab.source);
+
+        lab.source.sql("CREATE TABLE d.mem (id INT) ENGINE=MEMORY; INSERT INTO d.mem VALUES (1), (2)");
+        lab.full();
+        lab.source.sql("INSERT INTO d.t (b) VALUES (7)");
+        lab.archive();
+        let plan = lab.plan(&latest).unwrap();
+        for phase in ["restore::gtids::set", "restore::replay::done", "restore::proved"] {
+            let mut target = ServerOptions::of(flavor).start();
+            lab.run_dying_at(&plan, &target, phase);
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            target.restart();
+            let refused = lab.run(&plan, &target).unwrap_err();
+            assert!(!refused.is_transient(), "{flavor} {phase}: {refused}");
+            let said = refused.to_string();
+            assert!(said.contains("d.mem (MEMORY)") && said.contains("fresh server"), "{flavor} {phase}: {said}");
+            assert_eq!(target.sql("SELECT @@GLOBAL.read_only"), "1", "{flavor} {phase}: it stays shut");
+        }
+    }
+}
+
 /// Everything that MySQL's log can hold and a plain load does not.
 #[test]
 fn everything_mysql_logs_is_replayed() {

@@ -401,6 +401,31 @@ fn a_reset_of_the_servers_logs_begins_new_files_beside_the_old() {
 }
 
 #[test]
+fn a_reset_is_noticed_though_the_new_logs_are_shorter_than_the_old() {
+    for flavor in FLAVORS {
+        let folder = tempfile::tempdir().unwrap();
+        let store = fs(folder.path());
+        let server = ServerOptions::of(flavor).start();
+        server.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT)");
+        (0..40).for_each(|n| drop(server.sql(&format!("INSERT INTO d.t VALUES ({n})"))));
+        let streaming = Streaming::start(config(), &server, &store);
+        streaming.caught_up(&server);
+        let before = catalog(&store).files;
+        std::thread::sleep(Duration::from_millis(1100));
+        server.sql(match flavor {
+            Flavor::Mysql => "RESET BINARY LOGS AND GTIDS",
+            Flavor::Mariadb => "RESET MASTER",
+        });
+        server.sql("INSERT INTO d.t VALUES (100), (101)");
+        wait_for("the new file", LONG, || (catalog(&store).files.len() > before.len()).then_some(()));
+        archived_all(&store, &server);
+        let after = catalog(&store).files;
+        assert!(before.iter().all(|old| after.iter().any(|file| file.id == old.id)), "{flavor}: the old files stay");
+        streaming.stop();
+    }
+}
+
+#[test]
 fn what_waiting_does_not_mend_ends_the_stream_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
     let store = fs(folder.path());

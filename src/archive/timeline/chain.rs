@@ -16,7 +16,7 @@ pub(super) fn build(full: &FullHead, histories: &Histories<'_>, forks: &[Fork]) 
     let reset = histories.reset_after(live, full);
     // A server cannot fork from itself: what it has beyond its archived files is only not archived yet.
     let ahead_of_itself = full.server == live.server() && lost.is_empty() && !live.has_other_file_of(full);
-    let on_live = !reset && (beyond.is_empty() || ahead_of_itself);
+    let on_live = !reset && !histories.began_anew(full) && (beyond.is_empty() || ahead_of_itself);
     let cut;
     let (history, end) = match (on_live, histories.own(full)) {
         (true, _) => (live, ChainEnd::Newest),

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::logs::{is_reset, logs};
+use super::logs::{is_reset, logs, number};
 use super::{OffLineage, writers};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::gtid::MariadbGtidSet;
@@ -128,6 +128,13 @@ impl<'a> History<'a> {
         let of_name = self.files.iter().any(|file| file.id.name == position.file);
         full.server == self.server() && of_name && self.position_of(full).is_none()
     }
+
+    /// Whether this log of a full's server had got to later files than the full's when it ended, which was before the full.
+    fn was_past(&self, full: &FullHead) -> bool {
+        let (Some(position), Some(_)) = (&full.position, full.position_created_unix) else { return false };
+        let later = self.files.last().is_some_and(|newest| number(&newest.id.name) > number(&position.file));
+        full.server == self.server() && later && self.ended() < CommitTime::from(full.consistent_at)
+    }
 }
 
 impl<'a> Histories<'a> {
@@ -210,8 +217,18 @@ impl<'a> Histories<'a> {
 
     /// A server's own history that a full was taken in.
     pub(super) fn own(&self, full: &FullHead) -> Option<&History<'a>> {
+        if self.began_anew(full) {
+            return None;
+        }
         let mut of_server = self.all.iter().filter(|h| h.server() == full.server && !self.reset_after(h, full));
         of_server.clone().find(|h| h.position_of(full).is_some()).or_else(|| of_server.next())
+    }
+
+    /// Whether a full was taken in a log that is not archived yet, and that began anew: its server's archived files have its names, or later
+    /// ones and ended before it, but are others, so that equal GTIDs mean other transactions.
+    pub(super) fn began_anew(&self, full: &FullHead) -> bool {
+        self.all.iter().all(|h| h.position_of(full).is_none())
+            && self.all.iter().any(|h| h.has_other_file_of(full) || h.was_past(full))
     }
 
     /// Whether a full was taken before `history` began with a reset, so that equal GTIDs mean other transactions.
@@ -308,7 +325,9 @@ impl<'a> Histories<'a> {
 
     /// Why the live lineage lacks `beyond` of a full.
     pub(super) fn cause(&self, full: &FullHead, live: &History<'a>, lost: &GtidSet) -> OffLineage {
-        if self.reset_after(live, full) {
+        if self.began_anew(full) {
+            OffLineage::Ahead
+        } else if self.reset_after(live, full) {
             OffLineage::Reset
         } else if !lost.is_empty() || self.went_on_without(live, full) {
             OffLineage::Fork

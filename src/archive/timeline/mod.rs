@@ -109,7 +109,7 @@ pub enum ChainEnd {
 /// Why a full is not on the live lineage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffLineage {
-    /// The archive has not got as far as the full, which is of another server than the live one.
+    /// The archive has not got as far as the full, which is of another server than the live one, or of a log that began anew.
     Ahead,
     /// The live lineage went on without what the full holds.
     Fork,

@@ -212,6 +212,28 @@ fn a_full_that_holds_what_a_crash_took_afterwards_leads_nowhere_but_to_there() {
 }
 
 #[test]
+fn a_full_of_a_log_that_began_anew_and_is_not_archived_yet_leads_nowhere() {
+    // After RESET BINARY LOGS AND GTIDS the server wrote A:1-2 anew; a full was taken before the stream had the new file.
+    let full = FullHead {
+        position: Some(BinlogPosition { file: "binlog.000001".to_owned(), offset: 400 }),
+        position_created_unix: Some(50),
+        ..full("A", 60, set("A:1-2"))
+    };
+    let old = file("A", 1, 10, set(""), set("A:1-14"));
+    let t = timeline(std::slice::from_ref(&full), std::slice::from_ref(&old));
+    assert_eq!((links(&t.chains[0]), t.chains[0].gtids.clone()), (vec![], set("A:1-2")));
+    assert!(matches!(t.chains[0].end, ChainEnd::OffLineage { .. }), "{:?}", t.chains[0].end);
+    // Nor where retention has taken the old file of that name, and the new log got as far as the next one's beginning.
+    let later = FullHead { gtids: set("A:1-20"), ..full.clone() };
+    let t = timeline(&[later], &[file("A", 4, 10, set("A:1-14"), set("A:15-30"))]);
+    assert_eq!(links(&t.chains[0]), vec![]);
+    // Once it has, that alone is replayed.
+    let t = timeline(&[full], &[old, file("A", 1, 50, set(""), set("A:1-5"))]);
+    assert_eq!((t.chains[0].links.len(), t.chains[0].links[0].file.created_unix), (1, 50));
+    assert_eq!((t.chains[0].gtids.clone(), t.chains[0].end.clone()), (set("A:1-5"), ChainEnd::Newest));
+}
+
+#[test]
 fn a_search_back_from_a_full_keeps_to_the_log_it_was_taken_in() {
     // After RESET BINARY LOGS AND GTIDS the first file's name and the GTIDs came again.
     let files = [file("A", 1, 10, set(""), set("A:1-100")), file("A", 1, 50, set(""), set("A:1-150"))];

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::donor::Limits;
 use crate::archive::codec::Compression;
 use crate::archive::crypt::Recipients;
 
@@ -22,6 +23,8 @@ pub struct LogicalConfig {
     pub attempts: u32,
     /// Largest size of all tables of non-transactional engines together (they are copied while the lock is held).
     pub max_locked_bytes: u64,
+    /// What it may cost the source.
+    pub limits: Limits,
     /// Trace id of this run, for the manifest.
     pub trace_id: String,
 }
@@ -37,6 +40,7 @@ impl Default for LogicalConfig {
             lock_wait: Duration::from_secs(5),
             attempts: 5,
             max_locked_bytes: 256 << 20,
+            limits: Limits::default(),
             trace_id: String::new(),
         }
     }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::columns::{ColumnInfo, Shape, shape};
 use super::config::LogicalConfig;
 use super::definitions::TableHead;
+use super::donor::Throttle;
 use super::error::{LogicalError, SqlSnafu};
 use super::output::{Objects, Output};
 use super::session::{Session, bytes, text};
@@ -69,6 +70,7 @@ pub(super) struct Copier {
     pub(super) objects: Arc<Objects>,
     /// What the copy is not exact about.
     pub(super) warnings: Arc<Mutex<Vec<String>>>,
+    pub(super) throttle: Arc<Throttle>,
     pub(super) progress: Progress,
     pub(super) cancel: CancellationToken,
 }
@@ -177,6 +179,12 @@ impl Copier {
     ) -> Result<(Chunk, bool), LogicalError> {
         let sql = table.select_rows(condition.as_deref());
         let doing = || format!("reading {}", job.qualified());
+        // What is copied under the lock is in everybody's way, and hurries.
+        let throttle = (job.head.kind != TableKind::NonTransactional).then_some(&self.throttle);
+        if let Some(throttle) = throttle {
+            throttle.pass(0).await;
+        }
+        let _reading = self.throttle.reading();
         let mut rows =
             session.connection.stream_rows(&sql, MAX_ROW_BYTES).await.with_context(|_| SqlSnafu { doing: doing() })?;
         let mut lines = Lines::new(table.fields);
@@ -208,6 +216,9 @@ impl Copier {
             }
             lines.flush(sink).await?;
             self.progress.add(lines.bytes - counted.0, lines.rows - counted.1);
+            if let Some(throttle) = throttle {
+                throttle.pass(lines.bytes - counted.0).await;
+            }
             counted = (lines.bytes, lines.rows);
             if lines.bytes - bytes_before >= self.config.object_bytes
                 && let Some(full) = output.take()
@@ -221,6 +232,9 @@ impl Copier {
             parts.push(Part { object: last.finish(&self.objects).await?, rows: lines.rows - rows_before });
         }
         self.progress.add(lines.bytes - counted.0, lines.rows - counted.1);
+        if let Some(throttle) = throttle {
+            throttle.pass(lines.bytes - counted.0).await;
+        }
         fail::fail_point!("backup::logical::after_range");
         let chunk = Chunk { condition, rows: lines.rows, raw_bytes: lines.bytes, checksum: lines.checksum, parts };
         Ok((chunk, has_tails))

@@ -10,6 +10,7 @@ mod comments;
 mod config;
 mod copy;
 mod definitions;
+mod donor;
 mod error;
 mod extras;
 mod json;
@@ -27,5 +28,6 @@ mod system;
 mod views;
 
 pub use config::LogicalConfig;
+pub use donor::Limits;
 pub use error::LogicalError;
 pub use run::run;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::LogicalConfig;
 use super::copy::{Copier, TableJob};
 use super::definitions::Definitions;
+use super::donor::Throttle;
 use super::error::{DescribeSnafu, LogicalError, WorkerSnafu};
 use super::look::Look;
 use super::output::{Objects, Output};
@@ -117,6 +118,7 @@ async fn once(
         full_id: full_id.clone(),
         objects: objects.clone(),
         warnings: Arc::default(),
+        throttle: Arc::new(Throttle::new(config.limits, source, progress)),
         progress: progress.clone(),
         cancel: cancel.clone(),
     };
@@ -126,9 +128,8 @@ async fn once(
     let known = &look.definitions.tables;
     let names: Vec<_> = known
         .iter()
-        .filter(|(_, head)| head.kind.has_rows())
+        .filter(|(_, head)| head.kind.has_rows() && head.kind != TableKind::System)
         .map(|(name, _)| name.clone())
-        .filter(|n| n.0 != "mysql")
         .collect();
     let mut held = align(source, config, &names, !locked.is_empty(), shield.is_some()).await?;
     let mut tables = Vec::new();

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use snafu::ResultExt;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ use crate::mysql::flavor::purge::{PurgeHold, PurgeRules, VARIABLES};
 use crate::mysql::wire::{self, Connection, DumpRequest};
 
 /// How often the source is looked at; four times within its expiry where that is short.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(10);
 /// But not more often than this.
 const OFTEN: Duration = Duration::from_secs(1);
 /// While its purging is held back: its disk fills.
@@ -42,16 +43,24 @@ pub(in crate::binlog) struct Watch<'a> {
     ended: Option<(String, CommitTime)>,
     seen: Option<Seen>,
     holder: Holder,
+    /// Told when the source has less than the stream has read.
+    reset: &'a Notify,
     /// What was logged.
     told: PurgeLook,
 }
 
 impl<'a> Watch<'a> {
-    /// `hold`: whether it holds what it can.
-    pub(in crate::binlog) fn new(source: &'a Endpoint, server_id: u32, status: &'a StreamStatus, hold: bool) -> Self {
+    /// `hold`: whether it holds what it can. `reset` is told when the source has less than the stream has read.
+    pub(in crate::binlog) fn new(
+        source: &'a Endpoint,
+        server_id: u32,
+        status: &'a StreamStatus,
+        hold: bool,
+        reset: &'a Notify,
+    ) -> Self {
         let holder = Holder::new(hold);
         let told = PurgeLook::NotYet;
-        Self { source, server_id, status, connection: None, ended: None, seen: None, holder, told }
+        Self { source, server_id, status, connection: None, ended: None, seen: None, holder, reset, told }
     }
 
     /// Looks until the stream is `over`; then what was held is given back.
@@ -152,8 +161,14 @@ impl<'a> Watch<'a> {
             return Err(Error::Answer { question: "what version it is", answer });
         };
         let rules = PurgeRules::read(version, &variables);
+        let read_before = self.status.read().read;
         let files = files::list(connection, &self.source.user).await?;
         let reading = self.status.read();
+        // Nothing tells those who wait for the next event that the logs were begun anew.
+        if let Some(read) = read_before.filter(|read| reading.connected && !holds(&files, read)) {
+            tracing::error!(%read, "the source's logs were reset: it has less than was read; its new ones are read from their beginning");
+            self.reset.notify_one();
+        }
         let archived_to = reading.archived_to.unwrap_or_else(|| at.clone());
         let found = PurgeHold::read(version, &variables);
         let hold = self.holder.look(connection, found, reading.store_failing, &files, &archived_to).await?;
@@ -211,6 +226,11 @@ impl<'a> Watch<'a> {
             self.told = found.clone();
         }
     }
+}
+
+/// Whether a server that has these files can have sent everything before `read`.
+fn holds(files: &[(String, u64)], read: &BinlogPosition) -> bool {
+    files.iter().any(|(name, size)| *name == read.file && *size >= read.offset)
 }
 
 fn silent() -> Error {

@@ -1,5 +1,7 @@
 //! Documents → what was meant: references resolved, defaults filled, everything this version cannot do refused by name.
 
+mod encryption;
+mod limits;
 mod reference;
 mod restore;
 mod retention;
@@ -8,6 +10,8 @@ mod verify;
 
 use std::time::Duration;
 
+use encryption::recipients_of;
+use limits::limits_of;
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
 pub use retention::Copy;
@@ -21,6 +25,7 @@ use crate::api::unsupported::{self, Refusal};
 use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, SourceSpec, StorageSpec};
 use crate::archive::crypt::{Identities, Recipients};
 use crate::archive::store::StoreConfig;
+use crate::backup::logical::Limits;
 use crate::binlog::SpoolConfig;
 use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
@@ -47,6 +52,8 @@ pub struct Policy {
     pub binlog: Option<Binlog>,
     /// The archive's store.
     pub store: StoreConfig,
+    /// What fulls may cost their source.
+    pub limits: Limits,
     /// zstd level of everything that is written.
     pub compression_level: i32,
     /// To whom it is encrypted.
@@ -281,6 +288,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let recipients = recipients_of(document, problems);
     let copies = copies_of(document, documents, problems);
     let verify = verify_of(document, documents, problems);
+    let limits = limits_of(document, problems);
     if problems.len() > before {
         return None;
     }
@@ -302,19 +310,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         retention,
         copies,
         verify,
-    })
-}
-
-/// To whom a policy's objects are encrypted.
-fn recipients_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Recipients {
-    let Some(encryption) = &document.object.spec.encryption else { return Recipients::default() };
-    if let Some((field, message)) = encryption.problem() {
-        problems.push(document.problem(field, message));
-        return Recipients::default();
-    }
-    Recipients::parse(&encryption.recipients).unwrap_or_else(|error| {
-        problems.push(document.problem("spec.encryption.recipients", error.to_string()));
-        Recipients::default()
+        limits,
     })
 }
 

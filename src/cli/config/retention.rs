@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::storage_of;
-use crate::api::{BackupPolicy, CopySpec, RetentionSpec, StorageSpec};
+use crate::api::{BackupPolicy, CopySpec, RetentionSpec, StorageSpec, rate_problem};
 use crate::archive::store::StoreConfig;
 use crate::cli::manifests::{Document, Documents, Problem};
 use crate::retention::plan::Rules;
@@ -17,6 +17,8 @@ pub struct Copy {
     pub store: StoreConfig,
     /// What of it may go.
     pub retention: Rules,
+    /// Most bytes that are copied in a second.
+    pub bytes_per_second: Option<u64>,
 }
 
 /// A policy's copies.
@@ -35,7 +37,11 @@ pub fn copies_of(document: &Document<BackupPolicy>, documents: &Documents, probl
         }
         let store = storage_of(document, &format!("{field}.storage"), &copy.storage, documents, problems);
         let retention = rules_of(document, copy.retention.as_ref(), &format!("{field}.retention"), problems);
-        Some(Copy { name: copy.name.clone(), store: store?, retention })
+        if let Some(message) = rate_problem(copy.bytes_per_second) {
+            problems.push(document.problem(&format!("{field}.bytesPerSecond"), message));
+        }
+        let bytes_per_second = copy.bytes_per_second.map(|size| size.0);
+        Some(Copy { name: copy.name.clone(), store: store?, retention, bytes_per_second })
     };
     spec.copies.iter().enumerate().filter_map(copy).collect()
 }

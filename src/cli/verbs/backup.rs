@@ -113,6 +113,7 @@ pub async fn take(
         connections: threads.map_or(defaults.connections, usize::from),
         compression: engine::compression(policy),
         recipients: policy.recipients.clone(),
+        limits: policy.limits,
         trace_id: trace_id.to_owned(),
         ..defaults
     };

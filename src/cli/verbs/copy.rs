@@ -46,7 +46,7 @@ pub async fn repair(args: RepairArgs, cancel: CancellationToken) -> anyhow::Resu
     let (archive, copies) = config::one_with_copies(&args.policy)?;
     let copy = named(&copies, &args.copy)?;
     let (from, to) = (engine::store_to_read(&copy.store)?, engine::store(&archive.store)?);
-    let report = round(Copier::new(from, to), args.output, &cancel).await?;
+    let report = round(Copier::new(from, to, None), args.output, &cancel).await?;
     show(&[report], args.output)
 }
 

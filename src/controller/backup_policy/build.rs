@@ -199,6 +199,7 @@ fn document(validated: &Validated, extras: Extras) -> Result<String, Error> {
         storage,
         copies: _,
         encryption,
+        limits,
         compression,
         retention: _,
         verify: _,
@@ -223,6 +224,7 @@ fn document(validated: &Validated, extras: Extras) -> Result<String, Error> {
             retention,
             // Public keys: pods that write need no other.
             encryption: encryption.clone(),
+            limits: limits.clone(),
             compression: compression.clone(),
             drill: None,
             verify,

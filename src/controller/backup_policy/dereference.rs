@@ -115,7 +115,7 @@ async fn verifies(policy: &BackupPolicy, context: &Context, namespace: &str, nam
     let config_map = seen(&context.seen.config_maps, namespace, &verification::manifests_name(name));
     let mut seen = verification::Seen {
         jobs: jobs(policy, context, namespace, &verification::labels_of(name)),
-        pods: context.seen.pods_with(namespace, &[(COMPONENT, verification::VERIFY), (POLICY, &label_value(name))]),
+        pods: context.seen.job_pods_with(namespace, &[(COMPONENT, verification::VERIFY), (POLICY, &label_value(name))]),
         config_map: config_map.filter(|map| is_of(&**map, policy)),
         progress: None,
     };
@@ -133,7 +133,7 @@ fn prunes(policy: &BackupPolicy, context: &Context, namespace: &str, name: &str)
     let config_map = seen(&context.seen.config_maps, namespace, &retention::manifests_name(name));
     retention::Seen {
         jobs,
-        pods: context.seen.pods_with(namespace, &[(COMPONENT, retention::PRUNE), (POLICY, &label_value(name))]),
+        pods: context.seen.job_pods_with(namespace, &[(COMPONENT, retention::PRUNE), (POLICY, &label_value(name))]),
         config_map: config_map.filter(|map| is_of(&**map, policy)),
         restoring: readers::restore_under_way(&context.seen, policy),
     }

@@ -9,8 +9,8 @@ use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, EncryptionSpec, PodSelector, RetentionSpec,
-    ScheduleSpec, SourceSpec, SpoolSpec, StorageSpec, VerifySpec, unsupported,
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, EncryptionSpec, LimitsSpec, PodSelector,
+    RetentionSpec, ScheduleSpec, SourceSpec, SpoolSpec, StorageSpec, VerifySpec, rate_problem, unsupported,
 };
 use crate::controller::{secrets, storage};
 use crate::schedule::{Schedule, Times};
@@ -40,6 +40,8 @@ pub struct Validated {
     pub retention: Option<RetentionSpec>,
     /// How the archive is verified.
     pub verify: Option<VerifySpec>,
+    /// What fulls may cost their source.
+    pub limits: Option<LimitsSpec>,
     /// And when.
     pub verifies: Option<Times>,
     /// The schedule as it is written, for its time zone.
@@ -95,6 +97,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         copies,
         retention,
         encryption,
+        limits,
         compression,
         drill: _,
         verify,
@@ -120,6 +123,9 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         refusal.invalid(field, &message);
     }
     for (field, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
+        refusal.invalid(field, message);
+    }
+    for (field, message) in limits.as_ref().map(LimitsSpec::problems).unwrap_or_default() {
         refusal.invalid(field, message);
     }
     for (field, message) in verify.as_ref().map(VerifySpec::problems).unwrap_or_default() {
@@ -150,6 +156,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         compression: compression.clone(),
         retention: retention.clone(),
         verify: verify.clone(),
+        limits: limits.clone(),
         verifies,
         written_schedule: written,
         secrets: secrets::of_source(source).into_iter().chain(secrets::of_storage(storage)).collect(),
@@ -206,7 +213,7 @@ fn source_of(policy: &BackupPolicy, refusal: &mut Refusal) -> SourceSpec {
 
 fn check_copies(storage: &StorageSpec, copies: &[CopySpec], refusal: &mut Refusal) {
     let mut folders: Vec<&str> = storage.fs.iter().map(|fs| fs.path.trim_end_matches('/')).collect();
-    for (i, CopySpec { name, storage, retention }) in copies.iter().enumerate() {
+    for (i, CopySpec { name, storage, retention, bytes_per_second }) in copies.iter().enumerate() {
         let field = format!("spec.copies[{i}]");
         if copies.iter().take(i).any(|other| other.name == *name) {
             refusal.invalid(&format!("{field}.name"), &format!("{name:?} is there twice"));
@@ -219,6 +226,9 @@ fn check_copies(storage: &StorageSpec, copies: &[CopySpec], refusal: &mut Refusa
                 refusal.invalid(&format!("{field}.storage.fs.path"), &message);
             }
             folders.push(folder);
+        }
+        if let Some(message) = rate_problem(*bytes_per_second) {
+            refusal.invalid(&format!("{field}.bytesPerSecond"), message);
         }
         for (at, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
             refusal.invalid(&at.replacen("spec", &field, 1), message);

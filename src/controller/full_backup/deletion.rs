@@ -165,7 +165,7 @@ fn dereference(full: &FullBackup, context: &Context) -> Seen {
     let job = seen(&context.seen.jobs, &namespace, &child_name(&name));
     let job = job.filter(|job| job.labels().get(names::REQUEST_UID) == Some(&uid));
     let mut pods =
-        context.seen.pods_with(&namespace, &[(FULL_BACKUP, &label_value(&name)), (names::REQUEST_UID, &uid)]);
+        context.seen.job_pods_with(&namespace, &[(FULL_BACKUP, &label_value(&name)), (names::REQUEST_UID, &uid)]);
     let job_uid = job.as_ref().and_then(|job| job.uid());
     pods.retain(|pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == job_uid.as_ref()));
     let restoring = policy.as_ref().and_then(|policy| readers::restore_under_way(&context.seen, policy));

@@ -21,7 +21,7 @@ pub struct Facts {
     pub job: Option<Arc<Job>>,
     /// What the Job's pod reads.
     pub config_map: Option<Arc<ConfigMap>>,
-    /// The Job's pods, newest first.
+    /// The Job's pods, newest first; then those that are just gone.
     pub pods: Vec<Arc<Pod>>,
     /// How far the newest has come, if it runs and says so.
     pub progress: Option<ProgressStatus>,
@@ -34,7 +34,7 @@ pub async fn dereference(full: &FullBackup, context: &Context) -> Facts {
     let job = job.filter(|job| is_of(&**job, full.uid().as_deref()));
     // Of this Job alone: there may have been a FullBackup of this name before.
     let uid = job.as_ref().and_then(|job| job.uid());
-    let mut pods = context.seen.pods_with(&namespace, &[(FULL_BACKUP, &label_value(&name))]);
+    let mut pods = context.seen.job_pods_with(&namespace, &[(FULL_BACKUP, &label_value(&name))]);
     pods.retain(|pod| is_of(&**pod, uid.as_deref()));
     let progress = match pods.first().filter(|pod| runs(pod)) {
         Some(pod) => match context.reports.ask(pod).await {

@@ -78,9 +78,10 @@ pub async fn dereference(request: &RestoreRequest, context: &Context) -> Facts {
     let policy = request.spec.policy_ref.as_ref();
     let service = request.spec.into.as_ref().and_then(|into| into.service.as_deref()).unwrap_or(&name);
     let (stores, uid) = (&context.seen, uid.as_str());
-    let pods = |component| stores.pods_with(&namespace, &[(REQUEST_UID, uid), (COMPONENT, component)]);
+    let job_pods = |component| stores.job_pods_with(&namespace, &[(REQUEST_UID, uid), (COMPONENT, component)]);
     let plan_manifests = found(&stores.config_maps, &namespace, &names::plan(&name), uid);
-    let (job_pods, server_pods) = (pods(RESTORE), pods(SERVER));
+    let (plan_pods, job_pods) = (job_pods(PLAN), job_pods(RESTORE));
+    let server_pods = stores.pods_with(&namespace, &[(REQUEST_UID, uid), (COMPONENT, SERVER)]);
     let at_work = job_pods.iter().chain(&server_pods).find(|pod| !pod.labels().contains_key(OPEN) && works(pod));
     let report = match at_work {
         Some(pod) => match context.reports.ask(pod).await {
@@ -100,7 +101,7 @@ pub async fn dereference(request: &RestoreRequest, context: &Context) -> Facts {
         planned_from: plan_manifests.ours().and_then(manifests::archive),
         plan_manifests,
         plan_job,
-        plan_pods: pods(PLAN),
+        plan_pods,
         manifests: found(&stores.config_maps, &namespace, &names::restore(&name), uid),
         job: found(&stores.jobs, &namespace, &names::restore(&name), uid),
         job_pods,

@@ -42,6 +42,7 @@ pub fn plan(validated: &Validated) -> Result<String, Error> {
             retention: None,
             // It writes nothing.
             encryption: None,
+            limits: None,
             compression: CompressionSpec::default(),
             drill: None,
             verify: None,

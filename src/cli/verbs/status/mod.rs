@@ -217,6 +217,12 @@ fn show(report: &PolicyReport) {
             say!("  IN CLEAR     {clear_objects} object(s): stored while encryption was off");
         }
     }
+    if let Some(lacks) = &report.source.lacks {
+        say!(
+            "  ANOTHER PAST the source has not executed {lacks}, which is archived: its logs were reset, it was put back to an earlier state, or a \
+             server took over that never got it. What it has done since can be restored only behind a full: run `tidemark backup`"
+        );
+    }
     match (report.source.reachable, report.source.lag_seconds) {
         (true, Some(lag)) if lag <= 0.0 => {
             say!("  lag          none: everything the source has executed is archived")
@@ -226,6 +232,9 @@ fn show(report: &PolicyReport) {
             duration(Duration::from_secs_f64(lag)),
             report.source.not_archived.as_deref().unwrap_or_default()
         ),
+        (true, None) if report.source.lacks.is_some() => {
+            say!("  lag          unknown: its transactions have numbers that others have in the archive");
+        }
         (true, None) => say!("  lag          unknown: without GTIDs the source cannot be compared"),
         (false, _) => {
             say!(

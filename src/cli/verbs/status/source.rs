@@ -26,6 +26,8 @@ pub(super) struct SourceReport {
     /// Transactions in its binlog that the archive does not hold yet; none where GTIDs are off. On MariaDB `0-1-4..5` are server 1's,
     /// and `0-?-4..5` numbers of which the server does not say who wrote them.
     pub(super) not_archived: Option<String>,
+    /// Archived transactions that it has not executed (MySQL): what it did instead cannot be told by number.
+    pub(super) lacks: Option<String>,
     /// Seconds since the newest archived commit, when something newer is not archived; 0 when nothing is.
     pub(super) lag_seconds: Option<f64>,
     /// That it does not log what it replicates.
@@ -53,6 +55,10 @@ pub(super) async fn ask(archive: &Archive, timeline: &Timeline) -> SourceReport 
     report.reachable = true;
     let newest = timeline.windows.iter().max_by_key(|window| window.latest);
     if let (Some(newest), Some(executed)) = (newest, executed) {
+        report.lacks = executed.lacks(&newest.gtids);
+        if report.lacks.is_some() {
+            return report;
+        }
         let pending = executed.beyond(&newest.gtids);
         let behind = Timestamp::now().as_microsecond().saturating_sub(newest.latest.0).max(0);
         report.lag_seconds = Some(if pending.is_empty() { 0.0 } else { behind as f64 / 1e6 });
@@ -98,6 +104,13 @@ async fn unlogged(session: &mut Session) -> anyhow::Result<Option<String>> {
 }
 
 impl Executed {
+    /// What of `archived` a MySQL server has not executed. (A MariaDB server's log need not hold what it executed.)
+    fn lacks(&self, archived: &GtidSet) -> Option<String> {
+        let Self::Mysql(executed) = self else { return None };
+        let lacks = archived.difference(executed);
+        (!lacks.is_empty()).then(|| lacks.to_string())
+    }
+
     /// What `archived` lacks of it.
     fn beyond(&self, archived: &GtidSet) -> GtidSet {
         let state = match self {

@@ -1,5 +1,3 @@
-//! How fast a deep verify reads.
-
 use std::time::Duration;
 
 use tokio::sync::Mutex;
