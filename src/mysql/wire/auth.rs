@@ -23,6 +23,14 @@ pub(crate) fn first_answer(plugin: &str, password: &SecretString, nonce: &[u8]) 
     }
 }
 
+/// The nonce in a request for another plugin. Most are text that a zero byte ends; ed25519's are 32 bytes, of which the last may be zero.
+pub(crate) fn switched_nonce<'a>(plugin: &str, data: &'a [u8]) -> &'a [u8] {
+    match plugin {
+        ED25519 => data.get(..32).unwrap_or(data),
+        _ => data.strip_suffix(&[0]).unwrap_or(data),
+    }
+}
+
 /// The password under the server's RSA key, for caching_sha2_password's full exchange without TLS.
 pub(crate) fn encrypted_password(password: &SecretString, nonce: &[u8], key_pem: &[u8]) -> Result<Vec<u8>, Error> {
     const BAD_KEY: Error = Error::Malformed { what: "the server's RSA key cannot be used" };

@@ -334,7 +334,7 @@ impl Connection {
                 [0xfe, rest @ ..] => {
                     let mut input = Input::new(rest);
                     plugin = String::from_utf8_lossy(input.nul_terminated()?).into_owned();
-                    nonce = input.rest().strip_suffix(&[0]).unwrap_or(input.rest()).to_vec();
+                    nonce = auth::switched_nonce(&plugin, input.rest()).to_vec();
                     let answer = auth::first_answer(&plugin, &endpoint.password, &nonce)
                         .ok_or_else(|| Error::AuthPlugin { address: address(), plugin: plugin.clone() })?;
                     send = Some((seq, answer));

@@ -85,6 +85,8 @@ async fn an_ed25519_account_logs_in_whatever_challenge_it_gets() {
     server.sql("INSTALL SONAME 'auth_ed25519'; CREATE USER ed IDENTIFIED VIA ed25519 USING PASSWORD('ed secret')");
     // One challenge in 256 ends in a zero byte.
     for turn in 0..1500 {
+        let connection = Connection::connect(&endpoint(&server, "ed", "ed secret")).await;
+        connection.unwrap_or_else(|e| panic!("login {turn}: {e}")).close().await;
         let session = Session::connect(&endpoint(&server, "ed", "ed secret")).await;
         session.unwrap_or_else(|e| panic!("login {turn}: {e}")).close().await;
     }
