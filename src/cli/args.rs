@@ -1,6 +1,7 @@
 //! What can be typed. No argument carries a secret: those come from Secret documents or the environment.
 
 mod archive;
+mod operator;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::api::TlsMode;
 pub use archive::{ArchiveArgs, CopyArgs, PruneArgs, RepairArgs, VerifyArgs};
+pub use operator::OperatorArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -348,29 +350,6 @@ pub struct ServeArgs {
     /// User that replicas log in as; the password comes from TIDEMARK_SERVE_PASSWORD.
     #[arg(long, value_name = "NAME", default_value = "tidemark")]
     pub user: String,
-}
-
-/// Arguments of `operator`.
-#[derive(Debug, Args)]
-pub struct OperatorArgs {
-    /// Image of the pods it makes: its own.
-    #[arg(long, value_name = "IMAGE", env = "TIDEMARK_IMAGE")]
-    pub image: String,
-    /// Look after this namespace only, instead of all of them.
-    #[arg(long, value_name = "NAMESPACE", env = "TIDEMARK_NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Where liveness, readiness and metrics are served.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
-    pub listen: SocketAddr,
-    /// Namespace of the Lease by which one operator leads: its own.
-    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
-    pub lease_namespace: String,
-    /// Name of this operator as a holder of the Lease; the host's name when absent.
-    #[arg(long, value_name = "NAME", env = "POD_NAME")]
-    pub identity: Option<String>,
-    /// Objects of a kind that are looked at at a time.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub concurrency: u16,
 }
 
 /// Format of a result.
