@@ -373,6 +373,15 @@ fn a_server_without_gtids_is_followed_by_position_and_the_status_says_so() {
     assert_identical(&store, &server);
 }
 
+fn reset_logs(server: &Server) {
+    // Files are told apart by the second they were begun in.
+    std::thread::sleep(Duration::from_millis(1100));
+    server.sql(match server.flavor() {
+        Flavor::Mysql => "RESET BINARY LOGS AND GTIDS",
+        Flavor::Mariadb => "RESET MASTER",
+    });
+}
+
 #[test]
 fn a_reset_of_the_servers_logs_begins_new_files_beside_the_old() {
     for flavor in FLAVORS {
@@ -384,12 +393,7 @@ fn a_reset_of_the_servers_logs_begins_new_files_beside_the_old() {
         server.sql("INSERT INTO d.t VALUES (1)");
         streaming.caught_up(&server);
         let before = catalog(&store).files;
-        // Files are told apart by the second they were begun in.
-        std::thread::sleep(Duration::from_millis(1100));
-        server.sql(match flavor {
-            Flavor::Mysql => "RESET BINARY LOGS AND GTIDS",
-            Flavor::Mariadb => "RESET MASTER",
-        });
+        reset_logs(&server);
         server.sql("INSERT INTO d.t VALUES (2); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (3)");
         archived_all(&store, &server);
         streaming.stop();
@@ -411,11 +415,7 @@ fn a_reset_is_noticed_though_the_new_logs_are_shorter_than_the_old() {
         let streaming = Streaming::start(config(), &server, &store);
         streaming.caught_up(&server);
         let before = catalog(&store).files;
-        std::thread::sleep(Duration::from_millis(1100));
-        server.sql(match flavor {
-            Flavor::Mysql => "RESET BINARY LOGS AND GTIDS",
-            Flavor::Mariadb => "RESET MASTER",
-        });
+        reset_logs(&server);
         server.sql("INSERT INTO d.t VALUES (100), (101)");
         wait_for("the new file", LONG, || (catalog(&store).files.len() > before.len()).then_some(()));
         archived_all(&store, &server);

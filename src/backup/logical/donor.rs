@@ -34,8 +34,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub(super) struct Throttle {
     pace: Pace,
-    /// Why readers wait now; none: they need not.
-    why: watch::Receiver<Option<String>>,
+    /// Whether readers wait now.
+    yields: watch::Receiver<bool>,
     reading: Arc<AtomicU32>,
     _watching: JoinSet<()>,
 }
@@ -52,14 +52,14 @@ impl Drop for Reading {
 impl Throttle {
     /// Begins to watch the source, if there is a reason to.
     pub(super) fn new(limits: Limits, source: &Endpoint, progress: &Progress) -> Self {
-        let (tell, why) = watch::channel(None);
+        let (tell, yields) = watch::channel(false);
         let reading = Arc::new(AtomicU32::new(0));
         let mut watching = JoinSet::new();
         if limits.threads_running.is_some() || limits.replication_lag.is_some() {
             watching.spawn(keep_looking(limits, source.clone(), reading.clone(), progress.clone(), tell));
         }
         let pace = Pace::new(limits.bytes_per_second);
-        Self { pace, why, reading, _watching: watching }
+        Self { pace, yields, reading, _watching: watching }
     }
 
     /// Notes that one more connection reads, until the result goes.
@@ -72,7 +72,7 @@ impl Throttle {
     pub(super) async fn pass(&self, bytes: u64) {
         self.pace.take(usize::try_from(bytes).unwrap_or(usize::MAX)).await;
         // A watch that ended holds nobody up.
-        let _ = timeout(LONGEST_WAIT, self.why.clone().wait_for(Option::is_none)).await;
+        let _ = timeout(LONGEST_WAIT, self.yields.clone().wait_for(|yields| !yields)).await;
     }
 }
 
@@ -81,7 +81,7 @@ async fn keep_looking(
     source: Endpoint,
     reading: Arc<AtomicU32>,
     progress: Progress,
-    tell: watch::Sender<Option<String>>,
+    tell: watch::Sender<bool>,
 ) {
     let mut session = None;
     let mut phase = progress.read().phase;
@@ -95,7 +95,7 @@ async fn keep_looking(
                 None
             }
         };
-        let yielded = tell.borrow().is_some();
+        let yielded = *tell.borrow();
         match &why {
             Some(why) => {
                 if !yielded {
@@ -116,7 +116,7 @@ async fn keep_looking(
             }
             None => {}
         }
-        tell.send_replace(why);
+        tell.send_replace(why.is_some());
         sleep(LOOK).await;
     }
 }
