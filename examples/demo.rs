@@ -80,8 +80,9 @@ fn main() -> ExitCode {
     chapter("A fresh server is restored to the last transaction before the drop");
     let target = ServerOptions::mysql().start();
     let into = format!("127.0.0.1:{}", target.port());
+    let (what, target_ca) = (["restore", "-f", path(&policy), "--to-gtid", &drop_gtid, "--exclusive"], ca(&target));
     let arguments =
-        ["restore", "-f", path(&policy), "--to-gtid", &drop_gtid, "--exclusive", "--into", &into, "-o", "json"];
+        [&what[..], &["--into", &into, "--into-tls", "VerifyCA", "--into-ca", path(&target_ca), "-o", "json"]].concat();
     say(&format!("$ tidemark {}", arguments.join(" ")));
     let restoring = Instant::now();
     let output = tidemark(&arguments, Some(ROOT_PASSWORD));
@@ -133,6 +134,10 @@ spec:
     port: {}
     credentialsSecretRef:
       name: shop-login
+    tls:
+      mode: VerifyCA
+      caSecretRef:
+        name: shop-ca
   schedule:
     cron: '30 2 * * *'
     timeZone: Europe/Berlin
@@ -147,12 +152,26 @@ metadata:
 stringData:
   username: tidemark
   password: {PASSWORD}
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: shop-ca
+stringData:
+  ca.crt: |
+{}
 ",
         source.port(),
-        folder.join("archive").display()
+        folder.join("archive").display(),
+        std::fs::read_to_string(ca(source)).unwrap().lines().map(|line| format!("    {line}\n")).collect::<String>()
     );
     std::fs::write(&path, text).unwrap();
     path
+}
+
+/// The authority that MySQL made to sign its own certificate.
+fn ca(server: &Server) -> std::path::PathBuf {
+    server.datadir().join("ca.pem")
 }
 
 fn run(policy: &Path) -> Process {

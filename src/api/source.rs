@@ -61,8 +61,9 @@ pub struct SourceSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("self.mode != 'VerifyCA' || has(self.caSecretRef)", "VerifyCA needs caSecretRef: the certificate authority to trust"))]
 pub struct TlsSpec {
-    /// `Disabled`: plain text. `Required`: encrypted, certificate not checked. `VerifyCA`: the certificate must be signed by
-    /// `caSecretRef`. `VerifyIdentity`: and it must name the host (without `caSecretRef` the web's public authorities are trusted).
+    /// `VerifyIdentity`: encrypted, and the certificate must be signed by `caSecretRef` (without one: by one of the web's public
+    /// authorities) and name the host. `VerifyCA`: it must be signed by `caSecretRef`, for whatever host; for the certificates that MySQL makes
+    /// for itself. `Required`: encrypted, the certificate not checked. `Disabled`: plain text.
     #[serde(default)]
     pub mode: TlsMode,
     /// Secret that holds the certificate authority in PEM form.
@@ -76,11 +77,11 @@ pub enum TlsMode {
     /// Plain text.
     Disabled,
     /// Encrypted; the certificate is not checked.
-    #[default]
     Required,
     /// Encrypted; the certificate is signed by the given authority.
     VerifyCA,
     /// Encrypted; the certificate is signed by a trusted authority and names the host.
+    #[default]
     VerifyIdentity,
 }
 

@@ -296,8 +296,9 @@ pub struct RestoreArgs {
     /// Secret in FILE with the login of the server to restore into.
     #[arg(long, value_name = "NAME", requires = "into")]
     pub into_secret: Option<String>,
-    /// TLS of the connection to the server to restore into: Disabled, Required, VerifyCA or VerifyIdentity.
-    #[arg(long, value_name = "MODE", value_parser = tls_mode, default_value = "Required")]
+    /// TLS of the connection to the server to restore into: VerifyIdentity, VerifyCA (--into-ca signed it, for whatever host), Required
+    /// (any certificate) or Disabled.
+    #[arg(long, value_name = "MODE", value_parser = tls_mode, default_value = "VerifyIdentity")]
     pub into_tls: TlsMode,
     /// PEM file with the certificate authority of the server to restore into.
     #[arg(long, value_name = "FILE", requires = "into")]

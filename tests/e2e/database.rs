@@ -232,7 +232,7 @@ spec:
             "{{apiVersion: v1, kind: Secret, metadata: {{name: second-login}}, stringData: {{username: root, password: {PASSWORD}}}}}"
         ));
         let into =
-            format!("intoExisting: {{ host: {}, credentialsSecretRef: {{ name: second-login }} }}", Self::SECOND);
+            format!("intoExisting: {{ host: {}, credentialsSecretRef: {{ name: second-login }}, tls: {{ mode: Required }} }}", Self::SECOND);
         self.request_into(name, target, &into);
     }
 

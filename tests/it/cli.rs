@@ -37,6 +37,8 @@ impl Desk {
     }
 
     fn policy_on(&self, host: &str, port: u16, (user, password): (&str, &str), source: &str, spec: &str) -> String {
+        // MySQL's own certificate is signed by nobody that is trusted.
+        let tls = if source.contains("tls:") { "" } else { "tls: {mode: Required}" };
         let text = format!(
             "apiVersion: tidemark.dev/v1alpha1
 kind: BackupPolicy
@@ -47,6 +49,7 @@ spec:
     port: {port}
     credentialsSecretRef: {{name: login}}
     {source}
+    {tls}
   {spec}
 ---
 apiVersion: v1
@@ -237,6 +240,9 @@ fn tls_is_refused_where_the_server_has_none_or_shows_another_certificate() {
         &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: ca}}\nstringData:\n  ca.crt: |\n{pem}"),
     );
     refused(&["backup", "-f", &policy, "-f", &ca], UNREACHABLE, &["not trusted", "CA that signed it"]);
+    // Who says nothing gets a connection that is checked, or none.
+    let policy = desk.policy(&server, ("u", "secret"), "tls: {}", "");
+    refused(&["backup", "-f", &policy], UNREACHABLE, &["not trusted", "ca.pem in its data directory", "VerifyCA"]);
     assert!(desk.contents().is_empty());
 }
 

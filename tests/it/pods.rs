@@ -31,7 +31,7 @@ impl Pod {
 kind: BackupPolicy
 metadata: {{name: shop}}
 spec:
-  source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: login}}}}
+  source: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: login}}, tls: {{mode: Required}}}}
   binlog: {{flushInterval: 100ms}}
   storage: {}
 ",
@@ -321,7 +321,9 @@ fn a_backup_and_a_restore_say_how_they_ended_and_what_they_do_meanwhile() {
     let (occupied, fresh) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
     occupied.sql("CREATE DATABASE somebodys");
     let into = |server: &Server| format!("127.0.0.1:{}", server.port());
-    let restore = |into: &str| pod.outcome("restore", &["--latest", "--into", into, "--into-secret", "target"]);
+    let restore = |into: &str| {
+        pod.outcome("restore", &["--latest", "--into", into, "--into-secret", "target", "--into-tls", "Required"])
+    };
     let (code, refused) = restore(&into(&occupied));
     assert_eq!((code, &refused["error"]["reason"]), (Some(3), &Value::from("TargetNotEmpty")), "{refused:#}");
     assert_eq!(refused["plan"]["base"], full["id"], "what was planned is told all the same");
@@ -330,8 +332,8 @@ fn a_backup_and_a_restore_say_how_they_ended_and_what_they_do_meanwhile() {
 
     let file = pod.path("termination-log");
     let (target, outcome) = (into(&fresh), file.to_str().unwrap());
-    let mut rest = vec!["--latest", "--into", &target, "--into-secret", "target", "--outcome", outcome];
-    rest.extend(["--report-listen", "127.0.0.1:0", "--log-format", "json"]);
+    let mut rest = vec!["--latest", "--into", &target, "--into-secret", "target", "--into-tls", "Required"];
+    rest.extend(["--outcome", outcome, "--report-listen", "127.0.0.1:0", "--log-format", "json"]);
     let mut command = tidemark_command(pod.arguments("restore", &rest));
     command.env("FAILPOINTS", "restore::base::loaded=sleep(3000)");
     let mut restoring = Reporting::of(Process::spawn(command));
@@ -353,9 +355,9 @@ fn a_restore_that_is_started_again_after_its_proof_says_the_same_and_touches_not
     assert_eq!(pod.outcome("backup", &[]).0, Some(0));
     let fresh = ServerOptions::mysql().start();
     let (into, file) = (format!("127.0.0.1:{}", fresh.port()), pod.path("restored.json"));
+    let into = ["--latest", "--into", &into, "--into-secret", "target", "--into-tls", "Required"];
     let once = ["--once", file.to_str().unwrap()];
-    let restore =
-        || pod.outcome("restore", &[&["--latest", "--into", &into, "--into-secret", "target"], &once[..]].concat());
+    let restore = || pod.outcome("restore", &[&into[..], &once].concat());
     let (code, first) = restore();
     assert_eq!((code, &first["restore"]["executed"]), (Some(0), &Value::from(server.gtids())), "{first:#}");
     fresh.sql("INSERT INTO d.t VALUES ()");

@@ -51,7 +51,7 @@ impl Rig {
     fn retain(&self, retention: &str) {
         let text = format!(
             "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: lab}}\nspec:\n  source: {{host: 127.0.0.1, port: {}, \
-             credentialsSecretRef: {{name: source}}}}\n  storage: {{fs: {{path: {}}}}}\n  {retention}\n---\n\
+             credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  storage: {{fs: {{path: {}}}}}\n  {retention}\n---\n\
              {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n",
             self.lab.source.port(),
             self.lab.root.display()

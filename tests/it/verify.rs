@@ -71,7 +71,7 @@ impl Rig {
         };
         let text = format!(
             "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: lab}}\nspec:\n  source: {{host: 127.0.0.1, port: {}, \
-             credentialsSecretRef: {{name: source}}}}\n  storage: {storage}\n  {more}\n---\n\
+             credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  storage: {storage}\n  {more}\n---\n\
              {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n{secret}",
             self.lab.source.port(),
         );

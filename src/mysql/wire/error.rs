@@ -62,12 +62,12 @@ pub enum Error {
     BadCa { address: String, reason: String },
 
     #[snafu(display(
-        "the certificate of {address} is not trusted: {reason}; give the CA that signed it, or set the TLS mode to Required to encrypt without checking"
+        "the certificate of {address} is not trusted: {reason}; give the CA that signed it (of a certificate that MySQL made for itself it is ca.pem in its data directory, and the TLS mode is VerifyCA), or set the TLS mode to Required to encrypt without checking"
     ))]
     CertificateNotTrusted { address: String, reason: String },
 
     #[snafu(display(
-        "the certificate of {address} is for another name: {reason}; connect by a name it carries, issue one with this name in subjectAltName, or set the TLS mode to VerifyCa"
+        "the certificate of {address} is for another name: {reason}; connect by a name it carries, issue one with this name in subjectAltName, or set the TLS mode to VerifyCA"
     ))]
     CertificateName { address: String, reason: String },
 
