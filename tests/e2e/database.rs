@@ -14,8 +14,6 @@ const PASSWORD: &str = "secret-of-the-tests";
 /// Of the account that backs up.
 const LOGIN: &str = "pw-of-tidemark";
 
-const MYSQL: &str = include_str!("../cluster/manifests/mysql.yaml");
-const MARIADB: &str = include_str!("../cluster/manifests/mariadb.yaml");
 /// When fulls are taken, where a test does not say otherwise.
 const SCHEDULE: &str = "schedule: { cron: '30 2 * * *', timeZone: Europe/Berlin }";
 const S3: &str = include_str!("../cluster/manifests/s3.yaml");
@@ -43,10 +41,7 @@ impl Site {
     /// A database that runs, with exactly the account that docs/permissions.md tells to make, and no policy yet.
     pub fn new(name: &str, flavor: Flavor, store: Store) -> Self {
         let namespace = Namespace::new(name);
-        namespace.apply(match flavor {
-            Flavor::Mysql => MYSQL,
-            Flavor::Mariadb => MARIADB,
-        });
+        namespace.apply(manifest(flavor));
         if store == Store::S3 {
             namespace.apply(S3);
         } else {
@@ -121,9 +116,8 @@ impl Site {
     /// Starts a second, empty server beside the first.
     pub fn add_second(&self) {
         let (first, second) = (self.name(), Self::SECOND);
-        assert_eq!(self.flavor, Flavor::Mysql, "the manifest of the other flavor is written otherwise");
         self.namespace.apply(
-            &MYSQL
+            &manifest(self.flavor)
                 .replace(&format!("metadata: {{ name: {first} }}"), &format!("metadata: {{ name: {second} }}"))
                 .replace(&format!("app: {first}"), &format!("app: {second}"))
                 .replace(&format!("serviceName: {first}"), &format!("serviceName: {second}"))
@@ -261,6 +255,13 @@ spec:
             panic!("{:#}", ended["status"]);
         }
         ended
+    }
+}
+
+fn manifest(flavor: Flavor) -> &'static str {
+    match flavor {
+        Flavor::Mysql => include_str!("../cluster/manifests/mysql.yaml"),
+        Flavor::Mariadb => include_str!("../cluster/manifests/mariadb.yaml"),
     }
 }
 

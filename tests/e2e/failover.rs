@@ -10,37 +10,53 @@ use crate::load::{Ledger, Load, has_exactly};
 
 #[test]
 #[ignore = "long: make e2e"]
-fn a_restore_across_a_failover_is_exact_and_tells_what_only_the_dead_primary_had() {
-    fail_over("failover", Site::protect_pair);
+fn a_restore_across_a_failover_of_mysql_is_exact_and_tells_what_only_the_dead_primary_had() {
+    fail_over("failover", Flavor::Mysql, Site::protect_pair);
+}
+
+#[test]
+#[ignore = "long: make e2e"]
+fn a_restore_across_a_failover_of_mariadb_is_exact_and_tells_what_only_the_dead_primary_had() {
+    fail_over("failover-mariadb", Flavor::Mariadb, Site::protect_pair);
 }
 
 #[test]
 #[ignore = "long: make e2e"]
 fn a_failover_is_followed_where_the_source_is_named_by_the_labels_of_its_pods() {
-    fail_over("failover-pods", Site::protect_pods);
+    fail_over("failover-pods", Flavor::Mysql, Site::protect_pods);
 }
 
-fn fail_over(name: &str, protect: fn(&Site)) {
+fn fail_over(name: &str, flavor: Flavor, protect: fn(&Site)) {
     let _operator = operator();
-    let site = Site::new(name, Flavor::Mysql, Store::S3);
+    let site = Site::new(name, flavor, Store::S3);
     site.add_second();
-    // What its first start made, the first server's log makes again.
-    site.second().sql(
-        "DROP USER 'root'@'%'; RESET BINARY LOGS AND GTIDS; SET GLOBAL super_read_only = ON; CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'mysql', SOURCE_USER = 'root', \
-         SOURCE_PASSWORD = 'secret-of-the-tests', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA",
-    );
+    site.second().sql(match flavor {
+        // What its first start made, the first server's log makes again.
+        Flavor::Mysql => {
+            "DROP USER 'root'@'%'; RESET BINARY LOGS AND GTIDS; SET GLOBAL super_read_only = ON; CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'mysql', \
+             SOURCE_USER = 'root', SOURCE_PASSWORD = 'secret-of-the-tests', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA"
+        }
+        Flavor::Mariadb => {
+            "RESET MASTER; SET GLOBAL read_only = ON; CHANGE MASTER TO MASTER_HOST = 'mariadb', MASTER_USER = 'root', \
+             MASTER_PASSWORD = 'secret-of-the-tests', MASTER_USE_GTID = slave_pos; START SLAVE"
+        }
+    });
     let ledger = Ledger::default();
     let (newest, before) = thread::scope(|scope| {
         let load = Load::start(scope, &site, &ledger);
         protect(&site);
         site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
         // What is committed now, only the first server and the archive will ever have.
-        site.second().sql("STOP REPLICA IO_THREAD");
+        site.second().sql(match flavor {
+            Flavor::Mysql => "STOP REPLICA IO_THREAD",
+            Flavor::Mariadb => "STOP SLAVE IO_THREAD",
+        });
         let alone = site.first().now();
         site.await_window_behind(alone);
         let on_first = load.acknowledged();
-        succeed(site.namespace.kubectl(&["delete", "pod", "mysql-0", "--force", "--grace-period=0"]), None);
-        succeed(site.namespace.kubectl(&["delete", "statefulset", "mysql"]), None);
+        let (pod, workload) = (format!("{}-0", site.name()), format!("statefulset/{}", site.name()));
+        succeed(site.namespace.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]), None);
+        succeed(site.namespace.kubectl(&["delete", &workload]), None);
         let newest = promote(&site);
         assert!(newest < on_first, "{newest} rows of {on_first} were replicated: nothing was lost with the primary");
         load.went_back_to(newest);
@@ -52,7 +68,7 @@ fn fail_over(name: &str, protect: fn(&Site)) {
         assert!(streaming.message.contains("only a former primary had"), "{streaming:?}");
         println!("failover: {} of {on_first} rows were replicated; {}", newest, streaming.message);
         let newest = load.stop();
-        let before = site.second().now();
+        let before = site.next_second();
         site.second().sql("DROP TABLE shop.orders");
         (newest, before)
     });
@@ -65,10 +81,20 @@ fn fail_over(name: &str, protect: fn(&Site)) {
 /// Makes the second server the primary; the newest row it has.
 fn promote(site: &Site) -> u64 {
     let second = site.second();
-    ask_until("the relay log to be applied", || {
-        second.sql("SHOW REPLICA STATUS").contains("Replica has read all relay log").then_some(())
-    });
-    second.sql("STOP REPLICA; RESET REPLICA ALL; SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF");
+    let (status, applied, open) = match site.flavor {
+        Flavor::Mysql => (
+            "SHOW REPLICA STATUS",
+            "Replica has read all relay log",
+            "STOP REPLICA; RESET REPLICA ALL; SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF",
+        ),
+        Flavor::Mariadb => (
+            "SHOW SLAVE STATUS",
+            "Slave has read all relay log",
+            "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = OFF",
+        ),
+    };
+    ask_until("the relay log to be applied", || second.sql(status).contains(applied).then_some(()));
+    second.sql(open);
     second.sql("SELECT MAX(id) FROM shop.orders").parse().unwrap()
 }
 
