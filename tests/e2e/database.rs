@@ -225,8 +225,10 @@ spec:
         self.namespace.apply(&format!(
             "{{apiVersion: v1, kind: Secret, metadata: {{name: second-login}}, stringData: {{username: root, password: {PASSWORD}}}}}"
         ));
-        let into =
-            format!("intoExisting: {{ host: {}, credentialsSecretRef: {{ name: second-login }}, tls: {{ mode: Required }} }}", Self::SECOND);
+        let into = format!(
+            "intoExisting: {{ host: {}, credentialsSecretRef: {{ name: second-login }}, tls: {{ mode: Required }} }}",
+            Self::SECOND
+        );
         self.request_into(name, target, &into);
     }
 
