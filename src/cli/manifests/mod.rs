@@ -202,6 +202,8 @@ impl Reader {
     }
 
     fn read(&mut self, path: &Path, text: &str) {
+        // Some editors begin a file with a byte order mark, which the parser would take for part of a name.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let untyped = serde_yaml::Deserializer::from_str(text);
         let typed = serde_yaml::Deserializer::from_str(text);
         for (index, (untyped, typed)) in untyped.zip(typed).enumerate() {

@@ -32,6 +32,12 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_first_name() {
+    let documents = parse(Path::new("policy.yaml"), &format!("\u{feff}{POLICY}")).unwrap();
+    assert_eq!(documents.policies.len(), 1);
+}
+
+#[test]
 fn a_policy_and_its_secret_are_read_from_one_file() {
     let documents = parse(Path::new("policy.yaml"), POLICY).unwrap();
     let spec = &documents.policies["orders"].object.spec;

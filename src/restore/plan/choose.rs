@@ -113,8 +113,12 @@ fn is_elsewhere(request: &Request, chain: &Chain) -> bool {
 
 fn off_lineage(facts: &Facts, request: &Request, chain: &Chain) -> Reject {
     let ChainEnd::OffLineage { beyond, .. } = &chain.end else { return Reject::TooNew };
+    let why = match beyond.is_empty() {
+        true => "its server's log was reset since".to_owned(),
+        false => format!("it holds {} beyond it, or its server's log was reset since", shown(beyond)),
+    };
     let (target, full, reachable) = (request.to_string(), chain.full.clone(), facts.reachable());
-    Reject::Unreachable(error::OffLineageSnafu { target, full, beyond: shown(beyond), reachable }.build())
+    Reject::Unreachable(error::OffLineageSnafu { target, full, why, reachable }.build())
 }
 
 fn ask_time(facts: &Facts, request: &Request, chain: &Chain, wanted: CommitTime, from: usize) -> Result<Step, Reject> {

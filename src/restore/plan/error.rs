@@ -62,16 +62,16 @@ pub enum PlanError {
 
     /// The full is of a history that the live lineage left, or of one before a reset.
     #[snafu(display(
-        "cannot restore to {target}: full {full} is not of the live lineage (it holds {beyond:?} beyond it, or its server's log was reset since) \
-         and no other full will do; take a new full of the live server, or name a GTID or position of that full's own log as the target; {reachable}"
+        "cannot restore to {target}: full {full} is not of the live lineage ({why}) and no other full will do; take \
+         a new full of the live server, or name a GTID or position of that full's own log as the target; {reachable}"
     ))]
     OffLineage {
         /// The target in words.
         target: String,
         /// The full.
         full: String,
-        /// What only it has.
-        beyond: String,
+        /// Why it is not.
+        why: String,
         /// What can be reached.
         reachable: String,
     },
