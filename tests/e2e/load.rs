@@ -7,11 +7,13 @@ use std::thread::Scope;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
+use crate::cluster::ask_until;
 use crate::database::{Server, Site};
 
 /// Writes the rows 1, 2, 3, … of `shop.orders` one after another, as fast as they are acknowledged, until told to stop.
 pub struct Load<'scope> {
     acknowledged: &'scope AtomicU64,
+    writing: &'scope AtomicBool,
     stop: &'scope AtomicBool,
     writer: Option<ScopedJoinHandle<'scope, ()>>,
 }
@@ -20,6 +22,8 @@ pub struct Load<'scope> {
 #[derive(Default)]
 pub struct Ledger {
     acknowledged: AtomicU64,
+    /// Whether it has a connection.
+    writing: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -29,9 +33,9 @@ impl<'scope> Load<'scope> {
             "CREATE DATABASE shop; CREATE TABLE shop.orders (id BIGINT PRIMARY KEY, note VARCHAR(100), at TIMESTAMP(6) DEFAULT CURRENT_TIMESTAMP(6)); \
              CREATE TABLE shop.visits (id BIGINT AUTO_INCREMENT PRIMARY KEY, order_id BIGINT)",
         );
-        let Ledger { acknowledged, stop } = ledger;
-        let writer = scope.spawn(move || write(site, acknowledged, stop));
-        Self { acknowledged, stop, writer: Some(writer) }
+        let Ledger { acknowledged, writing, stop } = ledger;
+        let writer = scope.spawn(move || write(site, ledger));
+        Self { acknowledged, writing, stop, writer: Some(writer) }
     }
 
     /// The newest row that was acknowledged.
@@ -39,8 +43,10 @@ impl<'scope> Load<'scope> {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
-    /// The newest row that the next primary has: what it lacks is written again there.
+    /// The newest row that the next primary has: what it lacks is written again there. A server whose pod was deleted may acknowledge more until
+    /// it is dead.
     pub fn went_back_to(&self, newest: u64) {
+        ask_until("the load to lose the dead primary", || (!self.writing.load(Ordering::SeqCst)).then_some(()));
         self.acknowledged.store(newest, Ordering::SeqCst);
     }
 
@@ -65,7 +71,8 @@ fn note(id: u64) -> String {
 }
 
 /// Reconnects when the database's pod was lost; then it asks for what was not acknowledged.
-fn write(site: &Site, acknowledged: &AtomicU64, stop: &AtomicBool) {
+fn write(site: &Site, ledger: &Ledger) {
+    let Ledger { acknowledged, writing, stop } = ledger;
     while !stop.load(Ordering::SeqCst) {
         let server = site.source();
         let Ok(newest) = server.try_sql("SELECT COALESCE(MAX(id), 0) FROM shop.orders") else {
@@ -78,9 +85,11 @@ fn write(site: &Site, acknowledged: &AtomicU64, stop: &AtomicBool) {
         acknowledged.store(newest, Ordering::SeqCst);
         let mut client =
             server.client().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        writing.store(true, Ordering::SeqCst);
         let _ = session(&mut client, acknowledged, stop);
         let _ = client.kill();
         let _ = client.wait();
+        writing.store(false, Ordering::SeqCst);
     }
 }
 
