@@ -101,7 +101,8 @@ enum Answer {
     Document(Vec<u8>),
     /// It has no such configuration, or knows nothing of such things.
     Nothing,
-    Denied,
+    /// These credentials may not ask, or the store does not say.
+    Untold,
 }
 
 impl Bucket {
@@ -109,11 +110,15 @@ impl Bucket {
         Self { name: name.to_owned(), addresses, questions: HttpTransporter::new(signing) }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) async fn protection(&self) -> Result<Protection, opendal::Error> {
         let versioning = match self.ask("versioning").await? {
             Answer::Document(xml) => parse_versioning(&xml).map_err(odd)?,
             Answer::Nothing => Versioning::Off,
-            Answer::Denied => Versioning::Unknown,
+            Answer::Untold => Versioning::Unknown,
         };
         Ok(Protection { versioning, locks: self.locks().await? })
     }
@@ -122,7 +127,7 @@ impl Bucket {
         Ok(match self.ask("object-lock").await? {
             Answer::Document(xml) => parse_locks(&xml).map_err(odd)?,
             Answer::Nothing => Locks::Off,
-            Answer::Denied => Locks::Unknown,
+            Answer::Untold => Locks::Unknown,
         })
     }
 
@@ -176,11 +181,11 @@ fn judge(status: StatusCode, body: Vec<u8>) -> Result<Answer, opendal::Error> {
         _ if has(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "XAdminUserNotFound"]) => {
             error(ErrorKind::PermissionDenied)
         }
-        StatusCode::FORBIDDEN => Ok(Answer::Denied),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(Answer::Nothing),
         _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             error(ErrorKind::Unexpected).map_err(opendal::Error::set_temporary)
         }
+        _ if status.is_client_error() => Ok(Answer::Untold),
         _ => error(ErrorKind::Unexpected),
     }
 }
@@ -218,13 +223,14 @@ mod tests {
     #[test]
     fn a_bucket_that_may_not_be_asked_is_not_one_that_protects_nothing() {
         let judged = |status: u16, body: &str| judge(StatusCode::from_u16(status).unwrap(), body.as_bytes().to_vec());
-        assert!(matches!(judged(403, "<Error><Code>AccessDenied</Code></Error>"), Ok(Answer::Denied)));
+        assert!(matches!(judged(403, "<Error><Code>AccessDenied</Code></Error>"), Ok(Answer::Untold)));
         let none = "<Error><Code>ObjectLockConfigurationNotFoundError</Code></Error>";
         assert!(matches!(judged(404, none), Ok(Answer::Nothing)));
         assert!(matches!(judged(501, ""), Ok(Answer::Nothing)));
         let error = |status, body| judged(status, body).err().unwrap();
         assert_eq!(error(403, "<Code>InvalidAccessKeyId</Code>").kind(), ErrorKind::PermissionDenied);
         assert_eq!(error(404, "<Code>NoSuchBucket</Code>").kind(), ErrorKind::ConfigInvalid);
-        assert!(error(503, "").is_temporary() && !error(400, "<Code>ExpiredToken</Code>").is_temporary());
+        assert!(matches!(judged(400, "<Code>InvalidRequest</Code>"), Ok(Answer::Untold)));
+        assert!(error(503, "").is_temporary() && !error(302, "").is_temporary());
     }
 }

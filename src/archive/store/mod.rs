@@ -123,6 +123,12 @@ impl Store {
         Some(self.inner.guard.as_ref()?.locking.as_ref()?.asked)
     }
 
+    /// Why objects cannot be locked as the configuration asks, and the way out; none where they can, or nothing is asked for.
+    pub fn lock_refusal(&self, protection: &Protection) -> Option<String> {
+        let guard = self.inner.guard.as_ref()?;
+        protection::how(self.asked_lock()?, protection.locks, guard.bucket.name()).err()
+    }
+
     /// What writes an object of that name: with a lock where one is asked for and the bucket sets none that is as strong. Leases and what is no
     /// part of the archive are never locked: they are written often, and worth nothing later.
     async fn writing(&self, key: &str) -> Result<&Operator, StoreError> {

@@ -34,7 +34,7 @@ pub enum Versioning {
     Suspended,
     /// It never did: what is deleted is gone.
     Off,
-    /// These credentials may not ask.
+    /// These credentials may not ask, or the store does not say.
     Unknown,
 }
 
@@ -45,7 +45,7 @@ pub enum Locks {
     On(Option<Lock>),
     /// It cannot.
     Off,
-    /// These credentials may not ask.
+    /// These credentials may not ask, or the store does not say.
     Unknown,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn how(asked: Lock, locks: Locks, bucket: &str) -> Result<How, String
              spec.immutability"
         )),
         Locks::Unknown => Err(
-            "the policy asks for immutability, and these credentials may not ask whether the bucket has Object Lock: allow them \
+            "the policy asks for immutability, and the store does not say whether the bucket has Object Lock: allow these credentials \
              s3:GetBucketObjectLockConfiguration, or remove spec.immutability"
                 .to_owned(),
         ),

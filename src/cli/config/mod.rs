@@ -1,6 +1,7 @@
 //! Documents → what was meant: references resolved, defaults filled, everything this version cannot do refused by name.
 
 mod encryption;
+mod immutability;
 mod limits;
 mod reference;
 mod restore;
@@ -11,6 +12,7 @@ mod verify;
 use std::time::Duration;
 
 use encryption::recipients_of;
+use immutability::{locked, too_short};
 use limits::limits_of;
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
@@ -64,6 +66,8 @@ pub struct Policy {
     pub copies: Vec<Copy>,
     /// When and how the archive is verified.
     pub verify: Option<Verify>,
+    /// What the archive does not withstand, although somebody may think so.
+    pub warnings: Vec<String>,
 }
 
 /// How the binary log is streamed.
@@ -92,6 +96,8 @@ pub struct Archive {
     pub sources: Vec<Endpoint>,
     /// What opens its encrypted objects; none for those who read only what is in clear.
     pub identities: Identities,
+    /// What it does not withstand, although somebody may think so.
+    pub warnings: Vec<String>,
 }
 
 /// Loads files and validates every policy in them; there is at least one.
@@ -221,7 +227,10 @@ pub fn archive_of(
 ) -> Option<Archive> {
     let spec = &document.object.spec;
     let store = match copy {
-        None => storage_of(document, "spec.storage", &spec.storage, documents, problems)?,
+        None => {
+            let store = storage_of(document, "spec.storage", &spec.storage, documents, problems);
+            locked(document, "spec", spec.immutability.as_ref(), &spec.storage, store, problems)?
+        }
         Some(name) => {
             let Some((i, copy)) = spec.copies.iter().enumerate().find(|(_, copy)| copy.name == name) else {
                 let names: Vec<&str> = spec.copies.iter().map(|copy| copy.name.as_str()).collect();
@@ -229,14 +238,21 @@ pub fn archive_of(
                 problems.push(document.problem("spec.copies", message));
                 return None;
             };
-            storage_of(document, &format!("spec.copies[{i}].storage"), &copy.storage, documents, problems)?
+            let field = format!("spec.copies[{i}]");
+            let store = storage_of(document, &format!("{field}.storage"), &copy.storage, documents, problems);
+            locked(document, &field, copy.immutability.as_ref(), &copy.storage, store, problems)?
         }
     };
     let name = document.object.metadata.name.clone().unwrap_or_default();
     // The archive alone is needed: what is wrong with the source is no problem here.
     let sources =
         sources_of(&mut Resolver::new(document, documents, &mut Vec::new()), &spec.source).unwrap_or_default();
-    Some(Archive { name, store, sources, identities: Identities::default() })
+    let (immutability, retention) = match spec.copies.iter().find(|each| Some(each.name.as_str()) == copy) {
+        Some(copy) => (copy.immutability.as_ref(), copy.retention.as_ref()),
+        None => (spec.immutability.as_ref(), spec.retention.as_ref()),
+    };
+    let warnings = too_short(immutability, retention);
+    Some(Archive { name, store, sources, identities: Identities::default(), warnings })
 }
 
 /// Where an archive is, as any kind of document says it.
@@ -257,6 +273,8 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     tell_ignored(document);
     let sources = sources_of(&mut Resolver::new(document, documents, problems), &spec.source);
     let store = storage_of(document, "spec.storage", &spec.storage, documents, problems);
+    let store = locked(document, "spec", spec.immutability.as_ref(), &spec.storage, store, problems);
+    let warnings = too_short(spec.immutability.as_ref(), spec.retention.as_ref());
     let schedule = spec.schedule.as_ref().and_then(|schedule| {
         Schedule::new(schedule).map_err(|(field, message)| problems.push(document.problem(field, message))).ok()
     });
@@ -311,6 +329,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         copies,
         verify,
         limits,
+        warnings,
     })
 }
 

@@ -208,7 +208,7 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
         },
         (None, Some(storage)) => storage_of(document, "spec.storage", storage, documents, &mut problems).map(|store| {
             let name = document.object.metadata.name.clone().unwrap_or_default();
-            Archive { name, store, sources: Vec::new(), identities: Identities::default() }
+            Archive { name, store, sources: Vec::new(), identities: Identities::default(), warnings: Vec::new() }
         }),
         _ => {
             problems.push(document.problem("spec", "name the archive by exactly one of policyRef and storage"));
