@@ -36,11 +36,16 @@ impl ImmutabilitySpec {
         let StorageSpec { s3, gcs, azblob, fs } = storage;
         if s3.is_none() {
             let way_out = match (gcs, azblob, fs) {
-                (Some(_), _, _) => "give the bucket a retention policy of its own (gcloud storage buckets update --retention-period)",
-                (_, Some(_), _) => "give the container an immutability policy of its own (az storage container immutability-policy create)",
+                (Some(_), _, _) => {
+                    "give the bucket a retention policy of its own (gcloud storage buckets update --retention-period)"
+                }
+                (_, Some(_), _) => {
+                    "give the container an immutability policy of its own (az storage container immutability-policy create)"
+                }
                 _ => "name an S3 bucket with Object Lock, or add one in spec.copies",
             };
-            let message = format!("only an S3 bucket's objects are locked by this version: {way_out}, and remove the field");
+            let message =
+                format!("only an S3 bucket's objects are locked by this version: {way_out}, and remove the field");
             return Some(("", message));
         }
         (lock_for.0 < Self::SHORTEST || lock_for.0 > Self::LONGEST)
@@ -62,7 +67,6 @@ impl ImmutabilitySpec {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::api::BackupPolicySpec;
 
     fn spec(storage: &str, lock_for: &str, window: &str) -> BackupPolicySpec {

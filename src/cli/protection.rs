@@ -56,7 +56,9 @@ fn report(protection: Protection, asked: Option<Lock>, refusal: Option<String>) 
         Versioning::Enabled => "the bucket keeps versions",
         Versioning::Suspended => "the bucket keeps old versions and no new ones (versioning is suspended)",
         Versioning::Off => "the bucket keeps no versions: who has a login that deletes can destroy the archive",
-        Versioning::Unknown => "whether the bucket keeps versions cannot be told (the store does not say; it takes s3:GetBucketVersioning)",
+        Versioning::Unknown => {
+            "whether the bucket keeps versions cannot be told (the store does not say; it takes s3:GetBucketVersioning)"
+        }
     };
     let locked = match (asked.filter(|_| refusal.is_none()), default, object_lock) {
         (Some(asked), Some(default), _) if default.mode >= asked.mode && default.lasts >= asked.lasts => {
@@ -94,7 +96,9 @@ mod tests {
         };
         let asked = Some(lock(LockMode::Governance, 30));
         let on = Versioning::Enabled;
-        assert!(said(on, Locks::On(None), asked, None).ends_with("what is archived is locked: Governance for 30 day(s)"));
+        assert!(
+            said(on, Locks::On(None), asked, None).ends_with("what is archived is locked: Governance for 30 day(s)")
+        );
         let default = Locks::On(Some(lock(LockMode::Compliance, 30)));
         assert!(said(on, default, asked, None).contains("by its default: Compliance for 30 day(s) (the policy asks"));
         assert!(said(on, Locks::On(None), None, None).contains("locks nothing, though it could"));

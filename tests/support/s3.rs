@@ -89,6 +89,38 @@ impl S3Server {
         assert_eq!(status, 200, "cannot create the bucket {bucket}: {body}");
     }
 
+    /// Makes the server's bucket another one, which keeps versions and can lock them.
+    pub fn lock(&mut self) {
+        self.bucket = format!("{}-locks", self.bucket);
+        let path = format!("/{}", self.bucket);
+        let enabled = "<Status>Enabled</Status></VersioningConfiguration>";
+        let versioning =
+            format!("<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{enabled}");
+        for (path, args) in [
+            (path.clone(), ["--header", "x-amz-bucket-object-lock-enabled: true"]),
+            (format!("{path}?versioning="), ["--data-binary", &versioning]),
+        ] {
+            let (status, body) = self.request("PUT", &path, &args);
+            assert_eq!(status, 200, "{path}: {body}");
+        }
+    }
+
+    /// Every version in the bucket, and every mark of a delete (`false`): key and id, an object's newest first.
+    pub fn versions(&self) -> Vec<(String, String, bool)> {
+        let (status, body) = self.request("GET", &format!("/{}?versions=", self.bucket), &[]);
+        assert!(status == 200 && body.contains("<IsTruncated>false</IsTruncated>"), "{status}: {body}");
+        let field = |text: &str, name: &str| {
+            let (_, rest) = text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {text}"));
+            rest.split_once("</").unwrap().0.to_owned()
+        };
+        let found = |tag: &str| {
+            let tag = format!("<{tag}>");
+            body.split(&tag).skip(1).map(|part| (field(part, "Key"), field(part, "VersionId"))).collect::<Vec<_>>()
+        };
+        let versions = found("Version").into_iter().map(|(key, id)| (key, id, true));
+        versions.chain(found("DeleteMarker").into_iter().map(|(key, id)| (key, id, false))).collect()
+    }
+
     /// Sends a signed request by curl, with more curl arguments (`-H…`, `--data-binary…`); returns its status and body.
     pub fn request(&self, method: &str, path: &str, args: &[&str]) -> (u16, String) {
         let mut command = Command::new("curl");

@@ -172,7 +172,9 @@ mod tests {
             )
         };
         let rule = |inner: &str| {
-            named(&format!("<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>{inner}</DefaultRetention></Rule>"))
+            named(&format!(
+                "<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>{inner}</DefaultRetention></Rule>"
+            ))
         };
         for (xml, locks) in [
             (named("<ObjectLockEnabled>Enabled</ObjectLockEnabled>"), Locks::On(None)),

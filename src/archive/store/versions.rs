@@ -2,6 +2,9 @@
 //!
 //! Whoever deletes an object in such a bucket hides it behind a delete marker, whoever overwrites it puts a version in front: neither changes what
 //! a listing of versions shows of the time before.
+//!
+//! A listing says when each version was made, to the second on Amazon's S3. versitygw says of a version that is no longer current when it was replaced,
+//! but names versions by ULIDs, which begin with the millisecond in which they were made: so that counts where a version has such a name.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +21,7 @@ pub(super) struct Version {
     id: String,
     pub(super) bytes: u64,
     etag: Option<String>,
-    modified: Option<Timestamp>,
+    made: Option<Timestamp>,
     /// Whether it is what everybody sees who asks for no version.
     latest: bool,
     /// Whether it marks a delete.
@@ -45,7 +48,9 @@ impl Store {
         let then = at_moment(&versions, at);
         let now = versions.iter().find(|version| version.latest && !version.deleted);
         Ok(match (then, now) {
-            (Some(then), Some(now)) => then.id == now.id || then.bytes == now.bytes && then.etag.is_some() && then.etag == now.etag,
+            (Some(then), Some(now)) => {
+                then.id == now.id || then.bytes == now.bytes && then.etag.is_some() && then.etag == now.etag
+            }
             (None, None) => true,
             _ => false,
         })
@@ -86,8 +91,8 @@ impl Store {
             objects.entry(entry.path().to_owned()).or_default().push(version(&entry));
         }
         let shown = objects.into_iter().filter_map(|(key, versions)| {
-            let Version { bytes, modified, .. } = at_moment(&versions, at)?.clone();
-            Some(Object { key, bytes, modified })
+            let Version { bytes, made, .. } = at_moment(&versions, at)?;
+            Some(Object { bytes: *bytes, modified: *made, key })
         });
         let shown = shown.collect();
         Ok((below(prefix, dirs), shown))
@@ -101,11 +106,12 @@ impl Store {
 
 fn version(entry: &Entry) -> Version {
     let meta = entry.metadata();
+    let id = meta.version().unwrap_or_default();
     Version {
-        id: meta.version().unwrap_or_default().to_owned(),
+        id: id.to_owned(),
         bytes: meta.content_length(),
         etag: meta.etag().map(str::to_owned),
-        modified: meta.last_modified().map(Timestamp::from),
+        made: ulid_time(id).or(meta.last_modified().map(Timestamp::from)),
         latest: meta.is_current().unwrap_or(false),
         deleted: meta.is_deleted(),
     }
@@ -115,10 +121,9 @@ fn version(entry: &Entry) -> Version {
 /// deletes apart from them: of what has the same time, a version counts before a mark, and an earlier one in the list before a later one.
 fn at_moment(versions: &[Version], at: Timestamp) -> Option<&Version> {
     let mut newest: Option<&Version> = None;
-    for version in versions.iter().filter(|version| version.modified.is_some_and(|modified| modified <= at)) {
+    for version in versions.iter().filter(|version| version.made.is_some_and(|made| made <= at)) {
         let newer = newest.is_none_or(|newest| {
-            version.modified > newest.modified
-                || version.modified == newest.modified && newest.deleted && !version.deleted
+            version.made > newest.made || version.made == newest.made && newest.deleted && !version.deleted
         });
         if newer {
             newest = Some(version);
@@ -127,20 +132,55 @@ fn at_moment(versions: &[Version], at: Timestamp) -> Option<&Version> {
     newest.filter(|version| !version.deleted)
 }
 
+/// When a version was made whose name is a ULID: 26 digits of Crockford's Base32, of which the first ten are milliseconds since 1970. No other store
+/// that is known names versions like that.
+fn ulid_time(id: &str) -> Option<Timestamp> {
+    const DIGITS: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let value = |digit: char| DIGITS.find(digit).and_then(|value| i64::try_from(value).ok());
+    if id.len() != 26 || !id.chars().all(|digit| value(digit).is_some()) || id.starts_with(|first| first > '7') {
+        return None;
+    }
+    let millis = id.chars().take(10).try_fold(0i64, |sum, digit| Some(sum * 32 + value(digit)?))?;
+    Timestamp::from_millisecond(millis).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn made(id: &str, second: i64, deleted: bool) -> Version {
-        let modified = Some(Timestamp::from_second(second).unwrap());
-        Version { id: id.to_owned(), bytes: 1, etag: None, modified, latest: false, deleted }
+        let made = Some(Timestamp::from_second(second).unwrap());
+        Version { id: id.to_owned(), bytes: 1, etag: None, made, latest: false, deleted }
+    }
+
+    #[test]
+    fn a_name_that_holds_a_time_is_told_from_others() {
+        assert_eq!(ulid_time("01M8JD027WVZ0G034E0DNB133J").unwrap().to_string(), "2026-11-29T00:59:03.292Z");
+        for other in [
+            "",
+            "null",
+            "3HL4kqtJvjVBH40Nrjfkd3HL4kqtJvjV",
+            "9c3a11f0-6f27-4d0e-8a7e-53d2c1f4b1aa",
+            "81M8JD027WVZ0G034E0DNB133J",
+            "01m8jd027wvz0g034e0dnb133j",
+            "é1M8JD027WVZ0G034E0DNB133",
+        ] {
+            assert_eq!(ulid_time(other), None, "{other}");
+        }
+        assert!(ulid_time("7ZZZZZZZZZZZZZZZZZZZZZZZZZ").is_none(), "a time of no calendar");
     }
 
     #[test]
     fn what_was_deleted_or_overwritten_later_was_there_before() {
-        let versions =
-            [made("junk", 9, false), made("b", 5, false), made("a", 2, false), made("gone", 7, true), made("put back", 4, true)];
-        let shown = |second| at_moment(&versions, Timestamp::from_second(second).unwrap()).map(|version| version.id.as_str());
+        let versions = [
+            made("junk", 9, false),
+            made("b", 5, false),
+            made("a", 2, false),
+            made("gone", 7, true),
+            made("put back", 4, true),
+        ];
+        let shown =
+            |second| at_moment(&versions, Timestamp::from_second(second).unwrap()).map(|version| version.id.as_str());
         for (second, wanted) in [
             (1, None),
             (2, Some("a")),

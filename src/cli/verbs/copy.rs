@@ -64,7 +64,8 @@ pub async fn repair(args: RepairArgs, cancel: CancellationToken) -> anyhow::Resu
     match (args.output, args.as_of.at) {
         (Output::Human, Some(at)) => {
             let Report { to, objects, bytes: size, .. } = &report;
-            let done = if args.dry_run { "would be brought back (--dry-run: nothing was changed)" } else { "brought back" };
+            let done =
+                if args.dry_run { "would be brought back (--dry-run: nothing was changed)" } else { "brought back" };
             say!("{to} as it was at {at}: {objects} objects, {}, {done}", bytes(*size));
             Ok(())
         }

@@ -9,8 +9,9 @@ use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, EncryptionSpec, ImmutabilitySpec, LimitsSpec, PodSelector,
-    RetentionSpec, ScheduleSpec, SourceSpec, SpoolSpec, StorageSpec, VerifySpec, rate_problem, unsupported,
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, EncryptionSpec, ImmutabilitySpec,
+    LimitsSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec, SpoolSpec, StorageSpec, VerifySpec, rate_problem,
+    unsupported,
 };
 use crate::controller::{secrets, storage};
 use crate::schedule::{Schedule, Times};
