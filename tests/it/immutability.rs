@@ -28,6 +28,8 @@ const LOCKED: &str = "immutability: {mode: Compliance, lockFor: 2d}";
 struct Desk {
     source: Server,
     s3: S3Server,
+    /// Of the bucket.
+    login: (String, String),
     dir: tempfile::TempDir,
 }
 
@@ -35,7 +37,12 @@ impl Desk {
     fn new(flavor: Flavor) -> Desk {
         let mut s3 = S3Server::start();
         s3.lock();
-        let desk = Desk { source: ServerOptions::of(flavor).start(), s3, dir: tempfile::tempdir().unwrap() };
+        Desk::before(flavor, s3)
+    }
+
+    fn before(flavor: Flavor, s3: S3Server) -> Desk {
+        let (login, dir) = ((s3.access_key().to_owned(), s3.secret_key().to_owned()), tempfile::tempdir().unwrap());
+        let desk = Desk { source: ServerOptions::of(flavor).start(), s3, login, dir };
         desk.source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, text TEXT)");
         desk
     }
@@ -54,8 +61,8 @@ impl Desk {
              {{apiVersion: v1, kind: Secret, metadata: {{name: source}}, stringData: {{username: root, password: {ROOT_PASSWORD}}}}}\n---\n\
              {{apiVersion: v1, kind: Secret, metadata: {{name: bucket}}, stringData: {{AWS_ACCESS_KEY_ID: {}, AWS_SECRET_ACCESS_KEY: {}}}}}\n",
             self.source.port(),
-            self.s3.access_key(),
-            self.s3.secret_key()
+            self.login.0,
+            self.login.1
         );
         fs::write(self.file("policy.yaml"), text).unwrap();
     }
@@ -109,6 +116,17 @@ impl Desk {
 
     fn path(&self, key: &str) -> String {
         format!("/{}/{}", self.s3.bucket(), key.replace('@', "%40"))
+    }
+
+    /// What the bucket does with every object by itself.
+    fn lock_by_default(&self, rule: &str) {
+        let xml = format!(
+            "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ObjectLockEnabled>Enabled</ObjectLockEnabled>\
+             <Rule><DefaultRetention>{rule}</DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        let args = ["--header", &checksum(&xml), "--data-binary", &xml];
+        let (status, body) = self.s3.request("PUT", &format!("/{}?object-lock=", self.s3.bucket()), &args);
+        assert_eq!(status, 200, "{body}");
     }
 
     /// Mode and end of a version's lock.
@@ -282,8 +300,82 @@ fn a_prune_in_a_bucket_that_keeps_versions_hides_says_so_and_is_done_once() {
 }
 
 #[test]
+fn what_a_store_holds_until_its_time_stays_whole_and_fails_no_prune() {
+    let mut s3 = S3Server::start();
+    s3.keep_no_versions();
+    s3.lock();
+    let desk = Desk::before(Flavor::Mysql, s3);
+    // Not even what is scratch can be deleted or changed.
+    desk.lock_by_default("<Mode>COMPLIANCE</Mode><Days>2</Days>");
+    desk.policy(&format!("{LOCKED}\n  retention: {{keepLast: 1}}"));
+    (0..3).for_each(|_| _ = desk.must(&["backup"]));
+    let outcome = desk.file("outcome");
+    for _ in 0..2 {
+        let done = desk.must(&["prune", "--outcome", &outcome]);
+        assert_eq!((&done["pruned"]["fulls"], &done["pruned"]["objects"]), (&0.into(), &0.into()), "{done:#}");
+        assert_eq!((&done["pruned"]["heldObjects"], &done["room"]), (&2.into(), &"freed".into()), "{done:#}");
+        let told: Value = serde_json::from_slice(&fs::read(&outcome).unwrap()).unwrap();
+        assert!(told["prune"]["notes"].to_string().contains("as the store holds them"), "{told:#}");
+    }
+    // What could not go whole is whole.
+    assert_eq!(desk.must(&["status"])["policies"][0]["fulls"].as_array().unwrap().len(), 3);
+    desk.must(&["verify", "--deep"]);
+    assert_eq!(desk.restored(&[]), checksums(&desk.source));
+}
+
+/// What docs/permissions.md names.
+const READ: [&str; 1] = ["GetObject"];
+const WRITE: [&str; 3] = ["GetObject", "PutObject", "AbortMultipartUpload"];
+
+#[test]
+fn each_verb_gets_along_with_the_permissions_that_are_named_for_it_and_what_may_not_be_asked_is_said() {
+    let mut s3 = S3Server::start();
+    s3.lock();
+    s3.add_user("writer", "secret-of-the-writer");
+    let mut desk = Desk::before(Flavor::Mysql, s3);
+    desk.login = ("writer".to_owned(), "secret-of-the-writer".to_owned());
+    desk.policy(&format!("{LOCKED}\n  retention: {{keepLast: 1}}"));
+    let allow = |rights: &[(&[&str], &str)]| desk.s3.allow("writer", rights);
+    let said = |arguments: &[&str], words: &[&str]| {
+        let Output { status, stdout, stderr } = desk.run(arguments);
+        let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        assert!(status.success(), "{text}");
+        words.iter().for_each(|word| assert!(text.contains(word), "{word}: {text}"));
+    };
+
+    allow(&[(&WRITE, "/*"), (&["ListBucket"], ""), (&["DeleteObject"], "/db/probe/*")]);
+    desk.fails(&["backup"], UNFIT, &["allow these credentials s3:GetBucketObjectLockConfiguration"]);
+    let bucket = ["ListBucket", "GetBucketObjectLockConfiguration"];
+    let writes = [&WRITE[..], &["PutObjectRetention"]].concat();
+    allow(&[(&writes, "/*"), (&bucket, ""), (&["DeleteObject"], "/db/probe/*")]);
+    (0..2).for_each(|_| _ = desk.must(&["backup"]));
+    said(&["status"], &["whether the bucket keeps versions cannot be told", "takes s3:GetBucketVersioning"]);
+    let moment = desk.moment();
+
+    let prunes = [&WRITE[..], &["DeleteObject"]].concat();
+    allow(&[(&prunes, "/*"), (&["ListBucket"], "")]);
+    said(&["prune"], &["deleted ", "whether room was freed cannot be told"]);
+    allow(&[(&prunes, "/*"), (&["ListBucket", "GetBucketVersioning"], "")]);
+    said(&["prune", "--dry-run"], &["hides "]);
+
+    allow(&[(&["GetObjectVersion"], "/*"), (&["ListBucketVersions"], "")]);
+    let past = desk.must(&["status", "--as-of", &moment]);
+    assert_eq!(past["policies"][0]["fulls"].as_array().unwrap().len(), 2, "{past:#}");
+    allow(&[(&READ, "/*"), (&["ListBucket"], "")]);
+    let present = desk.must(&["status"]);
+    assert_eq!(present["policies"][0]["fulls"].as_array().unwrap().len(), 1, "{present:#}");
+
+    let repairs = [&writes[..], &["GetObjectVersion"]].concat();
+    let bucket = [&bucket[..], &["ListBucketVersions"]].concat();
+    allow(&[(&repairs, "/*"), (&bucket, "")]);
+    assert!(desk.must(&["repair", "--as-of", &moment])[0]["objects"].as_u64().unwrap() > 1);
+    desk.must(&["verify", "--deep"]);
+    assert_eq!(desk.must(&["status"])["policies"][0]["fulls"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_bucket_that_cannot_lock_is_refused_before_anything_is_written_and_status_says_what_it_does() {
-    let desk = Desk { s3: S3Server::start(), ..Desk::new(Flavor::Mysql) };
+    let desk = Desk::before(Flavor::Mysql, S3Server::start());
     desk.policy("");
     let said = |words: &[&str]| {
         let output = desk.run(&["status"]);
@@ -326,7 +418,7 @@ async fn a_bucket_that_locks_keeps_the_contract_and_its_own_default_is_never_wea
     let store = locking(&s3, LockMode::Governance, 30);
     contract(&store).await;
 
-    let desk = Desk { source: ServerOptions::of(Flavor::Mysql).start(), s3, dir: tempfile::tempdir().unwrap() };
+    let desk = Desk::before(Flavor::Mysql, s3);
     let newest = |key: &str| desk.s3.versions().into_iter().find(|version| version.0 == key && version.2).unwrap().1;
     let hours_of = |key: &str| {
         let (mode, until) = desk.lock_of(key, &newest(key))?;
@@ -353,16 +445,7 @@ async fn a_bucket_that_locks_keeps_the_contract_and_its_own_default_is_never_wea
     store.renew("archive.json", SignedDuration::ZERO).await.unwrap();
     assert_eq!((count(), store.get("archive.json").await.unwrap()), (2, Bytes::from_static(b"small")));
 
-    let default = |rule: &str| {
-        let xml = format!(
-            "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ObjectLockEnabled>Enabled</ObjectLockEnabled>\
-             <Rule><DefaultRetention>{rule}</DefaultRetention></Rule></ObjectLockConfiguration>"
-        );
-        let args = ["--header", &checksum(&xml), "--data-binary", &xml];
-        let (status, body) = desk.s3.request("PUT", &format!("/{}?object-lock=", desk.s3.bucket()), &args);
-        assert_eq!(status, 200, "{body}");
-    };
-    default("<Mode>COMPLIANCE</Mode><Days>2</Days>");
+    desk.lock_by_default("<Mode>COMPLIANCE</Mode><Days>2</Days>");
     // The default is more than enough, and is left to do it.
     let enough = locking(&desk.s3, LockMode::Governance, 30);
     let _ = enough.put("full/y/a", Bytes::from_static(b"a"), Condition::IfAbsent).await.unwrap();

@@ -165,9 +165,9 @@ impl StoreError {
         self.cause().is_some_and(|e| io_cause(e).is_none() && turned_away(e))
     }
 
-    /// Whether a delete was refused because the store holds the object until a later time, whoever asks (a lock, a retention rule).
+    /// Whether a delete, or an overwrite, was refused because the store holds the object until a later time, whoever asks (a lock, a retention rule).
     pub fn is_held(&self) -> bool {
-        matches!(self, StoreError::Delete { source, .. } if held(source))
+        matches!(self, StoreError::Delete { source, .. } | StoreError::Write { source, .. } if held(source))
     }
 
     fn cause(&self) -> Option<&opendal::Error> {

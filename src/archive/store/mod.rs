@@ -4,6 +4,7 @@ mod bucket;
 mod config;
 mod error;
 mod fs;
+mod locks;
 mod open;
 mod probe;
 mod protection;
@@ -17,22 +18,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use opendal::{Entry, EntryMode, ErrorKind, Operator};
 use snafu::ResultExt;
 use tokio::task::{JoinError, spawn_blocking};
 
 use bucket::Guard;
 pub use config::{AzblobConfig, GcsConfig, S3Config, StoreConfig};
-use error::{AskSnafu, DeleteSnafu, ListSnafu, ReadSnafu, WriteSnafu};
+use error::{DeleteSnafu, ListSnafu, ReadSnafu, WriteSnafu};
 pub use error::{StoreError, Trouble};
 use fs::Folder;
-use protection::How;
 pub use protection::{Lock, LockMode, Locks, Protection, Versioning};
 pub use writer::StoreWriter;
 
 use super::crypt::Identities;
-use super::keys;
 
 /// Parts of a [`StoreWriter`] in bytes. At 10,000 parts (S3) an object may have 50 GB; larger ones cost memory.
 const PART_BYTES: usize = 5 << 20;
@@ -108,40 +107,6 @@ impl Store {
     /// Where this is, for people: `s3://bucket/prefix`, `/a/folder`. No secrets.
     pub fn url(&self) -> &str {
         &self.inner.url
-    }
-
-    /// What the bucket does against the loss of what it holds; none for stores that are no S3 buckets.
-    pub async fn protection(&self) -> Result<Option<Protection>, StoreError> {
-        match &self.inner.guard {
-            Some(guard) => Ok(Some(guard.bucket.protection().await.context(AskSnafu { store: self.url() })?)),
-            None => Ok(None),
-        }
-    }
-
-    /// What objects are to be locked with, as the configuration asks.
-    pub fn asked_lock(&self) -> Option<Lock> {
-        Some(self.inner.guard.as_ref()?.locking.as_ref()?.asked)
-    }
-
-    /// Why objects cannot be locked as the configuration asks, and the way out; none where they can, or nothing is asked for.
-    pub fn lock_refusal(&self, protection: &Protection) -> Option<String> {
-        let guard = self.inner.guard.as_ref()?;
-        protection::how(self.asked_lock()?, protection.locks, guard.bucket.name()).err()
-    }
-
-    /// What writes an object of that name: with a lock where one is asked for and the bucket sets none that is as strong. Leases and what is no
-    /// part of the archive are never locked: they are written often, and worth nothing later.
-    async fn writing(&self, key: &str) -> Result<&Operator, StoreError> {
-        let Some((guard, locking)) = self.inner.guard.as_ref().and_then(|guard| Some((guard, guard.locking.as_ref()?)))
-        else {
-            return Ok(&self.inner.operator);
-        };
-        let how = guard.bucket.how(locking).await.context(AskSnafu { store: self.url() })?;
-        let how = how.map_err(|problem| StoreError::Unfit { store: self.url().to_owned(), problem })?;
-        match how {
-            How::EachObject if keys::is_of_archive(key) => Ok(&locking.operator),
-            How::EachObject | How::ByBucket => Ok(&self.inner.operator),
-        }
     }
 
     /// A whole object.
@@ -298,30 +263,6 @@ impl Store {
             Ok(meta) => Ok(Some(meta.content_length())),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
-        }
-    }
-
-    /// Writes an object again as it is where objects are locked, so that its lock begins anew; unless it was written within `age`. For what
-    /// is needed for as long as there is an archive.
-    pub async fn renew(&self, key: &str, age: SignedDuration) -> Result<(), StoreError> {
-        if self.asked_lock().is_none() {
-            return Ok(());
-        }
-        let operator = &self.inner.operator;
-        let meta = match operator.stat(key).await.context(ReadSnafu { key, store: self.url() }) {
-            Err(e) if e.is_not_found() => return Ok(()),
-            meta => meta?,
-        };
-        let young = |written: Timestamp| Timestamp::now().duration_since(written) < age;
-        if meta.last_modified().map(Timestamp::from).is_some_and(young) {
-            return Ok(());
-        }
-        let Some(etag) = meta.etag() else { return Ok(()) };
-        let bytes = self.get(key).await?;
-        match self.writing(key).await?.write_with(key, bytes).if_match(etag).await {
-            // Somebody else has written it meanwhile: that is as good.
-            Err(e) if e.kind() == ErrorKind::ConditionNotMatch => Ok(()),
-            written => written.map(|_| ()).context(WriteSnafu { key, store: self.url() }),
         }
     }
 

@@ -6,6 +6,7 @@ mod limits;
 mod reference;
 mod restore;
 mod retention;
+mod source;
 mod storage;
 mod verify;
 
@@ -18,13 +19,14 @@ pub use reference::Resolver;
 pub use restore::{Restore, Target};
 pub use retention::Copy;
 use retention::{copies_of, retention_of, rules_of};
+use source::sources_of;
 pub use verify::Verify;
 use verify::verify_of;
 
 use super::args::{ArchiveArgs, PolicyArgs};
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, SourceSpec, StorageSpec};
+use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, StorageSpec};
 use crate::archive::crypt::{Identities, Recipients};
 use crate::archive::store::StoreConfig;
 use crate::backup::logical::Limits;
@@ -33,9 +35,6 @@ use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
 use crate::retention::plan::Rules;
 use crate::schedule::Schedule;
-
-/// Bound on reaching a server and logging in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A policy that can be acted on.
 #[derive(Clone, Debug)]
@@ -363,51 +362,4 @@ fn flavor_of(choice: FlavorChoice) -> Option<Flavor> {
         FlavorChoice::Mysql => Some(Flavor::Mysql),
         FlavorChoice::Mariadb => Some(Flavor::Mariadb),
     }
-}
-
-fn sources_of<T>(resolver: &mut Resolver<'_, T>, spec: &SourceSpec) -> Option<Vec<Endpoint>> {
-    let named = [spec.host.is_some(), spec.hosts.is_some(), spec.service_ref.is_some(), spec.selector.is_some()];
-    let named = named.iter().filter(|x| **x).count();
-    if named != 1 {
-        resolver.refuse("spec.source", "name the server by exactly one of host, hosts, serviceRef and selector");
-    }
-    if spec.selector.is_some() {
-        resolver.refuse("spec.source.selector", "pods have a meaning in a cluster only: write host or hosts here");
-    }
-    if spec.service_ref.is_some() {
-        resolver
-            .refuse("spec.source.serviceRef", "a Service has a meaning in a cluster only: write host or hosts here");
-    }
-    let hosts: Vec<&String> = spec.host.iter().chain(spec.hosts.iter().flatten()).collect();
-    if named == 1 && spec.hosts.is_some() && hosts.is_empty() {
-        resolver.refuse("spec.source.hosts", "name at least one server");
-    }
-    for host in &hosts {
-        if host.trim().is_empty() || host.contains(['/', '@', ' ']) {
-            resolver.refuse(
-                "spec.source.host",
-                &format!("{host:?} is not a name or address: write db.example or 192.0.2.7"),
-            );
-        } else if host.matches(':').count() == 1 {
-            let message = format!("{host:?} holds a port: write it as spec.source.port");
-            resolver.refuse("spec.source.host", &message);
-        }
-    }
-    if spec.port == 0 {
-        resolver.refuse("spec.source.port", "0 is not a port: write 1 to 65535");
-    }
-    let login = resolver.login("spec.source.credentialsSecretRef", &spec.credentials_secret_ref.name);
-    let tls = resolver.tls("spec.source.tls", &spec.tls);
-    let (user, password) = login?;
-    let tls = tls?;
-    let endpoint = |host: &&String| Endpoint {
-        host: (*host).clone(),
-        at: None,
-        port: spec.port,
-        user: user.clone(),
-        password: password.clone(),
-        tls: tls.clone(),
-        connect_timeout: CONNECT_TIMEOUT,
-    };
-    Some(hosts.iter().map(endpoint).collect())
 }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::reference::{Resolver, tls_mode};
-use super::{Archive, CONNECT_TIMEOUT, archive_of, choose, finish, refuse, storage_of};
+use super::source::CONNECT_TIMEOUT;
+use super::{Archive, archive_of, choose, finish, refuse, storage_of};
 use crate::api::{RestoreRequest, SecretKeyRef, TargetSpec, unsupported};
 use crate::archive::crypt::Identities;
 use crate::cli::args::RestoreArgs;
