@@ -165,7 +165,7 @@ impl Bucket {
         let address = self.addresses.presign_stat("x", IO_TIMEOUT).await?.uri().to_string();
         let address = address.strip_suffix("/x").unwrap_or(&address);
         let request = Request::get(format!("{address}?{question}")).body(Buffer::new());
-        let response = self.questions.send(request.map_err(|e| new_request_build_error(e.into()))?).await?;
+        let response = self.questions.send(request.map_err(new_request_build_error)?).await?;
         let (status, body) = (response.status(), response.into_body().to_vec());
         judge(status, body)
     }
