@@ -4,6 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::encryption::EncryptionSpec;
+use super::immutability::ImmutabilitySpec;
 use super::limits::{LimitsSpec, rate_problem};
 use super::{BackupPolicyStatus, DecryptionSpec, Size, SourceSpec, Span, StorageSpec};
 
@@ -52,6 +53,9 @@ pub struct BackupPolicySpec {
     pub binlog: BinlogSpec,
     /// Where the archive lives.
     pub storage: StorageSpec,
+    /// Object Lock for what is archived there. Absent: what the bucket does by itself, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub immutability: Option<ImmutabilitySpec>,
     /// Further stores that receive everything the first one holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -229,6 +233,9 @@ pub struct CopySpec {
     /// How long fulls and binlogs are kept there, whatever the first store keeps. Absent: everything is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionSpec>,
+    /// Object Lock for what is copied there, whatever the first store locks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub immutability: Option<ImmutabilitySpec>,
     /// The most that is copied in a second, for example `20Mi`. Absent: as fast as it goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<Size>,

@@ -10,6 +10,7 @@
 mod backup_policy;
 mod encryption;
 mod full_backup;
+mod immutability;
 mod limits;
 pub mod report;
 mod restore_request;
@@ -28,6 +29,7 @@ pub use backup_policy::{
 };
 pub use encryption::EncryptionSpec;
 pub use full_backup::{DeletionPolicy, FullBackup, FullBackupSpec, FullBackupStatus};
+pub use immutability::{ImmutabilityMode, ImmutabilitySpec};
 pub use limits::{LimitsSpec, rate_problem};
 pub use restore_request::{
     ChecksSpec, DecryptionSpec, IntoExistingSpec, IntoSpec, IntoStorageSpec, RestorePlanStatus, RestoreRequest,

@@ -215,8 +215,10 @@ pub struct PruneOutcome {
     pub fulls: u64,
     /// Binlog files deleted.
     pub files: u64,
-    /// Stored bytes freed.
+    /// Stored bytes of what was deleted.
     pub bytes: u64,
+    /// Whether their room may still be taken: the store keeps what is deleted, or does not say.
+    pub hidden: bool,
     /// Fulls that stay.
     pub kept_fulls: u64,
     /// Their ids; none where they do not fit.

@@ -1,6 +1,6 @@
 //! `archive.json`: what a prefix holds, so that two sources never share one and an old binary never reads a newer format.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::sealed::{seal, unseal};
@@ -83,6 +83,7 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
         }
         info => info?,
     };
+    keep_locked(store).await?;
     if info.flavor != flavor {
         return Err(ArchiveError::OtherFlavor {
             store: store.url().to_owned(),
@@ -91,6 +92,12 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
         });
     }
     Ok(info)
+}
+
+/// For writers where objects are locked: begins the lock of the archive's identity anew once a day. All else is needed no longer than its own lock
+/// lasts, or belongs to what is newer; without this nothing can be read.
+pub async fn keep_locked(store: &Store) -> Result<(), ArchiveError> {
+    Ok(store.renew(keys::ARCHIVE, SignedDuration::from_hours(24)).await?)
 }
 
 /// For writers: a word for who writes in clear into an archive that holds encrypted objects, as somebody may have forgotten the recipients.

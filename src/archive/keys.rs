@@ -131,6 +131,11 @@ pub(super) fn probe(nonce: &str) -> String {
     format!("{PROBES}{nonce}")
 }
 
+/// Whether an object of that name is for as long as the archive is: not a lease, nor scratch.
+pub fn is_of_archive(key: &str) -> bool {
+    key == ARCHIVE || key.starts_with(FULLS) || key.starts_with(BINLOGS)
+}
+
 /// Whether a folder at the top is no part of an archive, but of the work on it.
 pub fn is_scratch_dir(dir: &str) -> bool {
     [VERIFY, PROBES, TEMPS].contains(&dir)

@@ -102,8 +102,14 @@ impl Hold {
     /// Holds `full` and the log from there on, and nothing else.
     pub async fn narrow(&mut self, full: &str) -> Result<(), ArchiveError> {
         self.stop_renewal().await;
-        self.lease.full = Some(full.to_owned());
-        write(&self.store, &self.lease).await?;
+        let before = self.lease.full.replace(full.to_owned());
+        match write(&self.store, &self.lease).await {
+            Err(ArchiveError::Store { source }) if source.is_held() => {
+                tracing::warn!(error = %source, "the restore goes on holding back everything: prunes wait for it");
+                self.lease.full = before;
+            }
+            written => written?,
+        }
         self.renew();
         Ok(())
     }
@@ -111,7 +117,11 @@ impl Hold {
     /// Lets go.
     pub async fn end(mut self) -> Result<(), ArchiveError> {
         self.stop_renewal().await;
-        self.store.delete(&keys::lease(&self.lease.id)).await?;
+        match self.store.delete(&keys::lease(&self.lease.id)).await {
+            // It counts for an hour, and is in nobody's way then.
+            Err(e) if e.is_held() => {}
+            deleted => deleted?,
+        }
         self.store.remove_empty_dir(keys::LEASES).await;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::api::TlsMode;
-pub use archive::{ArchiveArgs, CopyArgs, PruneArgs, RepairArgs, VerifyArgs};
+pub use archive::{ArchiveArgs, AsOfArgs, CopyArgs, PruneArgs, RepairArgs, VerifyArgs};
 pub use operator::OperatorArgs;
 
 const EXIT_CODES: &str = "\
@@ -255,6 +255,9 @@ pub struct StatusArgs {
     /// The archive.
     #[command(flatten)]
     pub archive: ArchiveArgs,
+    /// As it was.
+    #[command(flatten)]
+    pub as_of: AsOfArgs,
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,
@@ -266,6 +269,9 @@ pub struct RestoreArgs {
     /// The archive.
     #[command(flatten)]
     pub archive: ArchiveArgs,
+    /// As it was.
+    #[command(flatten)]
+    pub as_of: AsOfArgs,
     /// The RestoreRequest meant, when FILE holds several and no target is given here.
     #[arg(long, value_name = "NAME", conflicts_with = "target")]
     pub request: Option<String>,

@@ -1,5 +1,7 @@
 //! Validated config → what the engine's modules take.
 
+use jiff::Timestamp;
+
 use super::config::{Archive, Policy};
 use crate::archive::ArchiveError;
 use crate::archive::codec::Compression;
@@ -20,9 +22,13 @@ pub fn store_to_read(config: &StoreConfig) -> anyhow::Result<Store> {
     }
 }
 
-/// A client of an archive that is read, with what opens it.
-pub fn archive_to_read(archive: &Archive) -> anyhow::Result<Store> {
-    Ok(store_to_read(&archive.store)?.with_identities(archive.identities.clone()))
+/// A client of an archive that is read, as it is or was at a moment, with what opens it.
+pub fn archive_to_read(archive: &Archive, as_of: Option<Timestamp>) -> anyhow::Result<Store> {
+    let store = store_to_read(&archive.store)?.with_identities(archive.identities.clone());
+    Ok(match as_of {
+        Some(at) => store.as_of(at)?,
+        None => store,
+    })
 }
 
 /// How a policy's objects are compressed.

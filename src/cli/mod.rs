@@ -14,6 +14,7 @@ mod logging;
 pub mod manifests;
 mod output;
 mod progress;
+mod protection;
 mod reason;
 mod report;
 mod shutdown;

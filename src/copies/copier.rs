@@ -8,16 +8,16 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CopyError;
+use super::object::{Mode, Wanted, copy};
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::parse_index;
-use crate::archive::digest::Digest;
 use crate::archive::format_of;
 use crate::archive::identity::{self, ArchiveInfo};
 use crate::archive::keys::{self, Key};
 use crate::archive::manifest::FullManifest;
 use crate::archive::sealed::unseal;
 use crate::archive::segment::{self, SegmentObject};
-use crate::archive::store::{Condition, Object, Put, Store};
+use crate::archive::store::{Condition, Object, Store};
 use crate::model::{Pace, Progress};
 
 /// Objects copied at a time.
@@ -49,14 +49,8 @@ pub struct Copier {
     /// What the copy says that it is, while it does not say that something in it is encrypted.
     in_clear: Option<ArchiveInfo>,
     pace: Pace,
-}
-
-/// An object to copy.
-struct Wanted {
-    key: String,
-    bytes: u64,
-    /// Of the stored bytes, where something says it.
-    blake3: Option<String>,
+    /// What becomes of what is there already.
+    mode: Mode,
 }
 
 impl Copier {
@@ -64,7 +58,17 @@ impl Copier {
     pub fn new(from: Store, to: Store, bytes_per_second: Option<u64>) -> Self {
         let pace = Pace::new(bytes_per_second);
         let (whole, segments, left_out) = (HashSet::new(), HashSet::new(), HashSet::new());
-        Self { from, to, whole, segments, left_out, in_clear: None, pace }
+        Self { from, to, whole, segments, left_out, in_clear: None, pace, mode: Mode::Fill }
+    }
+
+    /// Takes a store back to what it held at a moment, object by object: what was deleted or overwritten since is written again, each object
+    /// checked as it is read; what came since and is in nobody's way stays.
+    ///
+    /// # Errors
+    /// Of a store that is no S3 bucket.
+    pub fn take_back(store: Store, at: Timestamp, dry_run: bool) -> Result<Self, CopyError> {
+        let then = store.clone().as_of(at)?;
+        Ok(Self { mode: Mode::TakeBack { dry_run }, ..Self::new(then, store, None) })
     }
 
     /// Leaves these folders of fulls and files out from now on: what the copy's own retention would only delete again.
@@ -107,6 +111,10 @@ impl Copier {
 
     async fn identity(&mut self) -> Result<(), CopyError> {
         let ours = identity::must(&self.from).await?;
+        if self.mode != Mode::Fill {
+            return self.take_identity_back(&ours).await;
+        }
+        identity::keep_locked(&self.to).await?;
         if identity::read(&self.to).await?.is_none() {
             let json = self.from.get(keys::ARCHIVE).await?;
             let _ = self.to.put(keys::ARCHIVE, json, Condition::IfAbsent).await?;
@@ -125,9 +133,24 @@ impl Copier {
         }
     }
 
+    /// What is there of the same archive stays: it may have come to hold encrypted objects since.
+    async fn take_identity_back(&mut self, ours: &ArchiveInfo) -> Result<(), CopyError> {
+        let there = match identity::read(&self.to).await {
+            Err(e) if e.is_transient() || e.is_refused() => return Err(e.into()),
+            there => there.ok().flatten().filter(|there| there.is_of_same(ours)),
+        };
+        if there.is_none() && self.mode != (Mode::TakeBack { dry_run: true }) {
+            let json = self.from.get(keys::ARCHIVE).await?;
+            let _ = self.to.put(keys::ARCHIVE, json, Condition::Overwrite).await?;
+        }
+        let now = there.unwrap_or_else(|| ours.clone());
+        self.in_clear = Some(now).filter(|now| now.format < format_of(true));
+        Ok(())
+    }
+
     /// Before the copy's first encrypted object, as a writer does; the bytes are copied as they are stored, which needs no key.
     async fn announce_encryption(&mut self) -> Result<(), CopyError> {
-        if let Some(info) = self.in_clear.take() {
+        if let Some(info) = self.in_clear.take().filter(|_| self.mode != (Mode::TakeBack { dry_run: true })) {
             identity::announce_encryption(&self.to, info).await?;
         }
         Ok(())
@@ -142,7 +165,7 @@ impl Copier {
     ) -> Result<(), CopyError> {
         let Some(id) = keys::parse_full_dir(&dir).filter(|_| !self.whole.contains(&dir)) else { return Ok(()) };
         let key = keys::manifest(&id);
-        if self.to.stat(&key).await?.is_some() {
+        if self.mode == Mode::Fill && self.to.stat(&key).await?.is_some() {
             self.whole.insert(dir);
             return Ok(());
         }
@@ -155,8 +178,7 @@ impl Copier {
         let objects = manifest.objects.into_iter();
         let wanted = objects.map(|o| Wanted { key: o.key, bytes: o.bytes, blake3: Some(o.blake3) }).collect();
         if self.all(wanted, &key, copied, progress, Some(cancel)).await? {
-            self.refer(&key, json, copied).await?;
-            copied.fulls += 1;
+            copied.fulls += u64::from(self.refer(&key, json, copied).await?);
             self.whole.insert(dir);
         }
         Ok(())
@@ -172,7 +194,7 @@ impl Copier {
             return Ok(());
         }
         let key = keys::index(&id);
-        if self.to.stat(&key).await?.is_some() {
+        if self.mode == Mode::Fill && self.to.stat(&key).await?.is_some() {
             self.forget_segments(&dir);
             self.whole.insert(dir);
             return Ok(());
@@ -214,13 +236,15 @@ impl Copier {
                 self.announce_encryption().await?;
             }
             let wanted = Wanted { key: key.clone(), bytes, blake3: None };
-            match copy(&self.from, &self.to, &wanted, &self.pace).await {
+            match copy(&self.from, &self.to, &wanted, &self.pace, self.mode).await {
                 // The file was closed and pruned meanwhile.
                 Err(e) if e.is_not_found() => return Ok(()),
                 done => count(copied, progress, &wanted, done?),
             }
-            let object = SegmentObject { file: id.clone(), start, end, bytes, blake3: None, encrypted };
-            segment::verify(&self.to, &object).await?;
+            if self.mode != (Mode::TakeBack { dry_run: true }) {
+                let object = SegmentObject { file: id.clone(), start, end, bytes, blake3: None, encrypted };
+                segment::verify(&self.to, &object).await?;
+            }
             self.segments.insert(key);
         }
         Ok(())
@@ -235,11 +259,11 @@ impl Copier {
         progress: &Progress,
         cancel: Option<&CancellationToken>,
     ) -> Result<bool, CopyError> {
-        let (from, to, pace) = (&self.from, &self.to, &self.pace);
+        let (from, to, pace, mode) = (&self.from, &self.to, &self.pace, self.mode);
         let mut done = stream::iter(wanted)
             .map(|wanted| async move {
                 cancel.map_or(Ok(()), go_on)?;
-                let made = copy(from, to, &wanted, pace).await?;
+                let made = copy(from, to, &wanted, pace, mode).await?;
                 Ok::<_, CopyError>((wanted, made))
             })
             .buffer_unordered(CONCURRENCY);
@@ -253,13 +277,20 @@ impl Copier {
         }
     }
 
-    /// Writes what refers to objects that are there.
-    async fn refer(&self, key: &str, json: Bytes, copied: &mut Copied) -> Result<(), CopyError> {
+    /// Writes what refers to objects that are there. False: it is there.
+    async fn refer(&self, key: &str, json: Bytes, copied: &mut Copied) -> Result<bool, CopyError> {
         fail::fail_point!("copies::before_refer");
+        if self.mode != Mode::Fill && self.from.is_unchanged(key).await? {
+            return Ok(false);
+        }
         copied.objects += 1;
         copied.bytes += json.len() as u64;
-        let _ = self.to.put(key, json, Condition::IfAbsent).await?;
-        Ok(())
+        match self.mode {
+            Mode::TakeBack { dry_run: true } => {}
+            Mode::TakeBack { dry_run: false } => _ = self.to.put(key, json, Condition::Overwrite).await?,
+            Mode::Fill => _ = self.to.put(key, json, Condition::IfAbsent).await?,
+        }
+        Ok(true)
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, CopyError> {
@@ -292,40 +323,6 @@ fn count(copied: &mut Copied, progress: &Progress, wanted: &Wanted, made: bool) 
         copied.objects += 1;
         copied.bytes += wanted.bytes;
         progress.add(wanted.bytes, 1);
-    }
-}
-
-/// Copies an object in bounded memory, unless it is there. It appears only if its bytes are what is said of them.
-async fn copy(from: &Store, to: &Store, wanted: &Wanted, pace: &Pace) -> Result<bool, CopyError> {
-    let Wanted { key, bytes, blake3 } = wanted;
-    if to.stat(key).await? == Some(*bytes) {
-        return Ok(false);
-    }
-    let damaged =
-        |reason: &str| CopyError::Damaged { key: key.clone(), store: from.url().to_owned(), reason: reason.to_owned() };
-    match from.stat(key).await? {
-        Some(size) if size != *bytes => return Err(damaged("its size is not what the archive says")),
-        _ => {}
-    }
-    let mut pieces = from.read_stream(key, 0..*bytes).await?;
-    let mut writer = to.writer(key, Condition::IfAbsent).await?;
-    let mut digest = Digest::new();
-    while let Some(piece) = pieces.try_next().await? {
-        digest.update(&piece);
-        pace.take(piece.len()).await;
-        writer.write(piece).await?;
-    }
-    if blake3.as_ref().is_some_and(|blake3| *blake3 != digest.hex()) {
-        return Err(damaged("its BLAKE3 is not what the archive says"));
-    }
-    match writer.finish().await? {
-        Put::Created => Ok(true),
-        Put::AlreadyThere if to.stat(key).await? == Some(*bytes) => Ok(false),
-        Put::AlreadyThere => Err(CopyError::Damaged {
-            key: key.clone(),
-            store: to.url().to_owned(),
-            reason: "another object is there already".to_owned(),
-        }),
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! store ──[`Copier`]──▶ copy     what is referred to goes before what refers to it: a copy is a whole archive at every moment
+//! a bucket as it was ──[`Copier::take_back`]──▶ the same bucket now
 //! ```
 //!
 //! Nothing is deleted in a copy because it is gone in the store: each has a retention of its own.
 
 mod copier;
 mod error;
+mod object;
 
 pub use copier::{Copied, Copier};
 pub use error::CopyError;

@@ -15,8 +15,8 @@ use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::load_manifest;
 use crate::archive::keys::{self, Key};
 use crate::archive::lease::Leases;
-use crate::archive::store::{Condition, Object, Store};
-use crate::model::Progress;
+use crate::archive::store::{Condition, Object, Store, StoreError, Versioning};
+use crate::model::{Progress, total};
 
 /// Objects deleted at a time.
 const CONCURRENCY: usize = 8;
@@ -33,6 +33,36 @@ pub struct Pruned {
     pub objects: u64,
     /// Their stored bytes.
     pub bytes: u64,
+    /// What became of their room.
+    pub room: Room,
+    /// Objects that the store holds until a later time (a lock, a retention rule): another prune tries them again.
+    pub held_objects: u64,
+    /// Their stored bytes.
+    pub held_bytes: u64,
+}
+
+/// What becomes of the room of what is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Room {
+    /// It is free.
+    #[default]
+    Freed,
+    /// It is taken: the bucket keeps versions, and a delete hides. A rule of the bucket for versions that are not current frees it.
+    Hidden,
+    /// Nobody knows: the store does not say whether it keeps versions, or keeps some.
+    Unknown,
+}
+
+impl Room {
+    /// Asks a store what becomes of the room of what is deleted there.
+    pub async fn of(store: &Store) -> Result<Self, StoreError> {
+        Ok(match store.protection().await?.map(|protection| protection.versioning) {
+            None | Some(Versioning::Off) => Self::Freed,
+            Some(Versioning::Enabled) => Self::Hidden,
+            Some(Versioning::Suspended | Versioning::Unknown) => Self::Unknown,
+        })
+    }
 }
 
 /// Does what `plan` says: first fulls, then logs from their beginning on, then strays. It may die anywhere and be run again: what it
@@ -45,7 +75,8 @@ pub async fn execute(
     cancel: &CancellationToken,
 ) -> Result<Pruned, RetentionError> {
     progress.begin("prune", plan.freed_bytes());
-    let mut work = Work { store, leases, progress, cancel, shared: HashSet::new(), pruned: Pruned::default() };
+    let pruned = Pruned { room: Room::of(store).await?, ..Pruned::default() };
+    let mut work = Work { store, leases, progress, cancel, shared: HashSet::new(), pruned };
     let fulls: Vec<&str> = plan.fulls.iter().filter(|full| !full.keep).map(|full| full.id.as_str()).collect();
     let strays = || plan.strays.iter().filter(|stray| !stray.keep);
     if !fulls.is_empty() || strays().next().is_some() {
@@ -61,7 +92,10 @@ pub async fn execute(
         work.sweep(&stray.dir).await?;
     }
     for lease in &leases.over {
-        store.delete(lease).await?;
+        match store.delete(lease).await {
+            Err(e) if e.is_held() => {}
+            done => done?,
+        }
     }
     Ok(work.pruned)
 }
@@ -103,11 +137,14 @@ impl Work<'_> {
             Err(e) => return Err(e.into()),
         };
         tracing::info!(full = id, "deleting a full");
-        self.take_away(&keys::manifest(id)).await?;
-        self.pruned.fulls += 1;
-        fail::fail_point!("retention::execute::after_manifest");
         let objects = manifest.objects.into_iter().map(|object| (object.key, object.bytes));
         let own: Vec<_> = objects.filter(|(key, _)| !self.shared.contains(key)).collect();
+        if !self.take_away(&keys::manifest(id)).await? {
+            self.hold(&own);
+            return Ok(());
+        }
+        self.pruned.fulls += 1;
+        fail::fail_point!("retention::execute::after_manifest");
         self.delete(own).await?;
         self.store.remove_empty_dir(&keys::full_dir(id)).await;
         Ok(())
@@ -118,7 +155,10 @@ impl Work<'_> {
         let dir = keys::file_dir(file);
         let objects = self.store.list(&dir).await?;
         tracing::info!(server = file.server, file = file.name, "deleting a binlog file");
-        self.take_away(&keys::index(file)).await?;
+        if !self.take_away(&keys::index(file)).await? {
+            self.hold(&objects.into_iter().map(|object| (object.key, object.bytes)).collect::<Vec<_>>());
+            return Ok(());
+        }
         fail::fail_point!("retention::execute::after_index");
         let segments = objects.into_iter().filter_map(|object| match keys::parse(&object.key) {
             Some(Key::Segment { start, .. }) => Some((start == 0, (object.key, object.bytes))),
@@ -147,17 +187,20 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Deletes what makes a full or a closed file exist, and brings it back if a restore began that may have found it.
-    async fn take_away(&self, key: &str) -> Result<(), RetentionError> {
+    /// Deletes what makes a full or a closed file exist, and brings it back if a restore began that may have found it. False: the store holds it.
+    async fn take_away(&self, key: &str) -> Result<bool, RetentionError> {
         let taken: Option<Bytes> = match self.store.get(key).await {
             Ok(bytes) => Some(bytes),
             Err(e) if e.is_not_found() => None,
             Err(e) => return Err(e.into()),
         };
         self.no_restore_began().await?;
-        self.store.delete(key).await?;
+        match self.store.delete(key).await {
+            Err(e) if e.is_held() => return Ok(false),
+            done => done?,
+        }
         fail::fail_point!("retention::execute::taken_away");
-        let Err(began) = self.no_restore_began().await else { return Ok(()) };
+        let Err(began) = self.no_restore_began().await else { return Ok(true) };
         if let Some(bytes) = taken {
             let _ = self.store.put(key, bytes, Condition::IfAbsent).await?;
         }
@@ -172,6 +215,11 @@ impl Work<'_> {
         }
     }
 
+    fn hold(&mut self, objects: &[(String, u64)]) {
+        self.pruned.held_objects += objects.len() as u64;
+        self.pruned.held_bytes += total(objects.iter().map(|(_, bytes)| *bytes));
+    }
+
     async fn delete(&mut self, objects: Vec<(String, u64)>) -> Result<(), RetentionError> {
         let (store, progress, cancel) = (self.store, self.progress, self.cancel);
         let mut deleted = stream::iter(objects)
@@ -179,15 +227,20 @@ impl Work<'_> {
                 if cancel.is_cancelled() {
                     return Err(RetentionError::Cancelled);
                 }
-                store.delete(&key).await?;
+                match store.delete(&key).await {
+                    Err(e) if e.is_held() => return Ok((false, bytes)),
+                    done => done?,
+                }
                 fail::fail_point!("retention::execute::after_object");
                 progress.add(bytes, 1);
-                Ok(bytes)
+                Ok((true, bytes))
             })
             .buffer_unordered(CONCURRENCY);
-        while let Some(bytes) = deleted.try_next().await? {
-            self.pruned.objects += 1;
-            self.pruned.bytes += bytes;
+        while let Some((gone, bytes)) = deleted.try_next().await? {
+            let Pruned { objects, bytes: sum, held_objects, held_bytes, .. } = &mut self.pruned;
+            let (objects, sum) = if gone { (objects, sum) } else { (held_objects, held_bytes) };
+            *objects += 1;
+            *sum += bytes;
         }
         Ok(())
     }

@@ -13,5 +13,5 @@ pub mod plan;
 mod strays;
 
 pub use error::RetentionError;
-pub use execute::{Pruned, execute};
+pub use execute::{Pruned, Room, execute};
 pub use strays::{Stray, strays};

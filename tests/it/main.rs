@@ -15,6 +15,7 @@ mod encryption;
 mod events;
 mod fidelity;
 mod full;
+mod immutability;
 mod json;
 mod lab;
 mod limits;

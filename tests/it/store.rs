@@ -23,7 +23,7 @@ fn bytes(len: usize, seed: u8) -> Bytes {
     (0..len).map(|n| (n as u8).wrapping_mul(31).wrapping_add(seed)).collect()
 }
 
-async fn contract(store: &Store) {
+pub async fn contract(store: &Store) {
     store.probe().await.unwrap();
     assert_eq!(store.list("probe/").await.unwrap(), []);
 

@@ -24,6 +24,10 @@ struct Own {
     dir: tempfile::TempDir,
     port: u16,
     process: Option<Process>,
+    /// Whether it can keep versions.
+    versions: bool,
+    /// Whether it knows other users than its root.
+    users: bool,
 }
 
 impl S3Server {
@@ -48,7 +52,7 @@ impl S3Server {
                     bucket,
                     access_key: "tidemark-test".into(),
                     secret_key: "secret-of-the-tests".into(),
-                    own: Some(Own { dir, port, process: None }),
+                    own: Some(Own { dir, port, process: None, versions: true, users: false }),
                 };
                 server.launch();
                 server
@@ -87,6 +91,74 @@ impl S3Server {
     pub fn create_bucket(&self, bucket: &str) {
         let (status, body) = self.request("PUT", &format!("/{bucket}"), &[]);
         assert_eq!(status, 200, "cannot create the bucket {bucket}: {body}");
+    }
+
+    /// Starts it again as a server that keeps no versions, whose locks refuse every delete.
+    pub fn keep_no_versions(&mut self) {
+        self.own().versions = false;
+        self.restart();
+    }
+
+    /// Makes a user who may do nothing yet.
+    pub fn add_user(&mut self, access_key: &str, secret_key: &str) {
+        self.own().users = true;
+        self.restart();
+        let user =
+            format!("<Account><Access>{access_key}</Access><Secret>{secret_key}</Secret><Role>user</Role></Account>");
+        let (status, body) = self.request("PATCH", "/create-user", &["--data-binary", &user]);
+        assert_eq!(status, 201, "{body}");
+    }
+
+    /// Lets a user do this in the bucket, and nothing else: actions, and what they are about below the bucket (empty: the bucket itself).
+    pub fn allow(&self, access_key: &str, rights: &[(&[&str], &str)]) {
+        let statements: Vec<String> = rights
+            .iter()
+            .map(|(actions, below)| {
+                let actions: Vec<String> = actions.iter().map(|action| format!("\"s3:{action}\"")).collect();
+                format!(
+                    "{{\"Effect\": \"Allow\", \"Principal\": {{\"AWS\": [\"{access_key}\"]}}, \"Action\": [{}], \"Resource\": \"arn:aws:s3:::{}{below}\"}}",
+                    actions.join(", "),
+                    self.bucket
+                )
+            })
+            .collect();
+        let policy = format!("{{\"Version\": \"2012-10-17\", \"Statement\": [{}]}}", statements.join(", "));
+        let (status, body) = self.request("PUT", &format!("/{}?policy=", self.bucket), &["--data-binary", &policy]);
+        assert!([200, 204].contains(&status), "{status}: {body}");
+    }
+
+    /// Makes the server's bucket another one, which keeps versions if the server does, and can lock them.
+    pub fn lock(&mut self) {
+        self.bucket = format!("{}-locks", self.bucket);
+        let path = format!("/{}", self.bucket);
+        let enabled = "<Status>Enabled</Status></VersioningConfiguration>";
+        let versioning =
+            format!("<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{enabled}");
+        let keeps = self.own.as_ref().is_none_or(|own| own.versions);
+        let made = [
+            (path.clone(), ["--header", "x-amz-bucket-object-lock-enabled: true"]),
+            (format!("{path}?versioning="), ["--data-binary", &versioning]),
+        ];
+        for (path, args) in made.into_iter().take(1 + usize::from(keeps)) {
+            let (status, body) = self.request("PUT", &path, &args);
+            assert_eq!(status, 200, "{path}: {body}");
+        }
+    }
+
+    /// Every version in the bucket, and every mark of a delete (`false`): key and id, an object's newest first.
+    pub fn versions(&self) -> Vec<(String, String, bool)> {
+        let (status, body) = self.request("GET", &format!("/{}?versions=", self.bucket), &[]);
+        assert!(status == 200 && body.contains("<IsTruncated>false</IsTruncated>"), "{status}: {body}");
+        let field = |text: &str, name: &str| {
+            let (_, rest) = text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {text}"));
+            rest.split_once("</").unwrap().0.to_owned()
+        };
+        let found = |tag: &str| {
+            let tag = format!("<{tag}>");
+            body.split(&tag).skip(1).map(|part| (field(part, "Key"), field(part, "VersionId"))).collect::<Vec<_>>()
+        };
+        let versions = found("Version").into_iter().map(|(key, id)| (key, id, true));
+        versions.chain(found("DeleteMarker").into_iter().map(|(key, id)| (key, id, false))).collect()
     }
 
     /// Sends a signed request by curl, with more curl arguments (`-H…`, `--data-binary…`); returns its status and body.
@@ -143,7 +215,14 @@ impl S3Server {
         command.env("ROOT_ACCESS_KEY", &self.access_key).env("ROOT_SECRET_KEY", &self.secret_key);
         let own = self.own();
         command.args(["--quiet", "--keep-alive", "--port"]).arg(format!("127.0.0.1:{}", own.port)).arg("posix");
-        command.arg("--versioning-dir").args([own.dir.path().join("versions"), own.dir.path().join("objects")]);
+        if own.versions {
+            command.arg("--versioning-dir").arg(own.dir.path().join("versions"));
+        }
+        command.arg(own.dir.path().join("objects"));
+        if own.users {
+            std::fs::create_dir_all(own.dir.path().join("users")).unwrap();
+            command.env("VGW_IAM_DIR", own.dir.path().join("users")).env("VGW_IAM_CACHE_DISABLE", "true");
+        }
         let mut process = Process::spawn_in(command, own.dir.path());
         let port = own.port;
         wait_for("the S3 server", Duration::from_secs(20), || {

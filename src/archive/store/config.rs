@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+use super::protection::Lock;
+
 /// Where an archive lives. Plain values; secrets are already resolved.
 #[derive(Clone, Debug)]
 pub enum StoreConfig {
@@ -39,6 +41,8 @@ pub struct S3Config {
     pub virtual_host_style: bool,
     /// PEM of the authority that signed the endpoint's certificate, besides the public ones.
     pub ca_pem: Option<String>,
+    /// What each object of the archive is locked with from the moment it exists; none: with what the bucket does by itself, if anything.
+    pub lock: Option<Lock>,
 }
 
 /// A Google Cloud Storage bucket.

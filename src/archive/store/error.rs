@@ -68,6 +68,15 @@ pub enum StoreError {
         #[snafu(source(from(opendal::Error, Box::new)))]
         source: Box<opendal::Error>,
     },
+    /// A store could not be asked how it protects what it holds.
+    #[snafu(display("cannot ask {store} how it protects what it holds: {}", describe(source)))]
+    Ask {
+        /// The store.
+        store: String,
+        /// Cause.
+        #[snafu(source(from(opendal::Error, Box::new)))]
+        source: Box<opendal::Error>,
+    },
     /// The store took a write and then showed something else.
     #[snafu(display("the store {store} is not fit for an archive: {problem}"))]
     Unfit {
@@ -156,12 +165,18 @@ impl StoreError {
         self.cause().is_some_and(|e| io_cause(e).is_none() && turned_away(e))
     }
 
+    /// Whether a delete, or an overwrite, was refused because the store holds the object until a later time, whoever asks (a lock, a retention rule).
+    pub fn is_held(&self) -> bool {
+        matches!(self, StoreError::Delete { source, .. } | StoreError::Write { source, .. } if held(source))
+    }
+
     fn cause(&self) -> Option<&opendal::Error> {
         match self {
             StoreError::Open { source, .. }
             | StoreError::Read { source, .. }
             | StoreError::Write { source, .. }
             | StoreError::List { source, .. }
+            | StoreError::Ask { source, .. }
             | StoreError::Delete { source, .. } => Some(source),
             StoreError::Ca { .. } | StoreError::Unfit { .. } => None,
         }
@@ -181,7 +196,11 @@ fn describe(e: &opendal::Error) -> String {
     }
     let text = e.to_string();
     let has = |code: &str| text.contains(code);
-    let hint = if no_bucket(e) {
+    let hint = if has("x-amz-checksum") || has("Content-MD5 HTTP header is required") {
+        "the bucket locks what is written (Object Lock), and wants a checksum with it: set immutability beside the storage in the policy"
+    } else if held(e) {
+        "the store holds it until its lock or retention rule ends; nothing but time changes that"
+    } else if no_bucket(e) {
         "the bucket (or container) does not exist; create it, or correct its name or the endpoint"
     } else if bad_credentials(e) {
         "the store refused the credentials; correct the access key and the secret key"
@@ -201,6 +220,14 @@ fn describe(e: &opendal::Error) -> String {
 fn bad_credentials(e: &opendal::Error) -> bool {
     let text = e.to_string();
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "XAdminUserNotFound"]
+        .iter()
+        .any(|code| text.contains(code))
+}
+
+/// What Amazon and MinIO, Google and Azure say of an object that must not go yet.
+fn held(e: &opendal::Error) -> bool {
+    let text = e.to_string();
+    ["object lock", "WORM protected", "ObjectLocked", "etentionPolicyNotMet", "BlobImmutableDueToPolicy"]
         .iter()
         .any(|code| text.contains(code))
 }

@@ -1,10 +1,14 @@
 //! Bytes by key: a folder, S3, Google Cloud Storage or Azure Blob Storage behind one type.
 
+mod bucket;
 mod config;
 mod error;
 mod fs;
+mod locks;
 mod open;
 mod probe;
+mod protection;
+mod versions;
 mod writer;
 
 use std::io;
@@ -19,10 +23,12 @@ use opendal::{Entry, EntryMode, ErrorKind, Operator};
 use snafu::ResultExt;
 use tokio::task::{JoinError, spawn_blocking};
 
+use bucket::Guard;
 pub use config::{AzblobConfig, GcsConfig, S3Config, StoreConfig};
 use error::{DeleteSnafu, ListSnafu, ReadSnafu, WriteSnafu};
 pub use error::{StoreError, Trouble};
 use fs::Folder;
+pub use protection::{Lock, LockMode, Locks, Protection, Versioning};
 pub use writer::StoreWriter;
 
 use super::crypt::Identities;
@@ -38,6 +44,8 @@ const PART_BYTES: usize = 5 << 20;
 pub struct Store {
     inner: Arc<Inner>,
     identities: Identities,
+    /// What is read is what the store held at this moment; what is written is written now.
+    as_of: Option<Timestamp>,
 }
 
 struct Inner {
@@ -45,6 +53,8 @@ struct Inner {
     operator: Operator,
     /// Writes of an `fs` store go here.
     folder: Option<Folder>,
+    /// How an S3 bucket protects what it holds.
+    guard: Option<Guard>,
 }
 
 /// When a write may take place.
@@ -102,7 +112,10 @@ impl Store {
     /// A whole object.
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
         fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
-        let read = self.inner.operator.read(key).await;
+        let read = match self.version_of(key).await? {
+            Some(version) => self.inner.operator.read_with(key).version(&version).await,
+            None => self.inner.operator.read(key).await,
+        };
         Ok(read.context(ReadSnafu { key, store: self.url() })?.to_bytes())
     }
 
@@ -110,7 +123,11 @@ impl Store {
     pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
         let wanted = range.end.saturating_sub(range.start);
-        let read = self.inner.operator.read_with(key).range(range).await;
+        let read = self.inner.operator.read_with(key).range(range);
+        let read = match self.version_of(key).await? {
+            Some(version) => read.version(&version).await,
+            None => read.await,
+        };
         let bytes = read.context(ReadSnafu { key, store: self.url() })?.to_bytes();
         if bytes.len() as u64 != wanted {
             let e = io::Error::new(
@@ -131,7 +148,12 @@ impl Store {
         fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
         let (key, store) = (key.to_owned(), self.url().to_owned());
         let wanted = range.end.saturating_sub(range.start);
-        let reader = self.inner.operator.reader(&key).await.context(ReadSnafu { key: &key, store: &store })?;
+        let reader = self.inner.operator.reader_with(&key);
+        let reader = match self.version_of(&key).await? {
+            Some(version) => reader.version(&version).await,
+            None => reader.await,
+        };
+        let reader = reader.context(ReadSnafu { key: &key, store: &store })?;
         let stream = reader.into_stream(range).await.context(ReadSnafu { key: &key, store: &store })?;
         let end = (key.clone(), store.clone());
         let mut seen = 0u64;
@@ -164,7 +186,8 @@ impl Store {
                 joined(spawn_blocking(move || folder.put(&key, &bytes, condition)).await)
             }
             None => {
-                let write = self.inner.operator.write_with(key, bytes).if_not_exists(condition == Condition::IfAbsent);
+                let write = self.writing(key).await?.write_with(key, bytes);
+                let write = write.if_not_exists(condition == Condition::IfAbsent);
                 match write.await {
                     Ok(_) => Ok(Put::Created),
                     Err(e) if e.kind() == ErrorKind::ConditionNotMatch && condition == Condition::IfAbsent => {
@@ -188,7 +211,7 @@ impl Store {
             return Ok(StoreWriter::folder(self.clone(), key, condition, temp));
         }
         // One part at a time: whoever writes much writes several objects at once, and each part more is memory.
-        let writer = self.inner.operator.writer_with(key).chunk(PART_BYTES);
+        let writer = self.writing(key).await?.writer_with(key).chunk(PART_BYTES);
         let writer = writer.if_not_exists(condition == Condition::IfAbsent).await;
         Ok(StoreWriter::remote(self.clone(), key, condition, writer.context(WriteSnafu { key, store: self.url() })?))
     }
@@ -197,6 +220,9 @@ impl Store {
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         fail::fail_point!("archive::store::list", |_| Err(injected())
             .context(ListSnafu { key: prefix, store: self.url() }));
+        if let Some(at) = self.as_of {
+            return Ok(self.shown(prefix, true, at).await?.1);
+        }
         let entries = self.inner.operator.list_with(prefix).recursive(true).await;
         let mut objects: Vec<_> = entries
             .context(ListSnafu { key: prefix, store: self.url() })?
@@ -217,19 +243,22 @@ impl Store {
     pub async fn list_level(&self, prefix: &str) -> Result<(Vec<String>, Vec<Object>), StoreError> {
         fail::fail_point!("archive::store::list", |_| Err(injected())
             .context(ListSnafu { key: prefix, store: self.url() }));
+        if let Some(at) = self.as_of {
+            return self.shown(prefix, false, at).await;
+        }
         let entries = self.inner.operator.list(prefix).await.context(ListSnafu { key: prefix, store: self.url() })?;
         let (objects, dirs): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.metadata().mode() == EntryMode::FILE);
         let mut objects: Vec<_> = objects.into_iter().map(object).collect();
         objects.sort_by(|a, b| a.key.cmp(&b.key));
-        let is_below = |path: &String| path.ends_with('/') && path != prefix && path != "/";
-        let mut dirs: Vec<_> = dirs.into_iter().map(|e| e.into_parts().0).filter(is_below).collect();
-        dirs.sort();
-        Ok((dirs, objects))
+        Ok((below(prefix, dirs), objects))
     }
 
     /// Size of an object in bytes; none if there is no such object.
     pub async fn stat(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        if let Some(at) = self.as_of {
+            return Ok(self.version_at(key, at).await?.map(|version| version.bytes));
+        }
         match self.inner.operator.stat(key).await.context(ReadSnafu { key, store: self.url() }) {
             Ok(meta) => Ok(Some(meta.content_length())),
             Err(e) if e.is_not_found() => Ok(None),
@@ -237,7 +266,7 @@ impl Store {
         }
     }
 
-    /// Deletes an object, durably: a power cut does not bring it back. One that is not there is no error.
+    /// Deletes an object, durably: a power cut does not bring it back. One that is not there is no error. A bucket that keeps versions hides it.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         fail::fail_point!("archive::store::delete", |_| Err(injected())
             .context(DeleteSnafu { key, store: self.url() }));
@@ -270,6 +299,14 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Store").field(&self.inner.url).finish()
     }
+}
+
+/// The folders among a level's entries, by name.
+fn below(prefix: &str, entries: Vec<Entry>) -> Vec<String> {
+    let is_below = |path: &String| path.ends_with('/') && path != prefix && path != "/";
+    let mut dirs: Vec<_> = entries.into_iter().map(|e| e.into_parts().0).filter(is_below).collect();
+    dirs.sort();
+    dirs
 }
 
 fn object(entry: Entry) -> Object {

@@ -10,6 +10,7 @@ use opendal_http_transport_reqwest::ReqwestTransport;
 use secrecy::ExposeSecret;
 use snafu::ResultExt;
 
+use super::bucket::{Bucket, Guard, Locking, Signing};
 use super::config::{AzblobConfig, GcsConfig, S3Config};
 use super::error::{CaSnafu, OpenSnafu};
 use super::fs::Folder;
@@ -18,28 +19,53 @@ use crate::archive::crypt::Identities;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One call, or one part of a long one. A part of 8 MiB in this time needs 280 kB/s.
-const IO_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const IO_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRIES: usize = 4;
 
 pub(super) fn open(config: &StoreConfig) -> Result<Store, StoreError> {
     let url = url(config);
-    let (operator, folder) = match config {
+    let (operator, folder, guard) = match config {
         StoreConfig::Fs { root } => {
             std::fs::create_dir_all(root).map_err(from_io).context(OpenSnafu { store: &url })?;
             let root = root.canonicalize().map_err(from_io).context(OpenSnafu { store: &url })?;
             let operator =
                 Operator::new(Fs::default().root(&root.to_string_lossy())).context(OpenSnafu { store: &url })?;
-            (operator, Some(Folder::new(root)))
+            (operator, Some(Folder::new(root)), None)
         }
-        StoreConfig::S3(config) => (remote(s3(config), &url, config.ca_pem.as_deref())?, None),
-        StoreConfig::Gcs(config) => (remote(gcs(config), &url, None)?, None),
-        StoreConfig::Azblob(config) => (remote(azblob(config), &url, None)?, None),
+        StoreConfig::S3(config) => {
+            let transport = transport(&url, config.ca_pem.as_deref())?;
+            let guard = guard(config, &transport, &url)?;
+            (remote(s3(config), &url, transport)?, None, Some(guard))
+        }
+        StoreConfig::Gcs(config) => (remote(gcs(config), &url, transport(&url, None)?)?, None, None),
+        StoreConfig::Azblob(config) => (remote(azblob(config), &url, transport(&url, None)?)?, None, None),
     };
+    let inner = Inner { url, operator: patient(operator), folder, guard };
+    Ok(Store { inner: Arc::new(inner), identities: Identities::default(), as_of: None })
+}
+
+/// Bounded in time, and tried again.
+fn patient(operator: Operator) -> Operator {
     // The time-out belongs inside the retries: dropping a retry half-way loses the body's state.
-    let operator = operator
+    operator
         .layer(TimeoutLayer::default().with_timeout(IO_TIMEOUT).with_io_timeout(IO_TIMEOUT))
-        .layer(RetryLayer::default().with_max_times(RETRIES).with_min_delay(Duration::from_millis(200)).with_jitter());
-    Ok(Store { inner: Arc::new(Inner { url, operator, folder }), identities: Identities::default() })
+        .layer(RetryLayer::default().with_max_times(RETRIES).with_min_delay(Duration::from_millis(200)).with_jitter())
+}
+
+/// What asks a bucket how it protects what it holds, and what writes locked objects there.
+fn guard(config: &S3Config, transport: &HttpTransporter, url: &str) -> Result<Guard, StoreError> {
+    let unsigned = |config: &S3Config| s3(config).skip_signature();
+    let at_root = S3Config { prefix: String::new(), ..config.clone() };
+    let addresses = remote(unsigned(&at_root), url, transport.clone())?;
+    let bucket = Bucket::new(&config.bucket, addresses, Signing::new(config, transport.clone(), None));
+    let locking = match config.lock {
+        Some(lock) => {
+            let signing = HttpTransporter::new(Signing::new(config, transport.clone(), Some(lock)));
+            Some(Locking::new(lock, patient(remote(unsigned(config), url, signing)?)))
+        }
+        None => None,
+    };
+    Ok(Guard { bucket, locking })
 }
 
 fn url(config: &StoreConfig) -> String {
@@ -55,7 +81,7 @@ fn url(config: &StoreConfig) -> String {
     }
 }
 
-fn remote(builder: impl Builder, url: &str, ca_pem: Option<&str>) -> Result<Operator, StoreError> {
+fn transport(url: &str, ca_pem: Option<&str>) -> Result<HttpTransporter, StoreError> {
     let mut client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
     if let Some(pem) = ca_pem {
         for certificate in reqwest::Certificate::from_pem_bundle(pem.as_bytes()).context(CaSnafu { store: url })? {
@@ -63,8 +89,12 @@ fn remote(builder: impl Builder, url: &str, ca_pem: Option<&str>) -> Result<Oper
         }
     }
     let client = client.build().context(CaSnafu { store: url })?;
+    Ok(HttpTransporter::new(ReqwestTransport::new(client)))
+}
+
+fn remote(builder: impl Builder, url: &str, transport: HttpTransporter) -> Result<Operator, StoreError> {
     let operator = Operator::new(builder).context(OpenSnafu { store: url })?;
-    let context = operator.base_context().with_http_transport(HttpTransporter::new(ReqwestTransport::new(client)));
+    let context = operator.base_context().with_http_transport(transport);
     Ok(operator.with_context(context))
 }
 
@@ -80,6 +110,10 @@ fn s3(config: &S3Config) -> S3 {
         if let Some(token) = &config.session_token {
             s3 = s3.session_token(token.expose_secret());
         }
+    }
+    if config.lock.is_some() {
+        // Amazon takes nothing into a bucket that locks by default, and no lock, without a checksum.
+        s3 = s3.checksum_algorithm("crc32c");
     }
     if config.virtual_host_style { s3.enable_virtual_host_style() } else { s3 }
 }

@@ -1,6 +1,7 @@
 //! Verbs that look after an archive.
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::{OutcomeArgs, Output, PolicyArgs, ReportArgs};
 use crate::api::Size;
@@ -14,6 +15,15 @@ pub struct ArchiveArgs {
     /// Use this one of the policy's copies (spec.copies) instead of its first store.
     #[arg(long, value_name = "NAME")]
     pub copy: Option<String>,
+}
+
+/// An archive as it was.
+#[derive(Debug, Args)]
+pub struct AsOfArgs {
+    /// Read the archive as its S3 bucket held it at this moment (RFC 3339 with a zone, by the store's clock): behind what was deleted and overwritten
+    /// since. The bucket must have had versioning then.
+    #[arg(long = "as-of", value_name = "RFC3339")]
+    pub at: Option<Timestamp>,
 }
 
 /// `tidemark prune`.
@@ -56,9 +66,18 @@ pub struct RepairArgs {
     /// Manifests and policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// The copy to read.
-    #[arg(long, value_name = "NAME")]
-    pub copy: String,
+    /// The copy to read, to fill the first store from it.
+    #[arg(long, value_name = "NAME", conflicts_with = "at", required_unless_present = "at")]
+    pub copy: Option<String>,
+    /// The moment to go back to, instead of reading a copy.
+    #[command(flatten)]
+    pub as_of: AsOfArgs,
+    /// Of the policy's copies (spec.copies) the one to take back to that moment, instead of its first store.
+    #[arg(long, value_name = "NAME", requires = "at")]
+    pub into_copy: Option<String>,
+    /// Say how much would be brought back and change nothing.
+    #[arg(long, requires = "at")]
+    pub dry_run: bool,
     /// Format of the result on standard output.
     #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
     pub output: Output,

@@ -1,28 +1,32 @@
 //! Documents → what was meant: references resolved, defaults filled, everything this version cannot do refused by name.
 
 mod encryption;
+mod immutability;
 mod limits;
 mod reference;
 mod restore;
 mod retention;
+mod source;
 mod storage;
 mod verify;
 
 use std::time::Duration;
 
 use encryption::recipients_of;
+use immutability::{locked, too_short};
 use limits::limits_of;
 pub use reference::Resolver;
 pub use restore::{Restore, Target};
 pub use retention::Copy;
 use retention::{copies_of, retention_of, rules_of};
+use source::sources_of;
 pub use verify::Verify;
 use verify::verify_of;
 
 use super::args::{ArchiveArgs, PolicyArgs};
 use super::manifests::{Document, Documents, ManifestError, Problem, load};
 use crate::api::unsupported::{self, Refusal};
-use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, SourceSpec, StorageSpec};
+use crate::api::{Acknowledge, BackupPolicy, FlavorChoice, PurgeProtection, StorageSpec};
 use crate::archive::crypt::{Identities, Recipients};
 use crate::archive::store::StoreConfig;
 use crate::backup::logical::Limits;
@@ -31,9 +35,6 @@ use crate::model::Flavor;
 use crate::mysql::endpoint::Endpoint;
 use crate::retention::plan::Rules;
 use crate::schedule::Schedule;
-
-/// Bound on reaching a server and logging in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A policy that can be acted on.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct Policy {
     pub copies: Vec<Copy>,
     /// When and how the archive is verified.
     pub verify: Option<Verify>,
+    /// What the archive does not withstand, although somebody may think so.
+    pub warnings: Vec<String>,
 }
 
 /// How the binary log is streamed.
@@ -92,6 +95,8 @@ pub struct Archive {
     pub sources: Vec<Endpoint>,
     /// What opens its encrypted objects; none for those who read only what is in clear.
     pub identities: Identities,
+    /// What it does not withstand, although somebody may think so.
+    pub warnings: Vec<String>,
 }
 
 /// Loads files and validates every policy in them; there is at least one.
@@ -221,7 +226,10 @@ pub fn archive_of(
 ) -> Option<Archive> {
     let spec = &document.object.spec;
     let store = match copy {
-        None => storage_of(document, "spec.storage", &spec.storage, documents, problems)?,
+        None => {
+            let store = storage_of(document, "spec.storage", &spec.storage, documents, problems);
+            locked(document, "spec", spec.immutability.as_ref(), &spec.storage, store, problems)?
+        }
         Some(name) => {
             let Some((i, copy)) = spec.copies.iter().enumerate().find(|(_, copy)| copy.name == name) else {
                 let names: Vec<&str> = spec.copies.iter().map(|copy| copy.name.as_str()).collect();
@@ -229,14 +237,21 @@ pub fn archive_of(
                 problems.push(document.problem("spec.copies", message));
                 return None;
             };
-            storage_of(document, &format!("spec.copies[{i}].storage"), &copy.storage, documents, problems)?
+            let field = format!("spec.copies[{i}]");
+            let store = storage_of(document, &format!("{field}.storage"), &copy.storage, documents, problems);
+            locked(document, &field, copy.immutability.as_ref(), &copy.storage, store, problems)?
         }
     };
     let name = document.object.metadata.name.clone().unwrap_or_default();
     // The archive alone is needed: what is wrong with the source is no problem here.
     let sources =
         sources_of(&mut Resolver::new(document, documents, &mut Vec::new()), &spec.source).unwrap_or_default();
-    Some(Archive { name, store, sources, identities: Identities::default() })
+    let (immutability, retention) = match spec.copies.iter().find(|each| Some(each.name.as_str()) == copy) {
+        Some(copy) => (copy.immutability.as_ref(), copy.retention.as_ref()),
+        None => (spec.immutability.as_ref(), spec.retention.as_ref()),
+    };
+    let warnings = too_short(immutability, retention);
+    Some(Archive { name, store, sources, identities: Identities::default(), warnings })
 }
 
 /// Where an archive is, as any kind of document says it.
@@ -257,6 +272,8 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     tell_ignored(document);
     let sources = sources_of(&mut Resolver::new(document, documents, problems), &spec.source);
     let store = storage_of(document, "spec.storage", &spec.storage, documents, problems);
+    let store = locked(document, "spec", spec.immutability.as_ref(), &spec.storage, store, problems);
+    let warnings = too_short(spec.immutability.as_ref(), spec.retention.as_ref());
     let schedule = spec.schedule.as_ref().and_then(|schedule| {
         Schedule::new(schedule).map_err(|(field, message)| problems.push(document.problem(field, message))).ok()
     });
@@ -311,6 +328,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         copies,
         verify,
         limits,
+        warnings,
     })
 }
 
@@ -344,51 +362,4 @@ fn flavor_of(choice: FlavorChoice) -> Option<Flavor> {
         FlavorChoice::Mysql => Some(Flavor::Mysql),
         FlavorChoice::Mariadb => Some(Flavor::Mariadb),
     }
-}
-
-fn sources_of<T>(resolver: &mut Resolver<'_, T>, spec: &SourceSpec) -> Option<Vec<Endpoint>> {
-    let named = [spec.host.is_some(), spec.hosts.is_some(), spec.service_ref.is_some(), spec.selector.is_some()];
-    let named = named.iter().filter(|x| **x).count();
-    if named != 1 {
-        resolver.refuse("spec.source", "name the server by exactly one of host, hosts, serviceRef and selector");
-    }
-    if spec.selector.is_some() {
-        resolver.refuse("spec.source.selector", "pods have a meaning in a cluster only: write host or hosts here");
-    }
-    if spec.service_ref.is_some() {
-        resolver
-            .refuse("spec.source.serviceRef", "a Service has a meaning in a cluster only: write host or hosts here");
-    }
-    let hosts: Vec<&String> = spec.host.iter().chain(spec.hosts.iter().flatten()).collect();
-    if named == 1 && spec.hosts.is_some() && hosts.is_empty() {
-        resolver.refuse("spec.source.hosts", "name at least one server");
-    }
-    for host in &hosts {
-        if host.trim().is_empty() || host.contains(['/', '@', ' ']) {
-            resolver.refuse(
-                "spec.source.host",
-                &format!("{host:?} is not a name or address: write db.example or 192.0.2.7"),
-            );
-        } else if host.matches(':').count() == 1 {
-            let message = format!("{host:?} holds a port: write it as spec.source.port");
-            resolver.refuse("spec.source.host", &message);
-        }
-    }
-    if spec.port == 0 {
-        resolver.refuse("spec.source.port", "0 is not a port: write 1 to 65535");
-    }
-    let login = resolver.login("spec.source.credentialsSecretRef", &spec.credentials_secret_ref.name);
-    let tls = resolver.tls("spec.source.tls", &spec.tls);
-    let (user, password) = login?;
-    let tls = tls?;
-    let endpoint = |host: &&String| Endpoint {
-        host: (*host).clone(),
-        at: None,
-        port: spec.port,
-        user: user.clone(),
-        password: password.clone(),
-        tls: tls.clone(),
-        connect_timeout: CONNECT_TIMEOUT,
-    };
-    Some(hosts.iter().map(endpoint).collect())
 }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::reference::{Resolver, tls_mode};
-use super::{Archive, CONNECT_TIMEOUT, archive_of, choose, finish, refuse, storage_of};
+use super::source::CONNECT_TIMEOUT;
+use super::{Archive, archive_of, choose, finish, refuse, storage_of};
 use crate::api::{RestoreRequest, SecretKeyRef, TargetSpec, unsupported};
 use crate::archive::crypt::Identities;
 use crate::cli::args::RestoreArgs;
@@ -208,7 +209,7 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
         },
         (None, Some(storage)) => storage_of(document, "spec.storage", storage, documents, &mut problems).map(|store| {
             let name = document.object.metadata.name.clone().unwrap_or_default();
-            Archive { name, store, sources: Vec::new(), identities: Identities::default() }
+            Archive { name, store, sources: Vec::new(), identities: Identities::default(), warnings: Vec::new() }
         }),
         _ => {
             problems.push(document.problem("spec", "name the archive by exactly one of policyRef and storage"));

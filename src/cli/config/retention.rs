@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+use super::immutability::locked;
 use super::storage_of;
 use crate::api::{BackupPolicy, CopySpec, RetentionSpec, StorageSpec, rate_problem};
 use crate::archive::store::StoreConfig;
@@ -36,6 +37,7 @@ pub fn copies_of(document: &Document<BackupPolicy>, documents: &Documents, probl
             problems.push(document.problem(&format!("{field}.storage.fs.path"), message));
         }
         let store = storage_of(document, &format!("{field}.storage"), &copy.storage, documents, problems);
+        let store = locked(document, &field, copy.immutability.as_ref(), &copy.storage, store, problems);
         let retention = rules_of(document, copy.retention.as_ref(), &format!("{field}.retention"), problems);
         if let Some(message) = rate_problem(copy.bytes_per_second) {
             problems.push(document.problem(&format!("{field}.bytesPerSecond"), message));

@@ -17,7 +17,7 @@ use crate::binlog::StreamReading;
 use crate::cli::config::Policy;
 use crate::cli::inspect::{self, End};
 use crate::cli::supervise::StreamWatch;
-use crate::cli::{engine, reason};
+use crate::cli::{engine, protection, reason};
 use crate::model::CommitTime;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -223,8 +223,15 @@ impl Archive {
 }
 
 async fn read(policy: &Policy, met: Met) -> anyhow::Result<Archive> {
-    match Catalog::load(&engine::store(&policy.store)?).await {
-        Ok(catalog) => Ok(Archive::new(catalog, met)),
+    let store = engine::store(&policy.store)?;
+    match Catalog::load(&store).await {
+        Ok(catalog) => {
+            let mut archive = Archive::new(catalog, met);
+            let protection = protection::of(&store).await?;
+            archive.report.warnings.extend(policy.warnings.iter().cloned());
+            archive.report.warnings.extend(protection.into_iter().flat_map(|protection| protection.warnings));
+            Ok(archive)
+        }
         Err(ArchiveError::Missing { .. }) => {
             let report = ArchiveReport { read_at: Timestamp::now().to_string(), ..ArchiveReport::default() };
             Ok(Archive { report, met, ..Archive::default() })

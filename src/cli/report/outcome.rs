@@ -99,9 +99,9 @@ fn shortened(outcome: Outcome, bytes: usize, items: usize) -> Outcome {
         RestoreOutcome { restored_to, executed, rto_seconds, warnings: list(warnings) }
     });
     let prune = prune.map(|prune| {
-        let PruneOutcome { at, fulls, files, bytes, kept_fulls, kept: _, notes } = prune;
+        let PruneOutcome { at, fulls, files, bytes, hidden, kept_fulls, kept: _, notes } = prune;
         // A part of the list would be a lie.
-        PruneOutcome { at: text(at), fulls, files, bytes, kept_fulls, kept: Vec::new(), notes: list(notes) }
+        PruneOutcome { at: text(at), fulls, files, bytes, hidden, kept_fulls, kept: Vec::new(), notes: list(notes) }
     });
     let verify = verify.map(|verify| {
         let VerifyOutcome { at, depth, objects, bytes, undecoded, findings, shown, affected } = verify;

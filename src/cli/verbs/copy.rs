@@ -20,6 +20,7 @@ struct Report {
     as_of: String,
     objects: u64,
     bytes: u64,
+    dry_run: bool,
 }
 
 /// Fills copies once.
@@ -41,13 +42,35 @@ pub async fn fill(args: CopyArgs, cancel: CancellationToken) -> anyhow::Result<(
     show(&reports, args.output)
 }
 
-/// Fills the first store from a copy.
+/// Fills the first store from a copy, or takes it (or a copy) back to what it held at a moment.
 pub async fn repair(args: RepairArgs, cancel: CancellationToken) -> anyhow::Result<()> {
     let (archive, copies) = config::one_with_copies(&args.policy)?;
-    let copy = named(&copies, &args.copy)?;
-    let (from, to) = (engine::store_to_read(&copy.store)?, engine::store(&archive.store)?);
-    let report = round(Copier::new(from, to, None), args.output, &cancel).await?;
-    show(&[report], args.output)
+    let first = engine::store(&archive.store)?;
+    let copier = match (&args.copy, args.as_of.at) {
+        (Some(name), _) => Copier::new(engine::store_to_read(&named(&copies, name)?.store)?, first, None),
+        (None, Some(at)) => {
+            let store = match &args.into_copy {
+                Some(name) => engine::store(&named(&copies, name)?.store)?,
+                None => first,
+            };
+            Copier::take_back(store, at, args.dry_run)?
+        }
+        (None, None) => {
+            let message = "say from what: --copy NAME, or --as-of TIME".to_owned();
+            return Err(ManifestError::Choice { message }.into());
+        }
+    };
+    let report = Report { dry_run: args.dry_run, ..round(copier, args.output, &cancel).await? };
+    match (args.output, args.as_of.at) {
+        (Output::Human, Some(at)) => {
+            let Report { to, objects, bytes: size, .. } = &report;
+            let done =
+                if args.dry_run { "would be brought back (--dry-run: nothing was changed)" } else { "brought back" };
+            say!("{to} as it was at {at}: {objects} objects, {}, {done}", bytes(*size));
+            Ok(())
+        }
+        _ => show(&[report], args.output),
+    }
 }
 
 fn named<'a>(copies: &'a [Copy], name: &str) -> Result<&'a Copy, ManifestError> {
@@ -65,14 +88,14 @@ async fn round(mut copier: Copier, output: Output, cancel: &CancellationToken) -
     let Copied { as_of, objects, bytes, fulls: _ } = copied?;
     let (from, to) = copier.stores();
     let (from, to) = (from.url().to_owned(), to.url().to_owned());
-    Ok(Report { from, to, as_of: as_of.to_string(), objects, bytes })
+    Ok(Report { from, to, as_of: as_of.to_string(), objects, bytes, dry_run: false })
 }
 
 fn show(reports: &[Report], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         return output::json(&reports);
     }
-    for Report { from, to, as_of, objects, bytes: size } in reports {
+    for Report { from, to, as_of, objects, bytes: size, dry_run: _ } in reports {
         say!("{to} holds what {from} held at {as_of}: {objects} objects copied, {}", bytes(*size));
     }
     Ok(())

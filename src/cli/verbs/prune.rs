@@ -17,7 +17,7 @@ use crate::cli::report::{self, WorkSubject, outcome};
 use crate::cli::{engine, output};
 use crate::model::Progress;
 use crate::retention::plan::{self, FileVerdict, Plan, Rules};
-use crate::retention::{Pruned, RetentionError, execute, strays};
+use crate::retention::{Pruned, RetentionError, Room, execute, strays};
 
 /// What `-o json` prints.
 #[derive(Debug, Serialize)]
@@ -28,8 +28,10 @@ struct Report {
     dry_run: bool,
     #[serde(flatten)]
     plan: Plan,
-    /// Stored bytes that the plan frees.
+    /// Stored bytes of what the plan deletes.
     freed_bytes: u64,
+    /// What becomes of their room.
+    room: Room,
     /// What was deleted; none in a dry run.
     pruned: Option<Pruned>,
 }
@@ -57,8 +59,7 @@ pub async fn by_rules(
     let store = engine::store_to_read(store)?;
     let (plan, leases) = decide(&store, rules, None).await?;
     let pruned = execute(&store, &plan, &leases, &Progress::default(), cancel).await?;
-    let Pruned { fulls, files, objects: _, bytes } = pruned;
-    tracing::info!(archive = name, fulls, files, bytes, "the archive is pruned");
+    tell(name, &pruned);
     Ok(())
 }
 
@@ -79,6 +80,36 @@ pub async fn let_go(store: &Store, rules: &Rules) -> anyhow::Result<HashSet<Stri
     }
 }
 
+fn tell(name: &str, pruned: &Pruned) {
+    let Pruned { fulls, files, objects: _, bytes, room, held_objects, held_bytes: _ } = pruned;
+    tracing::info!(archive = name, fulls, files, bytes, ?room, held_objects, "the archive is pruned");
+}
+
+/// What somebody should know of what was deleted, for whom it was meant to free room.
+fn notes_on(room: Room, pruned: Option<&Pruned>) -> Vec<String> {
+    let note = match room {
+        Room::Freed => None,
+        Room::Hidden => Some(
+            "the bucket keeps versions: what is deleted is hidden and goes on taking up room until a rule of the bucket deletes versions that are not \
+             current (NoncurrentVersionExpiration; not before their lock ends)"
+                .to_owned(),
+        ),
+        Room::Unknown => Some(
+            "whether room was freed cannot be told: the store does not say whether it keeps versions (s3:GetBucketVersioning), or keeps those of \
+             before versioning was suspended"
+                .to_owned(),
+        ),
+    };
+    let held = pruned.filter(|pruned| pruned.held_objects > 0).map(|pruned| {
+        format!(
+            "{} objects ({}) stay, as the store holds them until their lock or its retention rule ends: a later prune deletes them",
+            pruned.held_objects,
+            bytes(pruned.held_bytes)
+        )
+    });
+    note.into_iter().chain(held).collect()
+}
+
 async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome) -> anyhow::Result<()> {
     let (archive, rules) = config::one_retention(&args.archive)?;
     let progress = Progress::default();
@@ -92,21 +123,28 @@ async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome
     };
     let display = Display::start(progress.clone(), args.output == Output::Human);
     let store = engine::store_to_read(&archive.store)?;
-    let (plan, leases) = decide(&store, &rules, args.full.as_deref()).await?;
+    let (mut plan, leases) = decide(&store, &rules, args.full.as_deref()).await?;
+    let room = Room::of(&store).await?;
     let pruned = match args.dry_run {
         true => None,
         false => Some(execute(&store, &plan, &leases, &progress, cancel).await?),
     };
     drop(display);
-    if let Some(Pruned { fulls, files, objects: _, bytes }) = pruned.clone() {
-        tracing::info!(policy = archive.name, fulls, files, bytes, "the archive is pruned");
+    if plan.freed_bytes() > 0 {
+        plan.notes.extend(notes_on(room, pruned.as_ref()));
+    }
+    if let Some(pruned) = &pruned {
+        tell(&archive.name, pruned);
+        let Pruned { fulls, files, bytes, .. } = *pruned;
+        let hidden = room != Room::Freed;
         let kept: Vec<String> = plan.fulls.iter().filter(|full| full.keep).map(|full| full.id.clone()).collect();
         let kept_fulls = kept.len() as u64;
         let (at, notes) = (Timestamp::now().to_string(), plan.notes.clone());
-        outcome.prune = Some(PruneOutcome { at, fulls, files, bytes, kept_fulls, kept, notes });
+        outcome.prune = Some(PruneOutcome { at, fulls, files, bytes, hidden, kept_fulls, kept, notes });
     }
     let (policy, freed_bytes) = (archive.name, plan.freed_bytes());
-    let report = Report { policy, archive: store.url().to_owned(), dry_run: args.dry_run, plan, freed_bytes, pruned };
+    let (archive, dry_run) = (store.url().to_owned(), args.dry_run);
+    let report = Report { policy, archive, dry_run, plan, freed_bytes, room, pruned };
     match args.output {
         Output::Json => output::json(&report),
         Output::Human => {
@@ -132,7 +170,7 @@ async fn decide(store: &Store, rules: &Rules, full: Option<&str>) -> Result<(Pla
 }
 
 fn show(report: &Report) {
-    let Report { policy, archive, dry_run, plan, freed_bytes, pruned } = report;
+    let Report { policy, archive, dry_run, plan, freed_bytes, room, pruned } = report;
     say!("policy {policy}");
     say!("  archive  {archive}");
     if let Some(from) = plan.window_from {
@@ -158,8 +196,22 @@ fn show(report: &Report) {
         say!("  note     {note}");
     }
     match pruned {
-        Some(pruned) => say!("  freed    {} in {} objects", bytes(pruned.bytes), pruned.objects),
-        None if *dry_run => say!("  frees    {} (--dry-run: nothing was changed)", bytes(*freed_bytes)),
+        Some(pruned) => {
+            let word = match room {
+                Room::Freed => "freed   ",
+                Room::Hidden => "hidden  ",
+                Room::Unknown => "deleted ",
+            };
+            say!("  {word} {} in {} objects", bytes(pruned.bytes), pruned.objects);
+        }
+        None if *dry_run => {
+            let word = match room {
+                Room::Freed => "frees   ",
+                Room::Hidden => "hides   ",
+                Room::Unknown => "deletes ",
+            };
+            say!("  {word} {} (--dry-run: nothing was changed)", bytes(*freed_bytes));
+        }
         None => {}
     }
 }

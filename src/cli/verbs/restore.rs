@@ -78,7 +78,7 @@ async fn one(
         Some(listen) => Some(report::serve(listen, subject.clone(), &shutdown).await?),
         None => None,
     };
-    let store = engine::archive_to_read(&wanted.archive)?;
+    let store = engine::archive_to_read(&wanted.archive, args.as_of.at)?;
     let request = request(&wanted, &store).await?;
     let mut hold = match wanted.flags.dry_run {
         true => None,

@@ -23,7 +23,7 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         let message = "no password for replicas: set TIDEMARK_SERVE_PASSWORD".to_owned();
         return Err(ManifestError::Choice { message }.into());
     };
-    let store = engine::archive_to_read(&archive)?;
+    let store = engine::archive_to_read(&archive, None)?;
     let catalog = Catalog::load(&store).await?;
     // Replicas parse it: the version of the newest server whose log is archived.
     let newest = catalog.files.iter().max_by_key(|file| (file.summary.last_commit, file.id.created_unix));

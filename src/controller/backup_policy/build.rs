@@ -197,6 +197,7 @@ fn document(validated: &Validated, extras: Extras) -> Result<String, Error> {
         schedule: _,
         binlog,
         storage,
+        immutability,
         copies: _,
         encryption,
         limits,
@@ -220,6 +221,7 @@ fn document(validated: &Validated, extras: Extras) -> Result<String, Error> {
             method: Method::Logical,
             binlog: BinlogSpec { spool, ..binlog.clone() },
             storage: storage.clone(),
+            immutability: immutability.clone(),
             copies,
             retention,
             // Public keys: pods that write need no other.

@@ -118,10 +118,11 @@ pub fn verdict(validated: &Validated, facts: &Facts<'_>, seen: &Seen) -> Option<
         ),
         Standing::Done(None) => Verdict::yes("Pruned", "what retention lets go is deleted"),
         Standing::Done(Some(outcome)) => {
-            let PruneOutcome { at, fulls, files, bytes: freed, kept_fulls, kept: _, notes } = outcome;
+            let PruneOutcome { at, fulls, files, bytes: gone, hidden, kept_fulls, kept: _, notes } = outcome;
+            let room = if hidden { "hidden" } else { "freed" };
             let what = format!(
-                "{fulls} fulls and {files} binlog files deleted, {} freed, {kept_fulls} fulls stay",
-                bytes(freed)
+                "{fulls} fulls and {files} binlog files deleted, {} {room}, {kept_fulls} fulls stay",
+                bytes(gone)
             );
             Verdict::yes("Pruned", std::iter::once(format!("{at}: {what}")).chain(notes).collect::<Vec<_>>().join("; "))
         }

@@ -9,8 +9,9 @@ use kube::ResourceExt;
 
 use super::build::source_name;
 use crate::api::{
-    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, EncryptionSpec, LimitsSpec, PodSelector,
-    RetentionSpec, ScheduleSpec, SourceSpec, SpoolSpec, StorageSpec, VerifySpec, rate_problem, unsupported,
+    BackupPolicy, BackupPolicySpec, BinlogSpec, CompressionSpec, CopySpec, EncryptionSpec, ImmutabilitySpec,
+    LimitsSpec, PodSelector, RetentionSpec, ScheduleSpec, SourceSpec, SpoolSpec, StorageSpec, VerifySpec, rate_problem,
+    unsupported,
 };
 use crate::controller::{secrets, storage};
 use crate::schedule::{Schedule, Times};
@@ -30,6 +31,8 @@ pub struct Validated {
     pub binlog: BinlogSpec,
     /// Where the archive is.
     pub storage: StorageSpec,
+    /// What is locked there.
+    pub immutability: Option<ImmutabilitySpec>,
     /// Further stores, which the stream fills.
     pub copies: Vec<CopySpec>,
     /// To whom it is encrypted.
@@ -94,6 +97,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         method: _,
         binlog,
         storage,
+        immutability,
         copies,
         retention,
         encryption,
@@ -111,6 +115,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
     let pod_source = source_of(policy, &mut refusal);
     check_binlog(binlog, &mut refusal);
     storage::check("spec.storage", storage, |field, message| refusal.invalid(field, message));
+    check_immutability("spec", immutability.as_ref(), storage, &mut refusal);
     check_copies(storage, copies, &mut refusal);
     if !(-7..=19).contains(&compression.level) {
         let message = format!(
@@ -151,6 +156,7 @@ pub fn validate(policy: &BackupPolicy) -> Result<Validated, Refusal> {
         schedule,
         binlog: binlog.clone(),
         storage: storage.clone(),
+        immutability: immutability.clone(),
         copies: copies.clone(),
         encryption: encryption.clone(),
         compression: compression.clone(),
@@ -213,12 +219,14 @@ fn source_of(policy: &BackupPolicy, refusal: &mut Refusal) -> SourceSpec {
 
 fn check_copies(storage: &StorageSpec, copies: &[CopySpec], refusal: &mut Refusal) {
     let mut folders: Vec<&str> = storage.fs.iter().map(|fs| fs.path.trim_end_matches('/')).collect();
-    for (i, CopySpec { name, storage, retention, bytes_per_second }) in copies.iter().enumerate() {
+    for (i, copy) in copies.iter().enumerate() {
+        let CopySpec { name, storage, retention, immutability, bytes_per_second } = copy;
         let field = format!("spec.copies[{i}]");
         if copies.iter().take(i).any(|other| other.name == *name) {
             refusal.invalid(&format!("{field}.name"), &format!("{name:?} is there twice"));
         }
         storage::check(&format!("{field}.storage"), storage, |field, message| refusal.invalid(field, message));
+        check_immutability(&field, immutability.as_ref(), storage, refusal);
         for folder in storage.fs.iter().map(|fs| fs.path.trim_end_matches('/')) {
             if folders.contains(&folder) {
                 let message =
@@ -233,6 +241,17 @@ fn check_copies(storage: &StorageSpec, copies: &[CopySpec], refusal: &mut Refusa
         for (at, message) in retention.as_ref().map(RetentionSpec::problems).unwrap_or_default() {
             refusal.invalid(&at.replacen("spec", &field, 1), message);
         }
+    }
+}
+
+fn check_immutability(
+    field: &str,
+    immutability: Option<&ImmutabilitySpec>,
+    storage: &StorageSpec,
+    refusal: &mut Refusal,
+) {
+    if let Some((at, message)) = immutability.and_then(|spec| spec.problem(storage)) {
+        refusal.invalid(&format!("{field}.immutability{at}"), &message);
     }
 }
 

@@ -38,6 +38,8 @@ pub fn plan(validated: &Validated) -> Result<String, Error> {
             method: Method::Logical,
             binlog: BinlogSpec::default(),
             storage: storage.clone(),
+            // It writes nothing but its lease.
+            immutability: None,
             copies: Vec::new(),
             retention: None,
             // It writes nothing.

@@ -2,6 +2,7 @@ mod source;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::archive::ArchiveError;
@@ -12,6 +13,7 @@ use crate::cli::config::{self, Archive};
 use crate::cli::inspect::{self, Encryption, End};
 use crate::cli::output::say;
 use crate::cli::progress::{bytes, duration};
+use crate::cli::protection::{self, ProtectionReport};
 use crate::cli::{engine, output};
 use crate::model::{CommitTime, Flavor, GtidSet, total};
 use crate::verify::{self, Ended};
@@ -41,6 +43,8 @@ struct PolicyReport {
     binlog_bytes: u64,
     stored_bytes: u64,
     encryption: Encryption,
+    /// What its bucket does against the loss of what it holds; none for stores that are no S3 buckets.
+    protection: Option<ProtectionReport>,
     problems: Vec<String>,
     unknown_objects: Vec<String>,
     /// The last verify of each depth.
@@ -97,7 +101,7 @@ struct ForkReport {
 pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     let mut report = Report { policies: Vec::new() };
     for archive in config::archives(&args.archive)? {
-        report.policies.push(inspect(&archive).await?);
+        report.policies.push(inspect(&archive, args.as_of.at).await?);
     }
     let problems = report.policies.iter().map(|policy| policy.problems.len()).sum();
     match args.output {
@@ -107,11 +111,12 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
     if problems > 0 { Err(ArchiveError::Problems { count: problems }.into()) } else { Ok(()) }
 }
 
-async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
+async fn inspect(archive: &Archive, as_of: Option<Timestamp>) -> anyhow::Result<PolicyReport> {
     let mut report = PolicyReport { name: archive.name.clone(), ..PolicyReport::default() };
     let load = async {
-        let store = engine::store_to_read(&archive.store)?;
+        let store = engine::archive_to_read(archive, as_of)?;
         report.archive = store.url().to_owned();
+        report.protection = protection::of(&store).await?;
         let catalog = Catalog::load(&store).await?;
         report.verified = verify::ended(&store).await?;
         Ok::<Catalog, anyhow::Error>(catalog)
@@ -133,6 +138,8 @@ async fn inspect(archive: &Archive) -> anyhow::Result<PolicyReport> {
     report.forks = timeline.forks.iter().map(|f| fork(f, &timeline)).collect();
     report.source = source::ask(archive, &timeline).await;
     report.warnings = report.source.warning.iter().cloned().chain(inspect::warnings(&catalog, &timeline)).collect();
+    report.warnings.extend(archive.warnings.iter().cloned());
+    report.warnings.extend(report.protection.iter().flat_map(|protection| protection.warnings.iter().cloned()));
     report.binlog_files = catalog.files.len();
     report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
     report.stored_bytes = inspect::stored_bytes(&catalog);
@@ -209,6 +216,9 @@ fn show(report: &PolicyReport) {
         bytes(report.binlog_bytes),
         bytes(report.stored_bytes)
     );
+    if let Some(ProtectionReport { text, .. }) = &report.protection {
+        say!("  protected    {text}");
+    }
     let Encryption { encrypted_objects, clear_objects, recipients } = &report.encryption;
     if *encrypted_objects > 0 {
         let keys = recipients.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
