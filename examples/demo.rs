@@ -123,6 +123,7 @@ fn create_account(server: &Server) {
 
 fn write_policy(folder: &Path, source: &Server) -> std::path::PathBuf {
     let path = folder.join("policy.yaml");
+    let pem = std::fs::read_to_string(ca(source)).unwrap();
     let text = format!(
         "apiVersion: tidemark.dev/v1alpha1
 kind: BackupPolicy
@@ -163,7 +164,8 @@ stringData:
 ",
         source.port(),
         folder.join("archive").display(),
-        std::fs::read_to_string(ca(source)).unwrap().lines().map(|line| format!("    {line}\n")).collect::<String>()
+        // MySQL ends the file with a NUL, which no YAML may hold.
+        pem.trim_end_matches(['\0', '\n']).lines().map(|line| format!("    {line}\n")).collect::<String>()
     );
     std::fs::write(&path, text).unwrap();
     path
