@@ -29,6 +29,7 @@ test: rust ## everything: format, lints, licences, unit tests, tests on real ser
 	cargo fmt --check
 	$(MAKE) lint deny
 	cargo test $(FLAGS)
+	cargo run $(FLAGS) --example demo
 	tests/e2e/run
 
 e2e: rust ## the long tests of the operator on a real Kubernetes, too: chaos, outage, failover, power cuts, upgrade, retention; E2E=name for one
