@@ -9,13 +9,21 @@ use std::time::{Duration, Instant};
 use crate::contest::{Contest, Goal};
 use crate::data;
 use crate::measure;
+use crate::overhead;
 use crate::rpo;
 use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, find_tool, tidemark_command, tool};
 
 /// Every contest by the name that `BENCH=` takes; each returns the goals it missed.
 #[expect(clippy::type_complexity)]
-pub const ALL: [(&str, fn() -> Vec<String>); 6] =
-    [("stream", stream), ("backup", backup), ("load", load), ("replay", replay), ("donor", donor), ("rpo", rpo::rpo)];
+pub const ALL: [(&str, fn() -> Vec<String>); 7] = [
+    ("stream", stream),
+    ("backup", backup),
+    ("load", load),
+    ("replay", replay),
+    ("donor", donor),
+    ("rpo", rpo::rpo),
+    ("overhead", overhead::overhead),
+];
 
 const THREADS: u16 = 4;
 /// zstd level of every contender that compresses: our default.
@@ -303,7 +311,7 @@ fn restore(policy: &Path, port: u16) -> Command {
     command
 }
 
-fn mysqldump(server: &Server, rest: &str) -> String {
+pub fn mysqldump(server: &Server, rest: &str) -> String {
     let options = "--single-transaction --routines --events --triggers --set-gtid-purged=OFF --databases bench";
     format!("{} {LOGIN} --port={} {options} {rest}", stock("mysqldump"), server.port())
 }
@@ -345,7 +353,7 @@ pub fn policy_with_storage(dir: &Path, server: &Server, storage: &str, level: i8
     path
 }
 
-fn password() -> [(&'static str, &'static str); 1] {
+pub fn password() -> [(&'static str, &'static str); 1] {
     [("MYSQL_PWD", ROOT_PASSWORD)]
 }
 

@@ -13,6 +13,7 @@ mod contest;
 mod contests;
 mod data;
 mod measure;
+mod overhead;
 mod rpo;
 
 use std::process::ExitCode;

@@ -11,6 +11,8 @@ use super::{ArchiveError, format_of, keys, ranges};
 
 /// Segments read at a time where an index is made anew.
 const CONCURRENCY: usize = 4;
+/// Segments that a streamer may have had on their way when it died, all of which may have been cut off.
+pub const IN_FLIGHT: usize = 3;
 
 /// The segments of one file so far: a contiguous prefix, all of it in the store.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct IndexWriter {
     /// Whom the ranges known so far are encrypted to, each set once.
     recipients: Vec<Vec<String>>,
     last: Option<SegmentMeta>,
+    /// What a streamer's death left half stored. It goes when its bytes are stored.
+    torn: Vec<SegmentObject>,
 }
 
 #[derive(Clone, Debug)]
@@ -33,17 +37,32 @@ enum Known {
 impl IndexWriter {
     /// For a file of which nothing is stored.
     pub fn new(file: FileId) -> Self {
-        Self { file, ranges: Vec::new(), recipients: Vec::new(), last: None }
+        Self { file, ranges: Vec::new(), recipients: Vec::new(), last: None, torn: Vec::new() }
     }
 
-    /// Takes up what the store holds of a file: its longest contiguous prefix, by one listing and one meta.
+    /// Takes up what the store holds of a file: its longest contiguous prefix, by one listing and a few metas. A damaged segment at its end
+    /// does not count: an upload that was cut off may have left it, and the source has its bytes.
     pub async fn resume(store: &Store, file: FileId) -> Result<Self, ArchiveError> {
-        let chain = ranges::list(store, &file).await?.chain;
-        let last = match chain.last() {
-            Some(object) => Some(read_meta(store, object).await?),
-            None => None,
-        };
-        Ok(Self { file, ranges: chain.into_iter().map(Known::Listed).collect(), recipients: Vec::new(), last })
+        let mut chain = ranges::list(store, &file).await?.chain;
+        let mut torn = Vec::new();
+        let mut last = None;
+        let mut sound = 0;
+        while sound < IN_FLIGHT {
+            let Some(object) = chain.len().checked_sub(sound + 1).map(|at| &chain[at]) else { break };
+            match read_meta(store, object).await.map_err(ArchiveError::from) {
+                Ok(meta) => {
+                    last = last.or(Some(meta));
+                    sound += 1;
+                }
+                Err(e) if e.is_damage() => {
+                    tracing::warn!(error = %e, "what the store has from there on is read from the source again");
+                    torn.extend(chain.drain(chain.len() - sound - 1..).take(1));
+                    (last, sound) = (None, 0);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Self { file, ranges: chain.into_iter().map(Known::Listed).collect(), recipients: Vec::new(), last, torn })
     }
 
     /// The file.
@@ -69,6 +88,25 @@ impl IndexWriter {
         self.ranges.push(Known::Indexed(indexed(&stored, &mut self.recipients)));
         self.last = Some(stored.meta);
         Ok(())
+    }
+
+    /// Deletes what was found half stored, once its bytes are stored under other borders: a listing may not count it again.
+    pub async fn clear_torn(&mut self, store: &Store) {
+        let end = self.end();
+        for object in self.torn.extract_if(.., |object| object.end <= end) {
+            let key = object.key();
+            // Whoever stored its bytes under its own name has put them in its place.
+            let still = match store.stat(&key).await {
+                Ok(Some(bytes)) if bytes == object.bytes => read_meta(store, &object).await.map_err(ArchiveError::from),
+                _ => continue,
+            };
+            if !still.is_err_and(|e| e.is_damage()) {
+                continue;
+            }
+            if let Err(error) = store.delete(&key).await {
+                tracing::warn!(%key, %error, "a damaged object whose bytes are stored otherwise could not be deleted; delete it");
+            }
+        }
     }
 
     /// Writes the index: from now on the file is closed. What an earlier process stored is read and verified first. An equal
@@ -118,7 +156,14 @@ impl IndexWriter {
         if store.put(&key, seal(&key, &index)?, Condition::IfAbsent).await? == Put::Created {
             return Ok(index);
         }
-        let stored: FileIndex = unseal(&key, &store.get(&key).await?)?;
+        let stored: FileIndex = match unseal(&key, &store.get(&key).await?) {
+            Err(e) if e.is_damage() => {
+                tracing::warn!(error = %e, "a damaged index is written anew");
+                let _ = store.put(&key, seal(&key, &index)?, Condition::Overwrite).await?;
+                return Ok(index);
+            }
+            stored => stored?,
+        };
         // Which stamps were in the future depends on when a streamer saw them.
         let FileSummary { first_commit, last_commit, .. } = stored.summary;
         let same = stored.summary == FileSummary { first_commit, last_commit, ..index.summary };

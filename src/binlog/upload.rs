@@ -22,13 +22,11 @@ use crate::archive::binlog_index::FileId;
 use crate::archive::codec::Compression;
 use crate::archive::crypt::Recipients;
 use crate::archive::identity::{self, ArchiveInfo};
-use crate::archive::index_writer::IndexWriter;
+use crate::archive::index_writer::{IN_FLIGHT, IndexWriter};
 use crate::archive::segment::{self, EncodedSegment, SegmentUpload, StoredSegment};
 use crate::archive::store::Store;
 use crate::model::{BinlogPosition, CommitTime};
 
-/// Objects on their way at once.
-const IN_FLIGHT: usize = 3;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(20);
 
@@ -116,6 +114,7 @@ pub(super) async fn run(
                     let of_this_session = u64::from(seal.upto > 0);
                     durable.send_modify(|d| (d.upto, d.segments) = (d.upto.max(seal.upto), d.segments + of_this_session));
                     publish(&context, &seal, bytes);
+                    writer.clear_torn(&context.store).await;
                 }
                 Landed::CutOff => {}
                 Landed::Close(over) => {

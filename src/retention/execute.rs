@@ -202,7 +202,7 @@ impl Work<'_> {
         fail::fail_point!("retention::execute::taken_away");
         let Err(began) = self.no_restore_began().await else { return Ok(true) };
         if let Some(bytes) = taken {
-            let _ = self.store.put(key, bytes, Condition::IfAbsent).await?;
+            let _ = self.store.put(key, bytes, Condition::Overwrite).await?;
         }
         Err(began)
     }

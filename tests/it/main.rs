@@ -33,6 +33,7 @@ mod retention;
 mod semisync;
 mod serve;
 mod servers;
+mod slow_store;
 mod store;
 mod stream;
 mod topology;

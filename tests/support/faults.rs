@@ -50,6 +50,8 @@ struct Shared {
     upstream: String,
     /// Share of requests that do not fare well.
     share: f64,
+    /// What it takes of all requests together; none: as much as comes.
+    bytes_per_second: Option<u64>,
     calm: AtomicBool,
     state: Mutex<State>,
 }
@@ -57,6 +59,8 @@ struct Shared {
 struct State {
     random: StdRng,
     outage_until: Instant,
+    /// Until then everything that has come so far is on its way.
+    busy_until: Instant,
     listings: BTreeMap<String, (Instant, Vec<u8>)>,
     requests: u64,
     met: BTreeMap<Fault, u64>,
@@ -65,17 +69,28 @@ struct State {
 impl Faults {
     /// Before the server at `endpoint` (`http://host:port`).
     pub fn before(endpoint: &str, share: f64, seed: u64) -> Faults {
+        Faults::start(endpoint, share, seed, None)
+    }
+
+    /// Before a server that nothing is wrong with but that it takes no more than this.
+    pub fn slow(endpoint: &str, bytes_per_second: u64) -> Faults {
+        Faults::start(endpoint, 0.0, 0, Some(bytes_per_second))
+    }
+
+    fn start(endpoint: &str, share: f64, seed: u64, bytes_per_second: Option<u64>) -> Faults {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = State {
             random: StdRng::seed_from_u64(seed),
             outage_until: Instant::now(),
+            busy_until: Instant::now(),
             listings: BTreeMap::new(),
             requests: 0,
             met: BTreeMap::new(),
         };
         let upstream = endpoint.strip_prefix("http://").expect("an endpoint without TLS").to_owned();
-        let shared = Arc::new(Shared { upstream, share, calm: AtomicBool::new(false), state: Mutex::new(state) });
+        let calm = AtomicBool::new(false);
+        let shared = Arc::new(Shared { upstream, share, bytes_per_second, calm, state: Mutex::new(state) });
         let all = shared.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -106,7 +121,7 @@ impl Faults {
 impl Shared {
     /// One request a connection.
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
-        let Some((head, body)) = read_request(&mut client)? else { return Ok(()) };
+        let Some((head, body)) = self.read_request(&mut client)? else { return Ok(()) };
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let lists = head.starts_with("GET ") && target.contains("list-type=2");
         let fault = self.next(lists);
@@ -173,35 +188,49 @@ impl Shared {
         *state.met.entry(fault).or_default() += 1;
         Some(fault)
     }
-}
 
-/// A request's head, which asks for the connection to be closed, and its body; none if the client went.
-fn read_request(client: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
-    let mut bytes = Vec::new();
-    let mut piece = vec![0; 64 << 10];
-    let end = loop {
-        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end;
+    /// A request's head, which asks for the connection to be closed, and its body; none if the client went.
+    fn read_request(&self, client: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
+        let mut bytes = Vec::new();
+        let mut piece = vec![0; 64 << 10];
+        let end = loop {
+            if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end;
+            }
+            match client.read(&mut piece)? {
+                0 => return Ok(None),
+                n => bytes.extend_from_slice(&piece[..n]),
+            }
+        };
+        let mut body = bytes.split_off(end + 4);
+        let head = String::from_utf8(bytes[..end].to_vec()).map_err(io::Error::other)?;
+        let is = |line: &str, name: &str| line.to_ascii_lowercase().starts_with(name);
+        let length = head.lines().find(|line| is(line, "content-length:")).and_then(|line| line.split(':').nth(1));
+        let length: usize = length.map_or(Ok(0), |length| length.trim().parse()).map_err(io::Error::other)?;
+        while body.len() < length {
+            match client.read(&mut piece)? {
+                0 => return Ok(None),
+                n => {
+                    body.extend_from_slice(&piece[..n]);
+                    self.pace(n);
+                }
+            }
         }
-        match client.read(&mut piece)? {
-            0 => return Ok(None),
-            n => bytes.extend_from_slice(&piece[..n]),
-        }
-    };
-    let mut body = bytes.split_off(end + 4);
-    let head = String::from_utf8(bytes[..end].to_vec()).map_err(io::Error::other)?;
-    let is = |line: &str, name: &str| line.to_ascii_lowercase().starts_with(name);
-    let length = head.lines().find(|line| is(line, "content-length:")).and_then(|line| line.split(':').nth(1));
-    let length: usize = length.map_or(Ok(0), |length| length.trim().parse()).map_err(io::Error::other)?;
-    while body.len() < length {
-        match client.read(&mut piece)? {
-            0 => return Ok(None),
-            n => body.extend_from_slice(&piece[..n]),
-        }
+        let mut lines: Vec<&str> = head.lines().filter(|line| !is(line, "connection:")).collect();
+        lines.push("Connection: close");
+        Ok(Some((lines.join("\r\n") + "\r\n\r\n", body)))
     }
-    let mut lines: Vec<&str> = head.lines().filter(|line| !is(line, "connection:")).collect();
-    lines.push("Connection: close");
-    Ok(Some((lines.join("\r\n") + "\r\n\r\n", body)))
+
+    /// Waits until `bytes` more have had their time.
+    fn pace(&self, bytes: usize) {
+        let Some(rate) = self.bytes_per_second else { return };
+        let mut state = self.state.lock().unwrap();
+        let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        state.busy_until = state.busy_until.max(Instant::now()) + takes;
+        let wait = state.busy_until.saturating_duration_since(Instant::now());
+        drop(state);
+        std::thread::sleep(wait);
+    }
 }
 
 fn answer(client: &mut TcpStream, status: &str, code: &str) -> io::Result<()> {

@@ -147,6 +147,48 @@ async fn damage_is_reported_and_what_is_behind_it_does_not_count() {
 }
 
 #[tokio::test]
+async fn what_a_dead_streamer_left_half_stored_is_stored_anew_whatever_its_borders() {
+    let (_dir, store) = folder().await;
+    let ends = [0, 150, 250, 320, 400];
+    for span in ends.windows(2) {
+        segment(&store, &id(1), span[0], span[1]).await;
+    }
+    // Of the three that were on their way the first is cut off.
+    let torn = keys::segment(&id(1), 150, 250, false);
+    let half = store.get(&torn).await.unwrap();
+    let _ = store.put(&torn, half.slice(..half.len() / 2), Condition::Overwrite).await.unwrap();
+    let mut writer = IndexWriter::resume(&store, id(1)).await.unwrap();
+    assert_eq!(writer.end(), 150);
+    writer.push(segment(&store, &id(1), 150, 200).await).unwrap();
+    writer.clear_torn(&store).await;
+    assert!(store.stat(&torn).await.unwrap().is_some(), "its bytes are not all stored");
+    writer.push(segment(&store, &id(1), 200, 320).await).unwrap();
+    writer.clear_torn(&store).await;
+    assert_eq!(store.stat(&torn).await.unwrap(), None);
+    writer.push(segment(&store, &id(1), 320, 400).await).unwrap();
+    let key = keys::index(&id(1));
+    let _ = store.put(&key, "{\"format\":1,".into(), Condition::Overwrite).await.unwrap();
+    writer.finish(&store, Ending::Rotate, None, "t").await.unwrap();
+    let file = load_file(&store, &id(1)).await.unwrap().unwrap();
+    assert_eq!((file.size, file.closed.is_some()), (400, true));
+    assert_eq!(read(&store, &file, 0, 400).await.unwrap(), raw(0, 400));
+
+    // Stored whole under its own name meanwhile, it stays.
+    for (start, end) in [(0, 150), (150, 250)] {
+        segment(&store, &id(2), start, end).await;
+    }
+    let last = keys::segment(&id(2), 150, 250, false);
+    let whole = store.get(&last).await.unwrap();
+    let _ = store.put(&last, vec![0; whole.len()].into(), Condition::Overwrite).await.unwrap();
+    let mut writer = IndexWriter::resume(&store, id(2)).await.unwrap();
+    assert_eq!(writer.end(), 150);
+    store.delete(&last).await.unwrap();
+    writer.push(segment(&store, &id(2), 150, 250).await).unwrap();
+    writer.clear_torn(&store).await;
+    assert_eq!(store.get(&last).await.unwrap(), whole);
+}
+
+#[tokio::test]
 async fn a_newer_archive_and_another_flavor_are_refused_and_strangers_are_left_alone() {
     let (_dir, store) = folder().await;
     let other = identity::ensure(&store, Flavor::Mariadb, "mariadb-1").await;

@@ -113,6 +113,14 @@ pub enum SegmentError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A part of an upload was taken for the object, and is deleted.
+    #[snafu(display(
+        "the store kept a part of {key} as if it were the object; that part is deleted, and the object is to be stored anew"
+    ))]
+    Torn {
+        /// The object.
+        key: String,
+    },
     /// The store holds other bytes for the same range of the same file.
     #[snafu(display(
         "the archive already holds other bytes under {key} than the source sends now: one of them is not the server it claims \
@@ -142,7 +150,11 @@ pub enum SegmentError {
 impl SegmentError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, SegmentError::Store { source } if source.is_transient())
+        match self {
+            SegmentError::Store { source } => source.is_transient(),
+            SegmentError::Torn { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether the object is not there.

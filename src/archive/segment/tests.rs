@@ -211,6 +211,27 @@ async fn equal_bytes_may_be_stored_again_and_others_are_refused() {
 }
 
 #[tokio::test]
+async fn a_part_that_a_store_took_for_the_whole_goes_unless_an_index_lists_it() {
+    let (_dir, store) = folder();
+    let raw = bytes(50_000, 3);
+    for compression in [Compression::default(), Compression::None] {
+        let segment = encode(0, &raw, compression);
+        let key = keys::segment(&id(), 0, 50_000, false);
+        let torn = segment.object.slice(..segment.object.len() / 2);
+        let _ = store.put(&key, torn.clone(), Condition::Overwrite).await.unwrap();
+        let first = put(&store, segment.clone()).await.unwrap_err();
+        assert!(first.is_transient() && matches!(first, SegmentError::Torn { .. }), "{first:?}");
+        let stored = put(&store, segment.clone()).await.unwrap();
+        assert!(read(&store, object(&stored, true)).await.unwrap() == raw);
+        let _ = store.put(&key, torn.clone(), Condition::Overwrite).await.unwrap();
+        let _ = store.put(&keys::index(&id()), "{}".into(), Condition::Overwrite).await.unwrap();
+        assert!(matches!(put(&store, segment).await, Err(SegmentError::Damaged { .. })));
+        assert_eq!(store.get(&key).await.unwrap(), torn, "what an index lists is left to who looks into it");
+        store.delete(&keys::index(&id())).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_abandoned_upload_leaves_nothing() {
     let (dir, store) = folder();
     let mut upload =

@@ -206,7 +206,8 @@ impl SegmentUpload {
     }
 }
 
-/// An object that was there already must hold the same bytes: invariant 5.
+/// An object that was there already must hold the same bytes: invariant 5. One that is damaged, while nothing refers to it, is what an upload left
+/// that was cut off where the store took a part for the whole: it goes, as its bytes are at hand.
 async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSegment, SegmentError> {
     if put == Put::Created {
         return Ok(ours);
@@ -216,7 +217,15 @@ async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSe
     let key = keys::segment(&file, start, end, encrypted);
     // Gone again would be a deletion under way: the next attempt writes it anew.
     let bytes = store.stat(&key).await?.unwrap_or_default();
-    let theirs = verify(store, &SegmentObject { file, start, end, bytes, blake3: None, encrypted }).await?;
+    let object = SegmentObject { file, start, end, bytes, blake3: None, encrypted };
+    let theirs = match verify(store, &object).await {
+        Err(SegmentError::Damaged { problem, .. }) if store.stat(&keys::index(&object.file)).await?.is_none() => {
+            tracing::warn!(%key, problem, "the store kept a part of an upload that was cut off; it is deleted and stored anew");
+            store.delete(&key).await?;
+            return Err(SegmentError::Torn { key });
+        }
+        theirs => theirs?,
+    };
     if theirs.meta.raw != ours.meta.raw {
         return Err(SegmentError::Diverged { key, stored: theirs.meta.raw, offered: ours.meta.raw });
     }

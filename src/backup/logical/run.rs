@@ -235,7 +235,8 @@ async fn once(
         identity::announce_encryption(store, archive).await?;
     }
     let key = keys::manifest(&full_id);
-    let _ = store.put(&key, seal(&key, &manifest)?, Condition::IfAbsent).await?;
+    // The id is ours alone: what a retry finds there can only be a part of this.
+    let _ = store.put(&key, seal(&key, &manifest)?, Condition::Overwrite).await?;
     control.connection.close().await;
     let Content::Logical(content) = &mut manifest.content;
     content.warnings.append(&mut warnings);

@@ -65,7 +65,7 @@ fn of_segment(error: &SegmentError) -> Reason {
     match error {
         SegmentError::Store { source } => of_store(source),
         SegmentError::Locked { source } => of_locked(source),
-        SegmentError::Damaged { .. } => Reason::ArchiveDamaged,
+        SegmentError::Damaged { .. } | SegmentError::Torn { .. } => Reason::ArchiveDamaged,
         SegmentError::Diverged { .. } => Reason::SourceDiverged,
         SegmentError::Newer { .. } => Reason::ArchiveNewer,
         SegmentError::Compress { .. } | SegmentError::Describe { .. } | SegmentError::Length { .. } => Reason::Failed,
