@@ -89,8 +89,8 @@ fn encoded_bytes(raw: &[u8], (level, encrypted): (i32, bool)) -> usize {
 
 /// Whole fulls to disk, as a user takes them.
 fn fulls(server: &Server, dir: &Path) -> Vec<String> {
-    let mut contest = Contest::new("full backup by level, in clear and encrypted", data::bytes());
     let stored = RefCell::new(BTreeMap::new());
+    let mut contest = Contest::new("full backup by level, in clear and encrypted", data::bytes());
     for level in FULL_LEVELS {
         for encrypted in [false, true] {
             let name = format!("level {level}{}", if encrypted { ", encrypted" } else { "" });
