@@ -58,34 +58,64 @@ impl History {
         }
     }
 
-    /// A fresh server on which the stock tools have replayed exactly the first `count` transactions.
-    pub fn replay(&self, count: usize) -> Server {
+    /// A fresh server on which the stock tools will replay as much of this as they are told to.
+    pub fn oracle(&self) -> Oracle<'_> {
         // It commits one by one: flushing each would take most of the time.
         let options = ServerOptions::of(self.flavor).arg("--max-allowed-packet=1G");
         let server = options.arg("--sync-binlog=0").arg("--innodb-flush-log-at-trx-commit=2").start();
-        let mut command = self.stock();
-        match self.flavor {
-            Flavor::Mysql => {
-                server.sql("RESET BINARY LOGS AND GTIDS");
-                command.arg(format!("--include-gtids={}", self.gtid_set(count)))
-            }
-            Flavor::Mariadb => {
-                server.sql("RESET MASTER");
-                command.arg(format!("--stop-position={}", self.gtid_set(count)))
-            }
-        };
-        let mut reader = command.stdout(Stdio::piped()).spawn().unwrap();
-        let output = server.client().arg("--binary-mode").stdin(reader.stdout.take().unwrap()).output().unwrap();
-        assert!(output.status.success(), "the oracle's replay failed: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(reader.wait().unwrap().success());
-        assert_eq!(server.gtids(), self.gtid_set(count), "the oracle itself is not where it should be");
-        server
+        server.sql(match self.flavor {
+            Flavor::Mysql => "RESET BINARY LOGS AND GTIDS",
+            Flavor::Mariadb => "RESET MASTER",
+        });
+        Oracle { history: self, server, count: 0 }
     }
 
     fn stock(&self) -> Command {
         let mut command = Command::new(&self.tool);
         command.arg("--no-defaults").env("TZ", "UTC").args(&self.files);
         command
+    }
+}
+
+/// A server that holds the first transactions of a history, replayed by the stock tools.
+pub struct Oracle<'a> {
+    history: &'a History,
+    server: Server,
+    count: usize,
+}
+
+impl Oracle<'_> {
+    /// The server, taken forward to exactly the first `count` transactions. It never goes back.
+    pub fn at(&mut self, count: usize) -> &Server {
+        assert!(count >= self.count, "the oracle holds {} transactions already", self.count);
+        if count > self.count {
+            self.replay(count);
+            self.count = count;
+        }
+        let expected = self.history.gtid_set(count);
+        assert_eq!(self.server.gtids(), expected, "the oracle itself is not where it should be");
+        &self.server
+    }
+
+    fn replay(&self, count: usize) {
+        let mut command = self.history.stock();
+        let last = self.history.gtid_set(count);
+        match self.history.flavor {
+            Flavor::Mysql => {
+                let (uuid, number) = (last.split(':').next().unwrap(), last.rsplit([':', '-']).next().unwrap());
+                command.arg(format!("--include-gtids={uuid}:{}-{number}", self.count + 1));
+            }
+            Flavor::Mariadb => {
+                if self.count > 0 {
+                    command.arg(format!("--start-position={}", self.history.gtid_set(self.count)));
+                }
+                command.arg(format!("--stop-position={last}"));
+            }
+        }
+        let mut reader = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = self.server.client().arg("--binary-mode").stdin(reader.stdout.take().unwrap()).output().unwrap();
+        assert!(output.status.success(), "the oracle's replay failed: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(reader.wait().unwrap().success());
     }
 }
 
