@@ -1,4 +1,4 @@
-//! What compression and encryption cost: bytes, CPU and wall time, of real binlogs and a real dump by zstd level, then of whole fulls.
+//! What compression and encryption cost: size and time of real binlogs and a real dump by zstd level on one thread, then of whole fulls.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -67,12 +67,16 @@ fn table(what: &str, raw: &[u8]) {
         let (level, encrypted) = way;
         println!(
             "  {:<22} {:>8.1} % {:>10.0} {:>18.2} ×",
-            format!("level {level}{}", if *encrypted { ", encrypted" } else { "" }),
+            name(*level, *encrypted),
             100.0 * sizes[way] as f64 / raw.len() as f64,
             raw.len() as f64 / f64::from(1 << 20) / time(way),
             time(way) / first,
         );
     }
+}
+
+fn name(level: i32, encrypted: bool) -> String {
+    format!("level {level}{}", if encrypted { ", encrypted" } else { "" })
 }
 
 fn encoded_bytes(raw: &[u8], (level, encrypted): (i32, bool)) -> usize {
@@ -93,7 +97,7 @@ fn fulls(server: &Server, dir: &Path) -> Vec<String> {
     let mut contest = Contest::new("full backup by level, in clear and encrypted", data::bytes());
     for level in FULL_LEVELS {
         for encrypted in [false, true] {
-            let name = format!("level {level}{}", if encrypted { ", encrypted" } else { "" });
+            let name = name(level.into(), encrypted);
             let archive = dir.join(&name);
             let policy = policy_of(dir, server, &archive, level, encrypted);
             let (stored, folder, told) = (&stored, archive.clone(), name.clone());

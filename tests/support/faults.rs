@@ -50,7 +50,7 @@ struct Shared {
     upstream: String,
     /// Share of requests that do not fare well.
     share: f64,
-    /// What it takes of all requests together; none: as much as comes.
+    /// What it takes of all that is being stored; none: as much as comes.
     bytes_per_second: Option<u64>,
     calm: AtomicBool,
     state: Mutex<State>,
@@ -121,7 +121,11 @@ impl Faults {
 impl Shared {
     /// One request a connection.
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
-        let Some((head, body)) = self.read_request(&mut client)? else { return Ok(()) };
+        let Some((head, body)) = read_request(&mut client)? else { return Ok(()) };
+        // What asks only is not held up by what is being stored.
+        if !body.is_empty() {
+            self.pace(body.len());
+        }
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let lists = head.starts_with("GET ") && target.contains("list-type=2");
         let fault = self.next(lists);
@@ -189,38 +193,6 @@ impl Shared {
         Some(fault)
     }
 
-    /// A request's head, which asks for the connection to be closed, and its body; none if the client went.
-    fn read_request(&self, client: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
-        let mut bytes = Vec::new();
-        let mut piece = vec![0; 64 << 10];
-        let end = loop {
-            if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-                break end;
-            }
-            match client.read(&mut piece)? {
-                0 => return Ok(None),
-                n => bytes.extend_from_slice(&piece[..n]),
-            }
-        };
-        let mut body = bytes.split_off(end + 4);
-        let head = String::from_utf8(bytes[..end].to_vec()).map_err(io::Error::other)?;
-        let is = |line: &str, name: &str| line.to_ascii_lowercase().starts_with(name);
-        let length = head.lines().find(|line| is(line, "content-length:")).and_then(|line| line.split(':').nth(1));
-        let length: usize = length.map_or(Ok(0), |length| length.trim().parse()).map_err(io::Error::other)?;
-        while body.len() < length {
-            match client.read(&mut piece)? {
-                0 => return Ok(None),
-                n => {
-                    body.extend_from_slice(&piece[..n]);
-                    self.pace(n);
-                }
-            }
-        }
-        let mut lines: Vec<&str> = head.lines().filter(|line| !is(line, "connection:")).collect();
-        lines.push("Connection: close");
-        Ok(Some((lines.join("\r\n") + "\r\n\r\n", body)))
-    }
-
     /// Waits until `bytes` more have had their time.
     fn pace(&self, bytes: usize) {
         let Some(rate) = self.bytes_per_second else { return };
@@ -231,6 +203,35 @@ impl Shared {
         drop(state);
         std::thread::sleep(wait);
     }
+}
+
+/// A request's head, which asks for the connection to be closed, and its body; none if the client went.
+fn read_request(client: &mut TcpStream) -> io::Result<Option<(String, Vec<u8>)>> {
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; 64 << 10];
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        match client.read(&mut piece)? {
+            0 => return Ok(None),
+            n => bytes.extend_from_slice(&piece[..n]),
+        }
+    };
+    let mut body = bytes.split_off(end + 4);
+    let head = String::from_utf8(bytes[..end].to_vec()).map_err(io::Error::other)?;
+    let is = |line: &str, name: &str| line.to_ascii_lowercase().starts_with(name);
+    let length = head.lines().find(|line| is(line, "content-length:")).and_then(|line| line.split(':').nth(1));
+    let length: usize = length.map_or(Ok(0), |length| length.trim().parse()).map_err(io::Error::other)?;
+    while body.len() < length {
+        match client.read(&mut piece)? {
+            0 => return Ok(None),
+            n => body.extend_from_slice(&piece[..n]),
+        }
+    }
+    let mut lines: Vec<&str> = head.lines().filter(|line| !is(line, "connection:")).collect();
+    lines.push("Connection: close");
+    Ok(Some((lines.join("\r\n") + "\r\n\r\n", body)))
 }
 
 fn answer(client: &mut TcpStream, status: &str, code: &str) -> io::Result<()> {
