@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::contest::{Contest, Goal};
 use crate::data;
+use crate::decade;
 use crate::measure;
 use crate::overhead;
+use crate::requests;
 use crate::rpo;
 use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, find_tool, tidemark_command, tool};
 
 /// Every contest by the name that `BENCH=` takes; each returns the goals it missed.
 #[expect(clippy::type_complexity)]
-pub const ALL: [(&str, fn() -> Vec<String>); 7] = [
+pub const ALL: [(&str, fn() -> Vec<String>); 9] = [
     ("stream", stream),
     ("backup", backup),
     ("load", load),
@@ -23,6 +25,8 @@ pub const ALL: [(&str, fn() -> Vec<String>); 7] = [
     ("donor", donor),
     ("rpo", rpo::rpo),
     ("overhead", overhead::overhead),
+    ("requests", requests::requests),
+    ("decade", decade::decade),
 ];
 
 const THREADS: u16 = 4;
@@ -328,10 +332,15 @@ fn policy(dir: &Path, server: &Server, archive: &Path, level: i8, binlog: bool) 
 
 /// The storage of a policy in `s3`, with the document of its credentials.
 pub fn bucket(s3: &S3Server, prefix: &str) -> String {
+    bucket_at(s3, s3.endpoint(), prefix)
+}
+
+/// The same, by way of something before it.
+pub fn bucket_at(s3: &S3Server, endpoint: &str, prefix: &str) -> String {
     format!(
         "{{s3: {{endpoint: '{}', bucket: {}, prefix: {prefix}, region: {}, credentialsSecretRef: {{name: bucket}}}}}}\n---\n\
          {{apiVersion: v1, kind: Secret, metadata: {{name: bucket}}, stringData: {{AWS_ACCESS_KEY_ID: {}, AWS_SECRET_ACCESS_KEY: {}}}}}",
-        s3.endpoint(),
+        endpoint,
         s3.bucket(),
         s3.region(),
         s3.access_key(),
@@ -378,7 +387,7 @@ pub fn scratch() -> tempfile::TempDir {
     scratch_in(&std::env::temp_dir())
 }
 
-fn scratch_in(dir: &Path) -> tempfile::TempDir {
+pub fn scratch_in(dir: &Path) -> tempfile::TempDir {
     tempfile::Builder::new().prefix("tidemark-bench-").tempdir_in(dir).unwrap()
 }
 

@@ -12,8 +12,10 @@ mod support;
 mod contest;
 mod contests;
 mod data;
+mod decade;
 mod measure;
 mod overhead;
+mod requests;
 mod rpo;
 
 use std::process::ExitCode;

@@ -66,7 +66,7 @@ fn archive(data: &[u8]) {
 
 fn meta(end_of_object: &[u8]) {
     let file = FileId { server: "s".into(), name: "binlog.000001".into(), created_unix: 1 };
-    let object = SegmentObject { file, start: 0, end: 4, bytes: end_of_object.len() as u64, blake3: None, encrypted: false };
+    let object = SegmentObject { file, start: 0, end: 4, bytes: end_of_object.len() as u64, blake3: None, encrypted: false, edition: None };
     match parse_meta(&object, end_of_object) {
         Ok(meta) => assert_eq!((meta.start, meta.end), (0, 4)),
         Err(error) => assert!(!error.to_string().is_empty()),

@@ -45,6 +45,11 @@ pub struct RestoreRequestSpec {
     /// The archive itself, where its policy is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageSpec>,
+    /// Read the archive as its S3 bucket held it at this moment (RFC 3339, zone required; by the store's clock): behind what was deleted and
+    /// overwritten since. The bucket must have had versioning then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub as_of: Option<String>,
     /// The moment to restore to.
     pub target: TargetSpec,
     /// Restore only these tables (`database.table`).

@@ -3,8 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::digest::RawSum;
+use super::keys;
+use super::segment::SegmentObject;
 pub use crate::model::OpenTransaction;
 use crate::model::{CommitTime, Flavor, Gtid, GtidSet};
+
+/// The version of the format that an index with an [edition](FileIndex::edition) states, and an archive that holds one.
+pub const EDITIONS_FORMAT: u32 = 4;
 
 /// Which immutable file some bytes belong to. The name alone is never enough: resets and restores reuse names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,7 +23,17 @@ pub struct FileId {
     pub created_unix: u32,
 }
 
+/// The number a file's name ends with; 0 without one.
+pub fn file_number(name: &str) -> u64 {
+    name.rsplit_once('.').and_then(|(_, digits)| digits.parse().ok()).unwrap_or(0)
+}
+
 impl FileId {
+    /// The number its name ends with.
+    pub fn number(&self) -> u64 {
+        file_number(&self.name)
+    }
+
     /// The creation stamp as a moment. MariaDB lets clients choose it, so where a commit tells the time, that one counts.
     pub fn created(&self) -> CommitTime {
         CommitTime(i64::from(self.created_unix) * 1_000_000)
@@ -82,6 +97,16 @@ pub struct SegmentMeta {
     /// How the bytes before the meta are encrypted; none: they are in clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<SegmentEncryption>,
+    /// [`FileIndex::edition`] of the index that names it; none: it is as a stream archived it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
+}
+
+impl SegmentMeta {
+    /// Key of the object that it describes.
+    pub fn key(&self) -> String {
+        keys::segment(&self.file, self.edition.as_deref(), self.start, self.end, self.encryption.is_some())
+    }
 }
 
 /// How a segment is encrypted.
@@ -151,6 +176,24 @@ pub struct FileIndex {
     /// Public keys that ranges are encrypted to: each set of them that was in use while the file was written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<Vec<String>>,
+    /// Which making of its objects this names: part of their names. None: they are as a stream archived them; each rekey makes another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
     /// Trace id of the run that wrote this.
     pub trace_id: String,
+}
+
+impl FileIndex {
+    /// The object that holds one of its ranges.
+    pub fn object(&self, range: &IndexedRange) -> SegmentObject {
+        SegmentObject {
+            file: self.file.clone(),
+            start: range.start,
+            end: range.end,
+            bytes: range.object_bytes,
+            blake3: Some(range.object_blake3.clone()),
+            encrypted: range.encrypted_to.is_some(),
+            edition: self.edition.clone(),
+        }
+    }
 }

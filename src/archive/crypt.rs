@@ -156,14 +156,14 @@ pub enum LockedError {
 }
 
 /// Encrypts one object as it is made.
-pub(super) struct Encrypter {
+pub struct Encrypter {
     writer: StreamWriter<Made>,
     made: Made,
 }
 
 impl Encrypter {
     /// Begins an object, in the empty `buffer`.
-    pub(super) fn new(recipients: &Recipients, buffer: Vec<u8>) -> io::Result<Self> {
+    pub fn new(recipients: &Recipients, buffer: Vec<u8>) -> io::Result<Self> {
         let keys = recipients.0.iter().map(|recipient| recipient as &dyn age::Recipient);
         let made = Made(Arc::new(Mutex::new(buffer)));
         let encryptor = age::Encryptor::with_recipients(keys).map_err(io::Error::other)?;
@@ -171,22 +171,22 @@ impl Encrypter {
     }
 
     /// Adds bytes; the last 64 KiB are held back.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.writer.write_all(bytes)
     }
 
     /// Encrypted bytes that were not taken.
-    pub(super) fn pending_bytes(&self) -> usize {
+    pub fn pending_bytes(&self) -> usize {
         self.made.bytes().len()
     }
 
     /// Takes the encrypted bytes.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut *self.made.bytes())
     }
 
     /// Ends the object; what was not taken.
-    pub(super) fn finish(self) -> io::Result<Vec<u8>> {
+    pub fn finish(self) -> io::Result<Vec<u8>> {
         let made = self.writer.finish()?;
         Ok(std::mem::take(&mut *made.bytes()))
     }

@@ -3,7 +3,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::binlog_index::{Ending, FileId, FileIndex, FileSummary, IndexedRange, SegmentMeta};
+use super::binlog_index::{EDITIONS_FORMAT, Ending, FileId, FileIndex, FileSummary, IndexedRange, SegmentMeta};
 use super::sealed::{seal, unseal};
 use super::segment::{SegmentObject, StoredSegment, read_meta, verify};
 use super::store::{Condition, Put, Store};
@@ -82,7 +82,8 @@ impl IndexWriter {
 
     /// Adds a segment that begins where the last one ends.
     pub fn push(&mut self, stored: StoredSegment) -> Result<(), ArchiveError> {
-        if stored.meta.file != self.file || stored.meta.start != self.end() {
+        let other_edition = self.last.as_ref().is_some_and(|last| last.edition != stored.meta.edition);
+        if stored.meta.file != self.file || stored.meta.start != self.end() || other_edition {
             return Err(ArchiveError::Hole { file: self.file.name.clone(), from: self.end(), to: stored.meta.start });
         }
         self.ranges.push(Known::Indexed(indexed(&stored, &mut self.recipients)));
@@ -122,6 +123,7 @@ impl IndexWriter {
             return Err(ArchiveError::Hole { file: self.file.name, from: 0, to: 4 });
         };
         let mut recipients = self.recipients;
+        let edition = last.edition;
         let mut known = stream::iter(self.ranges)
             .map(|known| async {
                 Ok::<_, ArchiveError>(match known {
@@ -139,7 +141,7 @@ impl IndexWriter {
         }
         drop(known);
         let index = FileIndex {
-            format: format_of(!recipients.is_empty()),
+            format: if edition.is_some() { EDITIONS_FORMAT } else { format_of(!recipients.is_empty()) },
             file: self.file,
             flavor: last.flavor,
             server_version: last.server_version,
@@ -149,6 +151,7 @@ impl IndexWriter {
             next_file,
             ranges,
             recipients,
+            edition,
             trace_id: trace_id.to_owned(),
         };
         fail::fail_point!("archive::index::before_put");
@@ -180,7 +183,8 @@ enum Read {
     Now(Box<StoredSegment>),
 }
 
-fn indexed(stored: &StoredSegment, recipients: &mut Vec<Vec<String>>) -> IndexedRange {
+/// What an index says of a segment that is stored; `recipients` are the index's sets of them so far.
+pub fn indexed(stored: &StoredSegment, recipients: &mut Vec<Vec<String>>) -> IndexedRange {
     let StoredSegment { meta, object_bytes, object_blake3 } = stored;
     let encrypted_to = meta.encryption.as_ref().map(|encryption| {
         recipients.iter().position(|set| *set == encryption.recipients).unwrap_or_else(|| {

@@ -6,10 +6,14 @@
 //! full/<id>/…                                        what the manifest lists
 //! binlog/<server>/<file>@<created_unix>/<start>-<end>.zst
 //! binlog/<server>/<file>@<created_unix>/index.json
+//! binlog/<server>/<file>@<created_unix>/<start>-<end>.<id>.pack.zst   segments of that range, one behind the other
+//! binlog/<server>/<file>@<created_unix>/packed.json   where in packs segments are
+//! binlog/<server>/<file>@<created_unix>/<start>-<end>.<edition>.zst.age, ….<edition>.<id>.pack.zst.age, packed.<edition>.json   after a rekey
 //! lease/<id>.json
 //! verify/state.json                                  how far a verify has come; no part of the archive
+//! summary/binlogs.json                               a short account of closed binlog files; no part of the archive
 //! ```
-//! An encrypted object of a full, or segment, has `.age` behind its name.
+//! An encrypted object of a full, or segment, has `.age` behind its name, and so has a pack of such segments.
 //! `<start>` and `<end>` are byte offsets in 20 digits, so that a listing is in file order. `<server>` and `<file>` are
 //! percent-escaped: letters, digits, `.`, `_` and `-` stand for themselves, every other byte is `%` and two upper-case hex
 //! digits, and so is a leading `.`.
@@ -28,6 +32,10 @@ pub const LEASES: &str = "lease/";
 pub const VERIFY_STATE: &str = "verify/state.json";
 /// Its folder.
 const VERIFY: &str = "verify/";
+/// A short account of closed binlog files. It is no part of the archive, and may be deleted at any time.
+pub const FOLDED: &str = "summary/binlogs.json";
+/// Its folder.
+const SUMMARY: &str = "summary/";
 /// Scratch objects of [`super::store::Store::probe`].
 pub(super) const PROBES: &str = "probe/";
 /// Scratch objects of a folder's writers.
@@ -36,6 +44,12 @@ const TEMPS: &str = ".tmp/";
 const ENCRYPTED: &str = ".age";
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
+const PACKED: &str = "packed";
+const JSON: &str = ".json";
+const SEGMENT_END: &str = ".zst";
+/// `<start>-<end>`.
+const RANGE_CHARS: usize = 41;
+const PACK_END: &str = ".pack.zst";
 
 /// A key taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +78,22 @@ pub enum Key {
         end: u64,
         /// Whether the bytes are encrypted.
         encrypted: bool,
+        /// [`super::binlog_index::FileIndex::edition`] of the index that names it.
+        edition: Option<String>,
+    },
+    /// Several segments in one object.
+    Pack {
+        /// The file.
+        file: FileId,
+        /// That of the segments in it.
+        edition: Option<String>,
+    },
+    /// What says where in packs a file's segments are.
+    Packed {
+        /// The file.
+        file: FileId,
+        /// That of these segments.
+        edition: Option<String>,
     },
     /// The index of a closed binlog file.
     Index {
@@ -111,9 +141,36 @@ pub fn file_dir(file: &FileId) -> String {
     format!("{}{}@{}/", server_dir(&file.server), escape(&file.name), file.created_unix)
 }
 
-/// Key of the object that holds bytes `start..end` of `file`.
-pub fn segment(file: &FileId, start: u64, end: u64, encrypted: bool) -> String {
-    format!("{}{start:020}-{end:020}.zst{}", file_dir(file), suffix(encrypted))
+/// Key of the object that holds bytes `start..end` of `file`, in an edition (letters and digits) or as it was archived.
+pub fn segment(file: &FileId, edition: Option<&str>, start: u64, end: u64, encrypted: bool) -> String {
+    format!("{}{start:020}-{end:020}{}{SEGMENT_END}{}", file_dir(file), part(edition), suffix(encrypted))
+}
+
+/// Key of an object that holds all segments of `start..end` of `file`; `id` (letters and digits) is its writer's.
+pub fn pack(file: &FileId, edition: Option<&str>, start: u64, end: u64, id: &str, encrypted: bool) -> String {
+    format!("{}{start:020}-{end:020}{}.{id}{PACK_END}{}", file_dir(file), part(edition), suffix(encrypted))
+}
+
+/// Key of what says where in packs the segments of a closed file are.
+pub fn packed(file: &FileId, edition: Option<&str>) -> String {
+    format!("{}{PACKED}{}{JSON}", file_dir(file), part(edition))
+}
+
+/// A name for another making of objects, which nobody else gives.
+pub fn new_edition() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// Whether an object of a full is in the folder of an edition, or (where the full `has_edition`) one that an edition can have replaced.
+pub fn is_remade(key: &str, has_edition: bool) -> bool {
+    let Some(Key::FullObject { rest, .. }) = parse(key) else { return false };
+    let is_edition = |folder: &str| folder.len() == 16 && folder.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let folder = rest.split_once('/').map_or(rest.as_str(), |(folder, _)| folder);
+    is_edition(folder) || has_edition && (folder == "rows" || folder.starts_with("description."))
+}
+
+fn part(edition: Option<&str>) -> String {
+    edition.map(|edition| format!(".{edition}")).unwrap_or_default()
 }
 
 /// Key of the index of a closed file.
@@ -138,7 +195,7 @@ pub fn is_of_archive(key: &str) -> bool {
 
 /// Whether a folder at the top is no part of an archive, but of the work on it.
 pub fn is_scratch_dir(dir: &str) -> bool {
-    [VERIFY, PROBES, TEMPS].contains(&dir)
+    [VERIFY, SUMMARY, PROBES, TEMPS].contains(&dir)
 }
 
 /// Takes a key apart; none for a name this format does not know.
@@ -164,13 +221,37 @@ pub fn parse(key: &str) -> Option<Key> {
     if name == INDEX {
         return Some(Key::Index { file });
     }
+    if let Some(edition) = name.strip_prefix(PACKED).and_then(|rest| rest.strip_suffix(JSON)) {
+        return Some(Key::Packed { file, edition: parse_edition(edition)? });
+    }
     let (range, encrypted) = match name.strip_suffix(ENCRYPTED) {
         Some(range) => (range, true),
         None => (name, false),
     };
-    let (start, end) = range.strip_suffix(".zst")?.split_once('-')?;
+    let (range, is_pack) = match range.strip_suffix(PACK_END) {
+        Some(range) => (range.rsplit_once('.').filter(|(_, id)| is_id(id))?.0, true),
+        None => (range.strip_suffix(SEGMENT_END)?, false),
+    };
+    let (range, edition) = range.split_at_checked(RANGE_CHARS)?;
+    let edition = parse_edition(edition)?;
+    let (start, end) = range.split_once('-')?;
     let (start, end) = (offset(start)?, offset(end)?);
-    (start < end).then_some(Key::Segment { file, start, end, encrypted })
+    (start < end).then_some(match is_pack {
+        true => Key::Pack { file, edition },
+        false => Key::Segment { file, start, end, encrypted, edition },
+    })
+}
+
+/// What stands behind a name before its end: nothing, or a dot and an edition.
+fn parse_edition(part: &str) -> Option<Option<String>> {
+    match part {
+        "" => Some(None),
+        _ => part.strip_prefix('.').filter(|id| is_id(id)).map(|id| Some(id.to_owned())),
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Takes [`full_dir`] apart.
@@ -232,16 +313,22 @@ mod tests {
     proptest! {
         #[test]
         fn every_name_survives_the_way_through_a_key(
-            server in "\\PC{1,20}", name in "\\PC{1,20}", created_unix: u32, start: u64, len in 1u64..1 << 40, encrypted: bool
+            server in "\\PC{1,20}", name in "\\PC{1,20}", created_unix: u32, start: u64, len in 1u64..1 << 40, encrypted: bool,
+            edition in prop::option::of("[0-9a-f]{8}")
         ) {
             let file = FileId { server, name, created_unix };
             let start = start >> 1;
             let end = start + len;
-            let key = segment(&file, start, end, encrypted);
+            let of = edition.as_deref();
+            let key = segment(&file, of, start, end, encrypted);
             prop_assert_eq!(is_encrypted(&key), encrypted);
             prop_assert!(key.is_ascii() && !key.contains("..") || file.name.contains("..") || file.server.contains(".."));
-            prop_assert_eq!(parse(&key), Some(Key::Segment { file: file.clone(), start, end, encrypted }));
+            let parsed = Key::Segment { file: file.clone(), start, end, encrypted, edition: edition.clone() };
+            prop_assert_eq!(parse(&key), Some(parsed));
             prop_assert_eq!(parse(&index(&file)), Some(Key::Index { file: file.clone() }));
+            prop_assert_eq!(parse(&packed(&file, of)), Some(Key::Packed { file: file.clone(), edition: edition.clone() }));
+            let pack = pack(&file, of, start, end, "1a2b", encrypted);
+            prop_assert_eq!(parse(&pack), Some(Key::Pack { file: file.clone(), edition: edition.clone() }));
             prop_assert_eq!(parse_file_dir(&file_dir(&file)), Some(file.clone()));
             prop_assert_eq!(parse(&manifest(&file.name)), Some(Key::Manifest { full: file.name.clone() }));
             prop_assert_eq!(parse(&lease(&file.name)), Some(Key::Lease { id: file.name }));
@@ -249,8 +336,8 @@ mod tests {
 
         #[test]
         fn no_text_makes_parsing_fail_otherwise_than_by_none(text in "(full/|binlog/)?\\PC{0,60}") {
-            if let Some(Key::Segment { file, start, end, encrypted }) = parse(&text) {
-                prop_assert_eq!(segment(&file, start, end, encrypted), text);
+            if let Some(Key::Segment { file, start, end, encrypted, edition }) = parse(&text) {
+                prop_assert_eq!(segment(&file, edition.as_deref(), start, end, encrypted), text);
             }
         }
     }
@@ -258,8 +345,8 @@ mod tests {
     #[test]
     fn names_of_a_newer_format_are_not_taken_for_ours() {
         let file = FileId { server: "s".into(), name: "binlog.000001".into(), created_unix: 7 };
-        let key = segment(&file, 0, 1, false);
-        assert_eq!(segment(&file, 0, 1, true), format!("{key}.age"));
+        let key = segment(&file, None, 0, 1, false);
+        assert_eq!(segment(&file, None, 0, 1, true), format!("{key}.age"));
         assert_eq!(key, "binlog/s/binlog.000001@7/00000000000000000000-00000000000000000001.zst");
         for odd in [
             format!("{key}.age.age"),
@@ -268,6 +355,10 @@ mod tests {
             key.replace("@7", "@07"),
             key.replace("@7", ""),
             key.replace("-0", "-"),
+            key.replace(".zst", "..zst"),
+            key.replace(".zst", ".a.b.zst"),
+            key.replace(".zst", ".a_b.zst"),
+            key.replace(".zst", ".a.b.c.pack.zst"),
             key.replace("binlog.0", "%62inlog.0"),
             "binlog/s/binlog.000001@7/".into(),
             "full/x".into(),

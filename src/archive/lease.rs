@@ -34,7 +34,10 @@ pub struct Lease {
     pub id: String,
     /// The full that is restored, with all of the log that goes on from it; none while the restore is being planned, which may need anything.
     pub full: Option<String>,
-    /// The trace id of the restore's run.
+    /// Whether it is a rekey's: no restore reads by it, but no prune takes anything away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rekey: bool,
+    /// The trace id of the run.
     pub trace_id: String,
 }
 
@@ -91,8 +94,20 @@ impl Hold {
     /// # Errors
     /// Those of the store, above all credentials that may only read.
     pub async fn begin(store: &Store, trace_id: &str) -> Result<Self, ArchiveError> {
+        Self::begin_for(store, trace_id, false).await
+    }
+
+    /// Holds everything for a rekey: prunes wait.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn begin_rekey(store: &Store, trace_id: &str) -> Result<Self, ArchiveError> {
+        Self::begin_for(store, trace_id, true).await
+    }
+
+    async fn begin_for(store: &Store, trace_id: &str, rekey: bool) -> Result<Self, ArchiveError> {
         let id = uuid::Uuid::new_v4().to_string();
-        let lease = Lease { format: format_of(false), id, full: None, trace_id: trace_id.to_owned() };
+        let lease = Lease { format: format_of(false), id, full: None, rekey, trace_id: trace_id.to_owned() };
         write(store, &lease).await?;
         let mut hold = Self { store: store.clone(), lease, renewal: None };
         hold.renew();
@@ -112,6 +127,11 @@ impl Hold {
         }
         self.renew();
         Ok(())
+    }
+
+    /// Whether a lease is another one's.
+    pub fn is_other(&self, lease: &Lease) -> bool {
+        lease.id != self.lease.id
     }
 
     /// Lets go.

@@ -42,6 +42,9 @@ pub struct FullManifest {
     /// schema, a table or an account.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
+    /// Which making of its objects this names, whose folder they are in. None: they are as the backup wrote them; each rekey makes another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
     /// Trace id of the run that wrote this.
     pub trace_id: String,
     /// The `tidemark` version that wrote this.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::binlog_index::FileId;
-use super::keys::{self, Key};
+use super::keys;
 use super::segment::SegmentObject;
 use super::store::{Store, StoreError};
 
@@ -24,17 +24,25 @@ pub(super) async fn list(store: &Store, file: &FileId) -> Result<Listing, StoreE
     let mut segments = Vec::new();
     let mut unknown = Vec::new();
     for object in store.list(&keys::file_dir(file)).await? {
-        match keys::parse(&object.key) {
-            Some(Key::Segment { start, end, encrypted, .. }) => {
-                let (file, bytes) = (file.clone(), object.bytes);
-                segments.push(SegmentObject { file, start, end, bytes, blake3: None, encrypted });
-            }
-            Some(Key::Index { .. }) => {}
-            _ => unknown.push(object.key),
+        match SegmentObject::listed(&object) {
+            Some(segment) => segments.push(segment),
+            None if object.key == keys::index(file) => {}
+            None => unknown.push(object.key),
         }
     }
-    let (chain, hole_until) = longest_chain(segments);
+    let (chain, hole_until) = furthest_edition(segments);
     Ok(Listing { chain, hole_until, unknown })
+}
+
+/// The longest chain within one edition, as an index names one; of chains that get equally far that of what was archived first.
+fn furthest_edition(segments: Vec<SegmentObject>) -> (Vec<SegmentObject>, Option<u64>) {
+    let mut editions: BTreeMap<Option<String>, Vec<SegmentObject>> = BTreeMap::new();
+    for segment in segments {
+        editions.entry(segment.edition.clone()).or_default().push(segment);
+    }
+    let end = |(chain, _): &(Vec<SegmentObject>, Option<u64>)| chain.last().map_or(0, |last| last.end);
+    let chains = editions.into_values().map(longest_chain);
+    chains.reduce(|best, next| if end(&next) > end(&best) { next } else { best }).unwrap_or_default()
 }
 
 /// Of all ways from 0 from segment to segment, the one that gets furthest with the fewest. Of the same range, the encrypted one.
@@ -74,7 +82,15 @@ mod tests {
         ranges
             .iter()
             .map(|&(start, end)| (file.clone(), start, end))
-            .map(|(file, start, end)| SegmentObject { file, start, end, bytes: 1, blake3: None, encrypted: false })
+            .map(|(file, start, end)| SegmentObject {
+                file,
+                start,
+                end,
+                bytes: 1,
+                blake3: None,
+                encrypted: false,
+                edition: None,
+            })
             .collect()
     }
 
@@ -96,6 +112,28 @@ mod tests {
         both[1].encrypted = true;
         let (chain, _) = longest_chain(both);
         assert_eq!(chain.iter().map(|s| (s.end, s.encrypted)).collect::<Vec<_>>(), [(10, true), (20, false)]);
+    }
+
+    #[test]
+    fn a_chain_is_of_one_edition() {
+        let of = |edition: Option<&str>, ranges: &[(u64, u64)]| {
+            let edition = edition.map(str::to_owned);
+            segments(ranges)
+                .into_iter()
+                .map(move |s| SegmentObject { edition: edition.clone(), ..s })
+                .collect::<Vec<_>>()
+        };
+        let chain = |segments: Vec<Vec<SegmentObject>>| {
+            let (chain, hole) = furthest_edition(segments.concat());
+            (chain.iter().map(|s| (s.end, s.edition.clone())).collect::<Vec<_>>(), hole)
+        };
+        let new = || Some("1a".to_owned());
+        let both = vec![of(None, &[(0, 10), (10, 20)]), of(Some("1a"), &[(0, 10), (10, 20)])];
+        assert_eq!(chain(both), (vec![(10, None), (20, None)], None));
+        let old_is_going = vec![of(None, &[(10, 20)]), of(Some("1a"), &[(0, 10), (10, 20)])];
+        assert_eq!(chain(old_is_going), (vec![(10, new()), (20, new())], None));
+        let new_is_coming = vec![of(None, &[(0, 10), (10, 20)]), of(Some("1a"), &[(0, 10), (20, 30)])];
+        assert_eq!(chain(new_is_coming), (vec![(10, None), (20, None)], None));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::session::Stream;
 use super::status::Gap;
 use super::upload::Begin;
 use crate::archive::catalog::check_kinship;
-use crate::archive::identity;
+use crate::archive::identity::{self, News};
 use crate::model::{BinlogPosition, GtidSet};
 use crate::mysql::event::MAGIC;
 
@@ -102,7 +102,7 @@ impl Stream {
         let archiving = ArchiveSnafu { doing: "open the archive" };
         let mut info = identity::ensure(&self.store, source.flavor, &source.server).await.context(archiving)?;
         if !self.config.recipients.is_empty() {
-            info = identity::announce_encryption(&self.store, info).await.context(archiving)?;
+            info = identity::announce(&self.store, News::Encryption).await.context(archiving)?;
         }
         if let Some(warning) = identity::in_clear_again(&info, !self.config.recipients.is_empty()) {
             tracing::warn!("{warning}");

@@ -140,10 +140,10 @@ async fn head(store: &Store, file: FileId) -> Result<Option<Head>, ArchiveError>
     if head.closed.is_none() {
         let index = IndexWriter::resume(store, head.file.clone()).await?;
         let Some(last) = index.last().cloned() else { return Ok(None) };
+        let key = last.key();
         head.end = last.end;
         head.summary = last.summary;
         head.open_transaction = last.open_transaction;
-        let key = keys::segment(&head.file, last.start, last.end, last.encryption.is_some());
         head.last_range = Some(LastRange { start: last.start, key, sum: last.raw });
         head.index = Some(index);
     }

@@ -21,7 +21,7 @@ use crate::archive::ArchiveError;
 use crate::archive::binlog_index::FileId;
 use crate::archive::codec::Compression;
 use crate::archive::crypt::Recipients;
-use crate::archive::identity::{self, ArchiveInfo};
+use crate::archive::identity::{self, ArchiveInfo, News};
 use crate::archive::index_writer::{IN_FLIGHT, IndexWriter};
 use crate::archive::segment::{self, EncodedSegment, SegmentUpload, StoredSegment};
 use crate::archive::store::Store;
@@ -145,8 +145,8 @@ async fn find(
     let (info, index) = retry(context, || async {
         let found = async {
             let info = identity::read(&context.store).await?.filter(|info| info.is_of_same(archive));
-            if let Some(info) = info.clone().filter(|_| encrypted) {
-                identity::announce_encryption(&context.store, info).await?;
+            if encrypted && info.is_some() {
+                identity::announce(&context.store, News::Encryption).await?;
             }
             Ok::<_, ArchiveError>((info, IndexWriter::resume(&context.store, file.clone()).await?))
         };
@@ -203,7 +203,7 @@ async fn long(
 ) -> Result<Landed, Error> {
     let doing = "store a segment of one large event";
     let Context { store, compression, recipients, .. } = context;
-    let upload = SegmentUpload::begin(store, &file, start, end, *compression, recipients).await;
+    let upload = SegmentUpload::begin(store, &file, None, start, end, *compression, recipients).await;
     let mut upload = upload.map_err(ArchiveError::from).context(ArchiveSnafu { doing })?;
     while let Some(part) = raw.recv().await {
         match part {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::api::TlsMode;
-pub use archive::{ArchiveArgs, AsOfArgs, CopyArgs, PruneArgs, RepairArgs, VerifyArgs};
+pub use archive::{ArchiveArgs, AsOfArgs, CopyArgs, PruneArgs, RekeyArgs, RepairArgs, ServeArgs, VerifyArgs};
 pub use operator::OperatorArgs;
 
 const EXIT_CODES: &str = "\
@@ -90,7 +90,10 @@ Examples:
 
 Says of every full and binlog file whether it stays, and why. Without spec.retention nothing is deleted; nothing is either while the archive
 is damaged. What only an interrupted prune or backup left behind goes after a day. It may be stopped and run again at any time. What a restore
-under way reads stays.")]
+under way reads stays.
+
+Of binlog files that stay, many small objects become few large ones (packs), unless the bucket keeps versions, where nothing would be freed. Every
+verb reads on meanwhile; a tidemark older than packs refuses the archive from then on.")]
     Prune(PruneArgs),
     /// Fill the policy's copies (spec.copies) once.
     #[command(after_help = "\
@@ -109,6 +112,20 @@ Examples:
 Brings back what the first store lacks: of a lost store all there is. What is there already stays as it is: delete what is damaged first, then
 it is brought back. Afterwards `tidemark stream` goes on where the archive ends.")]
     Repair(RepairArgs),
+    /// Encrypt what the archive holds anew, to the recipients that the policy names now.
+    #[command(after_help = "\
+Examples:
+  tidemark rekey -f policy.yaml --secrets secrets/ --identity-secret backup-keys --dry-run
+  tidemark rekey -f policy.yaml --secrets secrets/ --identity-secret backup-keys
+  tidemark rekey -f policy.yaml --secrets secrets/ --identity-secret backup-keys --copy offsite
+
+For when an identity may be known to somebody, or somebody leaves: name the new recipients in spec.encryption.recipients, then run this for the
+first store and for each copy. What is encrypted to others, or in clear, is read, checked, written again, read back and only then deleted, so the
+Secret must hold an identity of the new recipients beside the old ones. Names, times and GTIDs stay; so does every moment that can be restored.
+
+It may be stopped and run again at any time, and goes on where it was. Restores under way keep what they read: run it again for that afterwards.
+Nobody can take back what was read before, nor versions that a bucket keeps: who has the old identity and those can go on reading them.")]
+    Rekey(RekeyArgs),
     /// Find what is lost, damaged or foreign in the archive, and say which restores that affects.
     #[command(after_help = "\
 Examples:
@@ -337,26 +354,6 @@ pub struct RestoreArgs {
     /// How it says how it ended.
     #[command(flatten)]
     pub outcome: OutcomeArgs,
-}
-
-/// `tidemark serve`.
-#[derive(Debug, Args)]
-pub struct ServeArgs {
-    /// The archive.
-    #[command(flatten)]
-    pub archive: ArchiveArgs,
-    /// Address to listen on.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3310")]
-    pub listen: SocketAddr,
-    /// Go on with what the stream archives from now on, instead of ending with what is there.
-    #[arg(long)]
-    pub follow: bool,
-    /// Secret in FILE or DIR that opens an encrypted archive: its key `identity`, or KEY.
-    #[arg(long, value_name = "NAME[/KEY]")]
-    pub identity_secret: Option<String>,
-    /// User that replicas log in as; the password comes from TIDEMARK_SERVE_PASSWORD.
-    #[arg(long, value_name = "NAME", default_value = "tidemark")]
-    pub user: String,
 }
 
 /// Format of a result.

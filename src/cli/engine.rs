@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::config::{Archive, Policy};
+use super::config::Archive;
 use crate::archive::ArchiveError;
 use crate::archive::codec::Compression;
 use crate::archive::store::{Store, StoreConfig};
@@ -31,9 +31,9 @@ pub fn archive_to_read(archive: &Archive, as_of: Option<Timestamp>) -> anyhow::R
     })
 }
 
-/// How a policy's objects are compressed.
-pub fn compression(policy: &Policy) -> Compression {
-    match policy.compression_level {
+/// How objects are compressed, as a policy says it.
+pub fn compression(level: i32) -> Compression {
+    match level {
         0 => Compression::None,
         level => Compression::Zstd { level },
     }

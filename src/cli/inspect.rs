@@ -38,8 +38,8 @@ pub fn warnings(catalog: &Catalog, timeline: &Timeline) -> Vec<String> {
     let fulls = &catalog.fulls;
     let mut notes: Vec<String> = by_statement(&catalog.files).into_iter().collect();
     for full in fulls {
-        let links = timeline.chain(&full.id).map(|chain| chain.links.as_slice()).unwrap_or_default();
-        let taken: Vec<(&str, &GtidSet)> = links.iter().map(|link| (link.file.server.as_str(), &link.take)).collect();
+        let links = timeline.chain(&full.id).into_iter().flat_map(|chain| &chain.links);
+        let taken: Vec<(&str, &GtidSet)> = links.map(|link| (link.file.server.as_str(), &link.take)).collect();
         let more = unlogged(fulls, full, &taken);
         notes.extend(more.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
     }

@@ -76,6 +76,7 @@ async fn verb_of(verb: Verb, trace_id: &str) -> anyhow::Result<()> {
         Verb::Copy(args) => verbs::copy::fill(args, shutdown).await,
         Verb::Repair(args) => verbs::copy::repair(args, shutdown).await,
         Verb::Prune(args) => verbs::prune::run(args, shutdown).await,
+        Verb::Rekey(args) => verbs::rekey::run(args, trace_id, shutdown).await,
         Verb::Verify(args) => verbs::verify::run(args, shutdown).await,
         Verb::Restore(args) => verbs::restore::run(*args, trace_id, shutdown).await,
     }

@@ -4,7 +4,7 @@ mod archive;
 
 use std::error::Error;
 
-use archive::{of_archive, of_copy, of_locked, of_retention, of_store, of_verify};
+use archive::{of_archive, of_compaction, of_copy, of_locked, of_rekey, of_retention, of_store, of_verify};
 
 use super::exit::Exit;
 use super::manifests::ManifestError;
@@ -14,8 +14,10 @@ use crate::archive::ArchiveError;
 use crate::archive::store::StoreError;
 use crate::backup::logical::LogicalError;
 use crate::binlog;
+use crate::compaction::CompactionError;
 use crate::copies::CopyError;
 use crate::mysql::{sql, wire};
+use crate::rekey::RekeyError;
 use crate::restore::RestoreError;
 use crate::restore::base::BaseError;
 use crate::restore::plan::PlanError;
@@ -180,6 +182,10 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Verdict> {
         (of_restore(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<RetentionError>() {
         (of_retention(e), e.is_transient())
+    } else if let Some(e) = cause.downcast_ref::<CompactionError>() {
+        (of_compaction(e), e.is_transient())
+    } else if let Some(e) = cause.downcast_ref::<RekeyError>() {
+        (of_rekey(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<CopyError>() {
         (of_copy(e), e.is_transient())
     } else if let Some(e) = cause.downcast_ref::<VerifyError>() {

@@ -11,13 +11,12 @@ use super::error::CopyError;
 use super::object::{Mode, Wanted, copy};
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::parse_index;
-use crate::archive::format_of;
-use crate::archive::identity::{self, ArchiveInfo};
-use crate::archive::keys::{self, Key};
+use crate::archive::identity::{self, ArchiveInfo, News};
+use crate::archive::keys;
 use crate::archive::manifest::FullManifest;
 use crate::archive::sealed::unseal;
-use crate::archive::segment::{self, SegmentObject};
-use crate::archive::store::{Condition, Object, Store};
+use crate::archive::segment::{self, SegmentError, SegmentObject};
+use crate::archive::store::{Condition, Store};
 use crate::model::{Pace, Progress};
 
 /// Objects copied at a time.
@@ -44,10 +43,12 @@ pub struct Copier {
     whole: HashSet<String>,
     /// Segments of open files that are in the copy.
     segments: HashSet<String>,
+    /// Folders of open files whose copy was looked at.
+    opened: HashSet<String>,
     /// Folders that the copy is not to have.
     left_out: HashSet<String>,
-    /// What the copy says that it is, while it does not say that something in it is encrypted.
-    in_clear: Option<ArchiveInfo>,
+    /// Whether the copy does not say that something in it is encrypted.
+    in_clear: bool,
     pace: Pace,
     /// What becomes of what is there already.
     mode: Mode,
@@ -57,8 +58,8 @@ impl Copier {
     /// From `from` to `to`, at most so many bytes in a second.
     pub fn new(from: Store, to: Store, bytes_per_second: Option<u64>) -> Self {
         let pace = Pace::new(bytes_per_second);
-        let (whole, segments, left_out) = (HashSet::new(), HashSet::new(), HashSet::new());
-        Self { from, to, whole, segments, left_out, in_clear: None, pace, mode: Mode::Fill }
+        let (whole, segments, opened, left_out) = Default::default();
+        Self { from, to, whole, segments, opened, left_out, in_clear: false, pace, mode: Mode::Fill }
     }
 
     /// Takes a store back to what it held at a moment, object by object: what was deleted or overwritten since is written again, each object
@@ -127,7 +128,7 @@ impl Copier {
                 theirs: theirs.created_at,
             }),
             theirs => {
-                self.in_clear = theirs.filter(|theirs| theirs.format < format_of(true));
+                self.in_clear = theirs.is_some_and(|theirs| !theirs.is_encrypted());
                 Ok(())
             }
         }
@@ -143,15 +144,14 @@ impl Copier {
             let json = self.from.get(keys::ARCHIVE).await?;
             let _ = self.to.put(keys::ARCHIVE, json, Condition::Overwrite).await?;
         }
-        let now = there.unwrap_or_else(|| ours.clone());
-        self.in_clear = Some(now).filter(|now| now.format < format_of(true));
+        self.in_clear = !there.as_ref().unwrap_or(ours).is_encrypted();
         Ok(())
     }
 
     /// Before the copy's first encrypted object, as a writer does; the bytes are copied as they are stored, which needs no key.
     async fn announce_encryption(&mut self) -> Result<(), CopyError> {
-        if let Some(info) = self.in_clear.take().filter(|_| self.mode != (Mode::TakeBack { dry_run: true })) {
-            identity::announce_encryption(&self.to, info).await?;
+        if std::mem::take(&mut self.in_clear) && self.mode != (Mode::TakeBack { dry_run: true }) {
+            identity::announce(&self.to, News::Encryption).await?;
         }
         Ok(())
     }
@@ -177,7 +177,7 @@ impl Copier {
         }
         let objects = manifest.objects.into_iter();
         let wanted = objects.map(|o| Wanted { key: o.key, bytes: o.bytes, blake3: Some(o.blake3) }).collect();
-        if self.all(wanted, &key, copied, progress, Some(cancel)).await? {
+        if self.all(wanted, (&key, &json), copied, progress, Some(cancel)).await? {
             copied.fulls += u64::from(self.refer(&key, json, copied).await?);
             self.whole.insert(dir);
         }
@@ -199,18 +199,18 @@ impl Copier {
             self.whole.insert(dir);
             return Ok(());
         }
-        let Some(json) = self.get(&key).await? else { return self.open_file(&id, &dir, copied, progress).await };
+        let Some(json) = self.get(&key).await? else { return self.open_file(&dir, copied, progress).await };
         let index = parse_index(&id, &json)?;
         if !index.recipients.is_empty() {
             self.announce_encryption().await?;
         }
-        let wanted = index.ranges.into_iter().map(|range| Wanted {
-            key: keys::segment(&id, range.start, range.end, range.encrypted_to.is_some()),
-            bytes: range.object_bytes,
-            blake3: Some(range.object_blake3),
-        });
+        if index.edition.is_some() && self.mode == Mode::Fill {
+            identity::announce(&self.to, News::Editions).await?;
+        }
+        let objects = index.ranges.iter().map(|range| index.object(range));
+        let wanted = objects.map(|object| Wanted { key: object.key(), bytes: object.bytes, blake3: object.blake3 });
         let wanted = wanted.filter(|wanted| !self.segments.contains(&wanted.key));
-        if self.all(wanted.collect(), &key, copied, progress, None).await? {
+        if self.all(wanted.collect(), (&key, &json), copied, progress, None).await? {
             self.refer(&key, json, copied).await?;
             self.forget_segments(&dir);
             self.whole.insert(dir);
@@ -219,42 +219,67 @@ impl Copier {
     }
 
     /// What there is of a file that is being written, in its order. Nothing says what its objects must be but they themselves.
-    async fn open_file(
-        &mut self,
-        id: &FileId,
-        dir: &str,
-        copied: &mut Copied,
-        progress: &Progress,
-    ) -> Result<(), CopyError> {
-        for Object { key, bytes, .. } in self.from.list(dir).await? {
-            let Some(Key::Segment { start, end, encrypted, .. }) =
-                keys::parse(&key).filter(|_| !self.segments.contains(&key))
-            else {
+    async fn open_file(&mut self, dir: &str, copied: &mut Copied, progress: &Progress) -> Result<(), CopyError> {
+        let objects: Vec<_> = self.from.list(dir).await?.iter().filter_map(SegmentObject::listed).collect();
+        let fills = self.mode == Mode::Fill;
+        if fills && self.opened.insert(dir.to_owned()) {
+            self.clear_parts(dir, objects.iter().map(|object| object.end).max().unwrap_or(0)).await?;
+        }
+        for object in objects {
+            let key = object.key();
+            if self.segments.contains(&key) {
                 continue;
-            };
-            if encrypted {
+            }
+            if object.encrypted {
                 self.announce_encryption().await?;
             }
-            let wanted = Wanted { key: key.clone(), bytes, blake3: None };
-            match copy(&self.from, &self.to, &wanted, &self.pace, self.mode).await {
+            let wanted = Wanted { key: key.clone(), bytes: object.bytes, blake3: None };
+            let made = match copy(&self.from, &self.to, &wanted, &self.pace, self.mode).await {
                 // The file was closed and pruned meanwhile.
                 Err(e) if e.is_not_found() => return Ok(()),
-                done => count(copied, progress, &wanted, done?),
-            }
+                made => made?,
+            };
+            count(copied, progress, &wanted, made);
             if self.mode != (Mode::TakeBack { dry_run: true }) {
-                let object = SegmentObject { file: id.clone(), start, end, bytes, blake3: None, encrypted };
-                segment::verify(&self.to, &object).await?;
+                match segment::verify(&self.to, &object).await {
+                    // The store itself may hold a part of it, of an upload that was cut off, until the stream has stored it anew.
+                    Err(e @ SegmentError::Damaged { .. }) if fills && made => {
+                        self.to.delete(&key).await?;
+                        return Err(e.into());
+                    }
+                    verified => _ = verified?,
+                }
             }
             self.segments.insert(key);
         }
         Ok(())
     }
 
-    /// Copies all that `referrer` refers to. False: it is gone, as the store lets it go.
+    /// Deletes parts of segments from the copy of a file that is being written: what another round copied from a store that held a part of an
+    /// upload that was cut off, and did not come to look at. What goes beyond what the store holds, which is up to `end`, stays.
+    async fn clear_parts(&self, dir: &str, end: u64) -> Result<(), CopyError> {
+        let listed = self.to.list(dir).await?;
+        for object in listed.iter().filter_map(SegmentObject::listed).filter(|object| object.end <= end) {
+            match segment::verify(&self.to, &object).await {
+                Err(SegmentError::Damaged { key, problem, .. }) => {
+                    tracing::warn!(
+                        key,
+                        problem,
+                        "a part of a segment goes from the copy; what the store has of it is copied anew"
+                    );
+                    self.to.delete(&key).await?;
+                }
+                verified => _ = verified?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies all that `referrer` refers to. False: it is gone, or names other objects by now, which the next round copies.
     async fn all(
         &self,
         wanted: Vec<Wanted>,
-        referrer: &str,
+        (referrer, said): (&str, &Bytes),
         copied: &mut Copied,
         progress: &Progress,
         cancel: Option<&CancellationToken>,
@@ -271,7 +296,7 @@ impl Copier {
             match done.try_next().await {
                 Ok(Some((wanted, made))) => count(copied, progress, &wanted, made),
                 Ok(None) => return Ok(true),
-                Err(e) if e.is_not_found() && self.get(referrer).await?.is_none() => return Ok(false),
+                Err(e) if e.is_not_found() && self.get(referrer).await?.as_ref() != Some(said) => return Ok(false),
                 Err(e) => return Err(e),
             }
         }
@@ -303,6 +328,7 @@ impl Copier {
 
     fn forget_segments(&mut self, dir: &str) {
         self.segments.retain(|key| !key.starts_with(dir));
+        self.opened.remove(dir);
     }
 }
 

@@ -38,7 +38,11 @@ pub(super) async fn copy(
     let Wanted { key, bytes, blake3 } = wanted;
     let there = match mode {
         Mode::Fill => to.stat(key).await? == Some(*bytes),
-        Mode::TakeBack { .. } => from.is_unchanged(key).await? || is_whole(to, wanted, pace).await?,
+        // Of a segment in a pack no version of its own tells anything.
+        Mode::TakeBack { .. } => {
+            let is_own = from.stat_stored(key).await?.is_some();
+            is_own && from.is_unchanged(key).await? || is_whole(to, wanted, pace).await?
+        }
     };
     match mode {
         _ if there => return Ok(false),

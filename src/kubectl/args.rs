@@ -168,6 +168,10 @@ pub struct RestoreArgs {
     /// Restore the nearest earlier moment when the archive cannot reach the target.
     #[arg(long)]
     pub allow_nearest: bool,
+    /// Read the archive as its S3 bucket held it at this moment (RFC 3339 with a zone, by the store's clock): behind what was deleted and
+    /// overwritten since. The bucket must have had versioning then.
+    #[arg(long, value_name = "RFC3339", value_parser = moment)]
+    pub as_of: Option<String>,
     /// Secret of the namespace that opens an encrypted archive: its key `identity`, or KEY.
     #[arg(long, value_name = "NAME[/KEY]")]
     pub identity_secret: Option<String>,

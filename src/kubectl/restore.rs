@@ -56,6 +56,7 @@ fn request(args: &RestoreArgs) -> RestoreRequest {
         exclusive,
         skip_gtid,
         allow_nearest,
+        as_of,
         identity_secret,
         name,
         image,
@@ -85,6 +86,7 @@ fn request(args: &RestoreArgs) -> RestoreRequest {
     let spec = RestoreRequestSpec {
         policy_ref: Some(ObjectRef { name: policy.clone() }),
         storage: None,
+        as_of: as_of.clone(),
         target,
         tables: Vec::new(),
         databases: Vec::new(),

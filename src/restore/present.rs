@@ -59,7 +59,7 @@ async fn of_file(store: &Store, part: &FilePart) -> Result<Vec<String>, RestoreE
     let found: BTreeMap<_, _> = listing.into_iter().map(|object| (object.key, object.bytes)).collect();
     let read = index.ranges.iter().filter(|range| range.end > part.start && range.start < part.end);
     let damage = |range: &IndexedRange| {
-        let key = keys::segment(&index.file, range.start, range.end, range.encrypted_to.is_some());
+        let key = index.object(range).key();
         damage(&key, range.object_bytes, found.get(&key))
     };
     Ok(read.filter_map(damage).collect())

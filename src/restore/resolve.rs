@@ -3,7 +3,8 @@
 use super::error::{self, RestoreError};
 use super::plan::{self, Cut, Facts, Found, Plan, PlanError, PreparedXa, Question, Reject, Request, Step, Throughput};
 use super::{present, xa};
-use crate::archive::catalog::{ArchivedFile, ArchivedRange, Catalog, load_ranges};
+use crate::archive::binlog_index::FileId;
+use crate::archive::catalog::{self, ArchivedFile, ArchivedRange, Catalog, load_ranges};
 use crate::archive::reader::BinlogReader;
 use crate::archive::store::Store;
 use crate::archive::timeline::Chain;
@@ -12,7 +13,7 @@ use crate::mysql::event::{ChecksumAlgorithm, FileScanner, Step as Tracked, Trans
 
 /// Plans a restore of what `store` holds now.
 pub async fn plan(store: &Store, request: &Request, speed: Throughput) -> Result<Plan, RestoreError> {
-    let mut catalog = Catalog::load(store).await?;
+    let mut catalog = Catalog::load_folded(store).await?;
     let damage = std::mem::take(&mut catalog.problems);
     let told = |problem: &String| format!("DAMAGE in the archive, which this restore does without: {problem}");
     match plan_from(store, Facts::of(catalog), request, speed).await {
@@ -36,17 +37,48 @@ async fn plan_from(
     if facts.fulls.is_empty() {
         return Err(PlanError::NoFull.into());
     }
-    facts.begun = begun(store, &facts, request).await?;
+    let folded = facts.folded_target(request);
+    facts = unfold(store, facts, &folded).await?;
+    // Each time fewer files are told as one.
+    loop {
+        match plan_once(store, &mut facts, request, speed).await? {
+            Ok(plan) => return Ok(plan),
+            Err(folded) => facts = unfold(store, facts, &folded).await?,
+        }
+    }
+}
+
+/// Looks at files that are told as one.
+async fn unfold(store: &Store, facts: Facts, folded: &[FileId]) -> Result<Facts, RestoreError> {
+    if folded.is_empty() {
+        return Ok(facts);
+    }
+    let mut files = Vec::new();
+    for span in folded.iter().filter_map(|id| facts.file(id)) {
+        files.extend(catalog::unfold(store, span).await?);
+    }
+    Ok(facts.unfolded(folded, files))
+}
+
+/// Names files that have to be known by themselves first, instead of a plan.
+async fn plan_once(
+    store: &Store,
+    facts: &mut Facts,
+    request: &Request,
+    speed: Throughput,
+) -> Result<Result<Plan, Vec<FileId>>, RestoreError> {
+    facts.begun = begun(store, facts, request).await?;
     let mut refused: Option<PlanError> = None;
     // Chains are in the fulls' order, oldest first.
     for chain in facts.timeline.chains.clone().iter().rev() {
-        match on_chain(store, &mut facts, request, chain, speed).await? {
+        match on_chain(store, facts, request, chain, speed).await? {
             Ok(plan) => {
                 if !plan.skipped.is_empty() {
-                    xa::check(store, &facts, &plan).await?;
+                    xa::check(store, facts, &plan).await?;
                 }
-                return Ok(plan);
+                return Ok(Ok(plan));
             }
+            Err(Reject::Folded(files)) => return Ok(Err(files)),
             Err(Reject::TooNew | Reject::NotLooked) => {}
             // What an older full says of it is nearer to the cause than that a newer one holds the target.
             Err(Reject::Unreachable(e)) => match refused {
@@ -90,7 +122,14 @@ async fn on_chain(
 ) -> Result<Result<Plan, Reject>, RestoreError> {
     let mut from = 0;
     loop {
-        let cut = match plan::ask(facts, request, chain, from) {
+        let asked = plan::ask(facts, request, chain, from);
+        if let Ok(Step::Cut(Some(Cut { link, .. })) | Step::Look { link, .. }) = &asked {
+            let folded = facts.folded_links(chain, *link);
+            if !folded.is_empty() {
+                return Ok(Err(Reject::Folded(folded)));
+            }
+        }
+        let cut = match asked {
             Ok(Step::Cut(cut)) => cut,
             Ok(Step::Look { link, question, known }) => {
                 let Some(file) = chain.links.get(link).and_then(|l| facts.file(&l.file)) else {
@@ -103,6 +142,10 @@ async fn on_chain(
                         continue;
                     }
                 }
+            }
+            Err(Reject::Unreachable(e)) => {
+                let folded = facts.folded_in_part(chain);
+                return Ok(Err(if folded.is_empty() { Reject::Unreachable(e) } else { Reject::Folded(folded) }));
             }
             Err(reject) => return Ok(Err(reject)),
         };
@@ -351,6 +394,7 @@ mod tests {
             closed: None,
             hole_until: None,
             encryption: FileEncryption::default(),
+            further: None,
         }
     }
 
@@ -369,7 +413,15 @@ mod tests {
             highest = highest.max(Some(CommitTime(*stamp)).filter(|_| *stamp != 9999));
             let (start, end) = (number * 10 - 10, number * 10);
             ArchivedRange {
-                object: SegmentObject { file: file().id, start, end, bytes: 1, blake3: None, encrypted: false },
+                object: SegmentObject {
+                    file: file().id,
+                    start,
+                    end,
+                    bytes: 1,
+                    blake3: None,
+                    encrypted: false,
+                    edition: None,
+                },
                 boundary: end,
                 last_commit: highest,
                 gtids: gtids(&format!("0-1-{number}..{number}")),

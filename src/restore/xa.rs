@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::{self, RestoreError};
 use super::plan::{self, Facts, FilePart, Plan, PlanError, PreparedXa, SplitXaSnafu};
-use crate::archive::catalog::{ArchivedFile, FullHead};
+use crate::archive::catalog::{ArchivedFile, FullHead, unfold};
 use crate::archive::reader::BinlogReader;
 use crate::archive::store::Store;
 use crate::archive::timeline::Timeline;
@@ -29,29 +29,32 @@ pub(super) async fn prepared_at(store: &Store, facts: &Facts, full: &FullHead) -
         found.unknown = wanted.into_iter().cloned().collect();
         return Ok(found);
     }
-    for file in files {
-        let mut last: BTreeMap<String, (Transaction, Half)> = BTreeMap::new();
-        for (gtid, transaction, half) in halves(store, file, file.summary.boundary).await? {
-            if held.contains(&gtid) {
-                let (Half::Prepares(id) | Half::Ends(id)) = &half;
-                last.insert(id.clone(), (transaction, half));
-            }
-        }
-        wanted.retain(|id| match last.get(*id) {
-            None => !is_first(facts, full, id, file),
-            // Ended, and prepared again by something that is not logged: it changed nothing.
-            Some((_, Half::Ends(_))) => false,
-            Some((transaction, Half::Prepares(_))) => {
-                let mut take = GtidSet::empty(facts.flavor);
-                if let Some(gtid) = &transaction.gtid {
-                    _ = take.insert(gtid);
+    'log: for file in files {
+        let single = unfold(store, file).await?.into_iter().rev();
+        for file in single.filter(|file| !file.summary.gtids.intersection(&held).is_empty()) {
+            let mut last: BTreeMap<String, (Transaction, Half)> = BTreeMap::new();
+            for (gtid, transaction, half) in halves(store, &file, file.summary.boundary).await? {
+                if held.contains(&gtid) {
+                    let (Half::Prepares(id) | Half::Ends(id)) = &half;
+                    last.insert(id.clone(), (transaction, half));
                 }
-                found.parts.push(FilePart { file: file.id.clone(), start: 4, end: transaction.end, take });
-                false
             }
-        });
-        if wanted.is_empty() {
-            break;
+            wanted.retain(|id| match last.get(*id) {
+                None => !is_first(facts, full, id, &file),
+                // Ended, and prepared again by something that is not logged: it changed nothing.
+                Some((_, Half::Ends(_))) => false,
+                Some((transaction, Half::Prepares(_))) => {
+                    let mut take = GtidSet::empty(facts.flavor);
+                    if let Some(gtid) = &transaction.gtid {
+                        _ = take.insert(gtid);
+                    }
+                    found.parts.push(FilePart { file: file.id.clone(), start: 4, end: transaction.end, take });
+                    false
+                }
+            });
+            if wanted.is_empty() {
+                break 'log;
+            }
         }
     }
     found.unknown = wanted.into_iter().cloned().collect();

@@ -39,7 +39,7 @@ pub enum RetentionError {
     },
     /// A restore began while objects went.
     #[snafu(display(
-        "nothing more is deleted, as a restore is being planned or has just begun; the next prune goes on around it (if none runs: it died, and \
+        "nothing more is deleted, as a restore is being planned or has just begun, or a rekey runs; the next prune goes on around it (if none runs: it died, and \
          {lease} counts for an hour after it was written; delete it to go on now)"
     ))]
     Restoring {

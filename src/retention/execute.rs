@@ -12,10 +12,10 @@ use super::error::RetentionError;
 use super::plan::Plan;
 use super::strays::stray;
 use crate::archive::binlog_index::FileId;
-use crate::archive::catalog::load_manifest;
+use crate::archive::catalog::{forget_folded, load_manifest, shared};
 use crate::archive::keys::{self, Key};
 use crate::archive::lease::Leases;
-use crate::archive::store::{Condition, Object, Store, StoreError, Versioning};
+use crate::archive::store::{Condition, Object, Put, Store, StoreError, Versioning};
 use crate::model::{Progress, total};
 
 /// Objects deleted at a time.
@@ -58,9 +58,10 @@ impl Room {
     /// Asks a store what becomes of the room of what is deleted there.
     pub async fn of(store: &Store) -> Result<Self, StoreError> {
         Ok(match store.protection().await?.map(|protection| protection.versioning) {
-            None | Some(Versioning::Off) => Self::Freed,
+            None if store.is_folder() => Self::Freed,
+            Some(Versioning::Off) => Self::Freed,
             Some(Versioning::Enabled) => Self::Hidden,
-            Some(Versioning::Suspended | Versioning::Unknown) => Self::Unknown,
+            None | Some(Versioning::Suspended | Versioning::Unknown) => Self::Unknown,
         })
     }
 }
@@ -80,13 +81,19 @@ pub async fn execute(
     let fulls: Vec<&str> = plan.fulls.iter().filter(|full| !full.keep).map(|full| full.id.as_str()).collect();
     let strays = || plan.strays.iter().filter(|stray| !stray.keep);
     if !fulls.is_empty() || strays().next().is_some() {
-        work.find_shared(&fulls).await?;
+        work.go_on()?;
+        work.shared = shared(store, &fulls).await?;
     }
     for full in fulls {
         work.delete_full(full).await?;
     }
-    for file in plan.files.iter().filter(|file| !file.keep) {
-        work.delete_file(&file.file).await?;
+    let files = || plan.files.iter().filter(|file| !file.keep);
+    if files().next().is_some() {
+        // It would tell of files that are gone.
+        forget_folded(store).await?;
+    }
+    for file in files().flat_map(|file| file.ids.iter()) {
+        work.delete_file(&file).await?;
     }
     for stray in strays() {
         work.sweep(&stray.dir).await?;
@@ -105,29 +112,12 @@ struct Work<'a> {
     leases: &'a Leases,
     progress: &'a Progress,
     cancel: &'a CancellationToken,
-    /// Objects that a full which stays refers to in the folder of another one.
+    /// Objects that a full which stays (whenever it came) refers to in the folder of another one.
     shared: HashSet<String>,
     pruned: Pruned,
 }
 
 impl Work<'_> {
-    /// Learns what the fulls that stay (whenever they came) have of others. A manifest that cannot be read ends the prune.
-    async fn find_shared(&mut self, going: &[&str]) -> Result<(), RetentionError> {
-        for dir in self.store.list_dirs(keys::FULLS).await? {
-            self.go_on()?;
-            let Some(id) = keys::parse_full_dir(&dir).filter(|id| !going.contains(&id.as_str())) else { continue };
-            match load_manifest(self.store, &id).await {
-                Ok(manifest) => {
-                    let others = manifest.objects.into_iter().map(|object| object.key);
-                    self.shared.extend(others.filter(|key| !key.starts_with(&dir)));
-                }
-                Err(e) if e.is_not_found() => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(())
-    }
-
     async fn delete_full(&mut self, id: &str) -> Result<(), RetentionError> {
         self.go_on()?;
         let manifest = match load_manifest(self.store, id).await {
@@ -146,6 +136,10 @@ impl Work<'_> {
         self.pruned.fulls += 1;
         fail::fail_point!("retention::execute::after_manifest");
         self.delete(own).await?;
+        // What a rekey replaced, or had begun: without the manifest it would look like one that is lost.
+        let left = self.store.list_stored(&keys::full_dir(id)).await?.into_iter();
+        let left = left.filter(|object| keys::is_remade(&object.key, true) && !self.shared.contains(&object.key));
+        self.delete(left.map(|object| (object.key, object.bytes)).collect()).await?;
         self.store.remove_empty_dir(&keys::full_dir(id)).await;
         Ok(())
     }
@@ -153,15 +147,20 @@ impl Work<'_> {
     async fn delete_file(&mut self, file: &FileId) -> Result<(), RetentionError> {
         self.go_on()?;
         let dir = keys::file_dir(file);
-        let objects = self.store.list(&dir).await?;
         tracing::info!(server = file.server, file = file.name, "deleting a binlog file");
-        if !self.take_away(&keys::index(file)).await? {
+        let is_gone = self.take_away(&keys::index(file)).await?;
+        // Behind it: a compaction that does not find it adds nothing any more.
+        let objects = self.store.list_stored(&dir).await?;
+        if !is_gone {
             self.hold(&objects.into_iter().map(|object| (object.key, object.bytes)).collect::<Vec<_>>());
             return Ok(());
         }
         fail::fail_point!("retention::execute::after_index");
         let segments = objects.into_iter().filter_map(|object| match keys::parse(&object.key) {
             Some(Key::Segment { start, .. }) => Some((start == 0, (object.key, object.bytes))),
+            // What is in packs is where this says, and so is a segment that begins at 0.
+            Some(Key::Packed { .. }) => Some((true, (object.key, object.bytes))),
+            Some(Key::Pack { .. }) => Some((false, (object.key, object.bytes))),
             _ => None,
         });
         // Without its beginning a file does not exist; what is left of one with it would look like a file that is being written.
@@ -177,7 +176,7 @@ impl Work<'_> {
     /// Deletes what is in a folder of strays, if that is still what they are.
     async fn sweep(&mut self, dir: &str) -> Result<(), RetentionError> {
         self.go_on()?;
-        let objects = self.store.list(dir).await?;
+        let objects = self.store.list_stored(dir).await?;
         let sizes: Vec<(String, u64)> = objects.iter().map(|Object { key, bytes, .. }| (key.clone(), *bytes)).collect();
         let Some(found) = stray(objects, dir.to_owned()) else { return Ok(()) };
         tracing::info!(dir, "sweeping objects that nothing refers to");
@@ -202,9 +201,21 @@ impl Work<'_> {
         fail::fail_point!("retention::execute::taken_away");
         let Err(began) = self.no_restore_began().await else { return Ok(true) };
         if let Some(bytes) = taken {
-            let _ = self.store.put(key, bytes, Condition::Overwrite).await?;
+            self.put_back(key, bytes).await?;
         }
         Err(began)
+    }
+
+    /// Not over what a rekey may have written there meanwhile, but over a part of it, which an upload that was cut off may have left.
+    async fn put_back(&self, key: &str, bytes: Bytes) -> Result<(), RetentionError> {
+        if self.store.put(key, bytes.clone(), Condition::IfAbsent).await? == Put::Created {
+            return Ok(());
+        }
+        let there = self.store.get(key).await?;
+        if there.len() < bytes.len() && bytes.starts_with(&there) {
+            let _ = self.store.put(key, bytes, Condition::Overwrite).await?;
+        }
+        Ok(())
     }
 
     async fn no_restore_began(&self) -> Result<(), RetentionError> {

@@ -1,6 +1,6 @@
 //! Objects that nothing refers to: what a prune or a full that was killed left behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -27,17 +27,31 @@ pub struct Stray {
     pub modified: Option<Timestamp>,
 }
 
-/// Finds them: folders of fulls without a manifest, and of binlog files without an index and without their first segment.
+/// Finds them: folders of fulls without a manifest, and of binlog files without an index and without their first segment (or what says in
+/// which pack it is).
 pub async fn strays(store: &Store, catalog: &Catalog) -> Result<Vec<Stray>, RetentionError> {
     let fulls: BTreeSet<String> = catalog.fulls.iter().map(|full| keys::full_dir(&full.id)).collect();
-    let files: BTreeSet<String> = catalog.files.iter().map(|file| keys::file_dir(&file.id)).collect();
-    let mut dirs = store.list_dirs(keys::FULLS).await?;
-    for server in store.list_dirs(keys::BINLOGS).await? {
-        dirs.extend(store.list_dirs(&server).await?);
+    // There may be a great many: of each only what tells it from others of its server.
+    let mut files: HashMap<&str, HashSet<(u64, u32)>> = HashMap::new();
+    for file in &catalog.files {
+        let of_server = files.entry(&file.id.server).or_default();
+        of_server.extend(file.ids().iter().map(|id| (id.number(), id.created_unix)));
     }
-    dirs.retain(|dir| !fulls.contains(dir) && !files.contains(dir));
+    let is_known = |dir: &str| {
+        let id = keys::parse_file_dir(dir);
+        id.is_some_and(|id| {
+            files.get(id.server.as_str()).is_some_and(|ids| ids.contains(&(id.number(), id.created_unix)))
+        })
+    };
+    let mut dirs = store.list_dirs(keys::FULLS).await?;
+    dirs.retain(|dir| !fulls.contains(dir));
+    for server in store.list_dirs(keys::BINLOGS).await? {
+        let each = |dir: String| dirs.extend(Some(dir).filter(|dir| !is_known(dir)));
+        store.each_dir(&server, each).await?;
+    }
+    dirs.sort();
     let found: Vec<Option<Stray>> = stream::iter(dirs)
-        .map(|dir| async move { Ok::<_, RetentionError>(stray(store.list(&dir).await?, dir)) })
+        .map(|dir| async move { Ok::<_, RetentionError>(stray(store.list_stored(&dir).await?, dir)) })
         .buffered(CONCURRENCY)
         .try_collect()
         .await?;
@@ -50,7 +64,9 @@ pub(super) fn stray(objects: Vec<Object>, dir: String) -> Option<Stray> {
     for object in objects {
         match keys::parse(&object.key) {
             Some(Key::Manifest { .. } | Key::Index { .. } | Key::Segment { start: 0, .. }) => return None,
-            Some(Key::FullObject { .. } | Key::Segment { .. }) => ours.push(object),
+            // By its word others may have deleted; where it is damaged a person decides.
+            Some(Key::Packed { .. }) => return None,
+            Some(Key::FullObject { .. } | Key::Segment { .. } | Key::Pack { .. }) => ours.push(object),
             Some(Key::Archive | Key::Lease { .. }) | None => {}
         }
     }
@@ -90,6 +106,9 @@ mod tests {
         assert_eq!(found(&[(&second, Some(3))]), Some((1, Some(3))));
         assert_eq!(found(&[(&first, Some(1)), (&second, Some(3))]), None);
         assert_eq!(found(&[(&second, Some(3)), ("binlog/s/b.1@7/index.json", Some(3))]), None);
+        let pack = format!("binlog/s/b.1@7/{:020}-{:020}.1a2b.pack.zst", 0, 9);
+        assert_eq!(found(&[(&pack, Some(3)), ("binlog/s/b.1@7/packed.json", Some(3))]), None);
+        assert_eq!(found(&[(&pack, Some(3))]), Some((1, Some(3))), "nothing says what is in it");
         // Of a newer format, perhaps.
         assert_eq!(found(&[("binlog/s/b.1@7/other", Some(3))]), None);
         assert_eq!(found(&[("binlog/s/b.1@7/other", Some(3)), (&second, Some(3))]), Some((1, Some(3))));

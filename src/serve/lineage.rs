@@ -4,7 +4,7 @@ use super::Scope;
 use super::error::{self, ServeError};
 use crate::archive::ArchiveError;
 use crate::archive::catalog::{ArchivedFile, ArchivedRange, Catalog, load_file};
-use crate::archive::keys::{self, Key};
+use crate::archive::keys;
 use crate::archive::segment::{SegmentObject, read_meta};
 use crate::archive::store::Store;
 use crate::archive::timeline::{ChainEnd, Gap, Timeline};
@@ -103,9 +103,9 @@ impl Lineage {
             ChainEnd::Newest => None,
         };
         self.parts.clear();
-        for link in chain.links {
+        for link in &chain.links {
             let file = live.files.iter().find(|file| file.id == link.file).cloned();
-            self.parts.extend(file.map(|file| Part { file, end: link.to, take: Some(link.take) }));
+            self.parts.extend(file.map(|file| Part { file, end: link.to, take: Some(link.take.clone()) }));
         }
         Ok(())
     }
@@ -128,12 +128,7 @@ pub(super) async fn tail_ranges(
 ) -> Result<Vec<ArchivedRange>, ServeError> {
     let mut objects: Vec<SegmentObject> = Vec::new();
     for object in store.list(&keys::file_dir(&file.id)).await.map_err(ArchiveError::from)? {
-        if let Some(Key::Segment { file: id, start, end, encrypted }) = keys::parse(&object.key)
-            && end > from
-            && end <= file.size
-        {
-            objects.push(SegmentObject { file: id, start, end, bytes: object.bytes, blake3: None, encrypted });
-        }
+        objects.extend(SegmentObject::listed(&object).filter(|object| object.end > from && object.end <= file.size));
     }
     // Where compaction is under way a range is there twice: the largest that goes on without a hole wins.
     objects.sort_by_key(|o| (o.start, std::cmp::Reverse(o.end), !o.encrypted));

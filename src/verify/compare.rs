@@ -22,7 +22,7 @@ pub fn against_index(index: &FileIndex, found: &Sizes) -> Vec<Finding> {
     let mut findings = foreign_in_log(found.keys());
     let mut after = None;
     for range in &index.ranges {
-        let key = keys::segment(&index.file, range.start, range.end, range.encrypted_to.is_some());
+        let key = index.object(range).key();
         let damage = of_object(range.object_bytes, found.get(&key).copied());
         findings.extend(damage.map(|damage| {
             let (file, from, to) = (index.file.clone(), range.start, range.end);
@@ -100,6 +100,7 @@ mod tests {
             next_file: None,
             ranges: sizes.iter().enumerate().map(range).collect(),
             recipients: vec![vec!["age1".to_owned()]],
+            edition: None,
             trace_id: String::new(),
         }
     }
@@ -113,7 +114,7 @@ mod tests {
             let mut found = Sizes::from([(keys::index(&index.file), 7)]);
             let mut expected = BTreeMap::new();
             for (i, range) in index.ranges.iter().enumerate() {
-                let key = keys::segment(&index.file, range.start, range.end, range.encrypted_to.is_some());
+                let key = index.object(range).key();
                 match changes[i] {
                     1 => { expected.insert(key, "Lost"); }
                     2 => { found.insert(key.clone(), range.object_bytes - 1); expected.insert(key, "Truncated"); }
@@ -122,7 +123,7 @@ mod tests {
                 }
             }
             // Another streamer's ranges.
-            found.insert(keys::segment(&index.file, 0, 7, false), 3);
+            found.insert(keys::segment(&index.file, None, 0, 7, false), 3);
             for i in 0..strangers {
                 let key = format!("{}stranger-{i}", keys::file_dir(&index.file));
                 found.insert(key.clone(), 1);

@@ -167,18 +167,11 @@ impl<'a> Deep<'a> {
         match load_index(store, file).await {
             Ok(index) => {
                 let mut after = None;
-                let checks = index.ranges.into_iter().map(|range| {
+                let checks = index.ranges.iter().map(|range| {
                     let place = Place::Log { file: file.clone(), from: range.start, to: range.end, after };
                     after = range.last_commit.or(after);
-                    let object = SegmentObject {
-                        file: file.clone(),
-                        start: range.start,
-                        end: range.end,
-                        bytes: range.object_bytes,
-                        blake3: Some(range.object_blake3),
-                        encrypted: range.encrypted_to.is_some(),
-                    };
-                    let indexed = Some((range.boundary, range.gtids));
+                    let object = index.object(range);
+                    let indexed = Some((range.boundary, range.gtids.clone()));
                     Check::Segment(SegmentCheck { object, crc32: index.summary.crc32, indexed }, place)
                 });
                 return Ok(checks.collect());

@@ -117,7 +117,7 @@ pub fn lost_tails(seen: &[Tail], files: &[ArchivedFile]) -> Vec<Finding> {
             None => (0, files.iter().filter(older).filter_map(|f| f.summary.last_commit).max()),
         };
         let place = Place::Hole { file: file.clone(), from, after, until: *last_commit };
-        findings.push(Finding::new(keys::segment(file, from, *size, *encrypted), Damage::Lost, place));
+        findings.push(Finding::new(keys::segment(file, None, from, *size, *encrypted), Damage::Lost, place));
     }
     findings
 }
@@ -262,8 +262,11 @@ mod tests {
         let mut shorter = files.clone();
         shorter[2].size = 400;
         let lost = lost_tails(&seen, &shorter);
-        assert_eq!(words(&lost), [(keys::segment(&files[2].id, 400, 1000, false), "Lost")]);
-        assert_eq!(words(&lost_tails(&seen, &files[..2])), [(keys::segment(&files[2].id, 0, 1000, false), "Lost")]);
+        assert_eq!(words(&lost), [(keys::segment(&files[2].id, None, 400, 1000, false), "Lost")]);
+        assert_eq!(
+            words(&lost_tails(&seen, &files[..2])),
+            [(keys::segment(&files[2].id, None, 0, 1000, false), "Lost")]
+        );
         assert_eq!(lost_tails(&seen, &[]).len(), 1, "a server's newest file stays");
         let later = [file("A", 4, 40, set("A:1-12"), set("A:13"))];
         assert_eq!(lost_tails(&seen, &later), [], "pruned, as there is a newer one and no older one");
@@ -273,6 +276,7 @@ mod tests {
     fn a_server_without_a_common_transaction_and_another_flavor_are_foreign() {
         let info = ArchiveInfo {
             format: 1,
+            encrypted: false,
             created_at: Timestamp::UNIX_EPOCH,
             flavor: Flavor::Mysql,
             first_server: "A".into(),

@@ -1,5 +1,7 @@
 //! One full or one binlog file, looked at by a listing and what describes it. No data is read.
 
+use std::collections::HashSet;
+
 use super::VerifyError;
 use super::compare::{Sizes, against_index, against_manifest, foreign, foreign_in_log, sizes};
 use super::finding::{Damage, Finding, Place};
@@ -70,7 +72,11 @@ pub async fn full(store: &Store, id: &str) -> Result<Look, VerifyError> {
     match load_manifest(store, id).await {
         Ok(manifest) => {
             let elsewhere = elsewhere(store, &dir, &manifest).await?;
-            look.findings = against_manifest(&manifest, &sizes(&listing), &elsewhere);
+            let named: HashSet<&str> = manifest.objects.iter().map(|object| object.key.as_str()).collect();
+            let is_left = |key: &str| !named.contains(key) && keys::is_remade(key, manifest.edition.is_some());
+            let (left, rest) = listing.into_iter().partition::<Vec<_>, _>(|object| is_left(&object.key));
+            look.leftovers = left.len() as u64;
+            look.findings = against_manifest(&manifest, &sizes(&rest), &elsewhere);
             look.elsewhere = elsewhere.into_keys().collect();
             look.full = Some(FullHead::from(&manifest));
         }
@@ -91,7 +97,10 @@ pub async fn full(store: &Store, id: &str) -> Result<Look, VerifyError> {
 }
 
 fn is_description(full: &str, key: &str) -> bool {
-    [false, true].iter().any(|encrypted| keys::full_object(full, DESCRIPTION, *encrypted) == key)
+    let Some(name) = key.strip_prefix(&keys::full_dir(full)) else { return false };
+    let name = name.strip_suffix(".age").unwrap_or(name);
+    // A rekey's are in a folder of their own.
+    name.split_once('/').map_or(name, |(_, name)| name) == DESCRIPTION
 }
 
 /// Whether all that is in a folder is a copy of the full with that manifest: then no full was ever here.
@@ -130,6 +139,8 @@ pub async fn log(store: &Store, id: &FileId) -> Result<Look, VerifyError> {
     match load_index(store, id).await {
         Ok(index) => {
             look.findings = against_index(&index, &sizes(&listing));
+            let is_left = |segment: &SegmentObject| index.edition.is_some() && segment.edition != index.edition;
+            look.leftovers = listing.iter().filter_map(SegmentObject::listed).filter(is_left).count() as u64;
             look.indexed = true;
             look.file = Some(index.into());
             return Ok(look);
@@ -143,7 +154,7 @@ pub async fn log(store: &Store, id: &FileId) -> Result<Look, VerifyError> {
     }
     look.findings.extend(foreign_in_log(listing.iter().map(|object| &object.key)));
     look.file = load_file(store, id).await?;
-    let segments: Vec<SegmentObject> = listing.iter().filter_map(|object| segment_of(id, object)).collect();
+    let segments: Vec<SegmentObject> = listing.iter().filter_map(SegmentObject::listed).collect();
     let (size, hole_until) = match &look.file {
         Some(file) => (file.size, file.hole_until),
         None => (0, segments.iter().map(|segment| segment.start).filter(|start| *start > 0).min()),
@@ -158,7 +169,7 @@ pub async fn log(store: &Store, id: &FileId) -> Result<Look, VerifyError> {
             let place =
                 Place::Hole { file: id.clone(), from: size, after, until: newest(store, &segments, &listing).await };
             let encrypted = segments.iter().any(|segment| segment.encrypted);
-            look.find(&keys::segment(id, size, until, encrypted), Damage::Lost, place);
+            look.find(&keys::segment(id, None, size, until, encrypted), Damage::Lost, place);
         }
         (_, bad) => {
             let until = newest(store, &segments, &listing).await;
@@ -173,20 +184,11 @@ pub async fn log(store: &Store, id: &FileId) -> Result<Look, VerifyError> {
     Ok(look)
 }
 
-fn segment_of(id: &FileId, object: &Object) -> Option<SegmentObject> {
-    match keys::parse(&object.key)? {
-        Key::Segment { start, end, encrypted, .. } => {
-            Some(SegmentObject { file: id.clone(), start, end, bytes: object.bytes, blake3: None, encrypted })
-        }
-        _ => None,
-    }
-}
-
 /// What a segment's own meta says against it; none where it says nothing.
 pub async fn of_meta(store: &Store, segment: &SegmentObject) -> Result<Option<Damage>, VerifyError> {
     match read_any_meta(store, segment).await {
         Ok((meta, _)) => {
-            let key = keys::segment(&meta.file, meta.start, meta.end, meta.encryption.is_some());
+            let key = meta.key();
             Ok((key != segment.key()).then_some(Damage::Duplicated { of: key }))
         }
         Err(SegmentError::Damaged { problem, .. }) => Ok(Some(Damage::Changed { problem })),

@@ -130,7 +130,7 @@ impl Source {
                 return Ok(Some(other_size.unwrap_or(bad)));
             }
         };
-        let of = keys::segment(&meta.file, meta.start, meta.end, meta.encryption.is_some());
+        let of = meta.key();
         if of != key {
             return Ok(Some(Damage::Duplicated { of }.into()));
         }

@@ -40,6 +40,7 @@ pub(super) fn file(server: &str, number: u32, created: u32, previous: GtidSet, g
         closed: Some(Closed { ending: Ending::Rotate, next_file: None }),
         hole_until: None,
         encryption: FileEncryption::default(),
+        further: None,
     }
 }
 

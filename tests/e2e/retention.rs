@@ -79,11 +79,11 @@ fn what_retention_lets_go_goes_from_the_bucket_and_its_full_backups_follow_but_n
     });
     assert!(held.message.contains("RestoreRequest rescue"), "{held:?}");
     assert_eq!(stored(&site), [kept, next.clone()]);
-    delete(&site, "restorerequest/rescue");
-    // It is cancelled: what it made goes, its disk too.
     let made = ["get", "all,configmaps,secrets,persistentvolumeclaims", "--output=name"];
     let left = || succeed(site.namespace.kubectl(&made), None);
-    assert!(left().contains("rescue"), "it had made nothing");
+    ask_until("it to make something", || left().contains("rescue").then_some(()));
+    // It is cancelled: what it made goes, its disk too.
+    delete(&site, "restorerequest/rescue");
     ask_until("what it made to go", || (!left().contains("rescue")).then_some(()));
     ask_until("the prune to go on", || (stored(&site) == [next.clone()]).then_some(()));
     // What a person made stays, and says that its full is gone.

@@ -231,19 +231,27 @@ fn tls_is_refused_where_the_server_has_none_or_shows_another_certificate() {
     let policy = desk.policy(&plain, ("u", "secret"), "tls: {mode: Required}", "");
     refused(&["backup", "-f", &policy], UNREACHABLE, &["offers no TLS"]);
     let server = ServerOptions::mysql().start();
-    account(&server, "u", "");
-    let policy = desk.policy(&server, ("u", "secret"), "tls: {mode: VerifyCA, caSecretRef: {name: ca}}", "");
-    let pem: String =
-        std::fs::read_to_string(authority.ca()).unwrap().lines().map(|line| format!("    {line}\n")).collect();
-    let ca = desk.file(
-        "ca.yaml",
-        &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: ca}}\nstringData:\n  ca.crt: |\n{pem}"),
-    );
-    refused(&["backup", "-f", &policy, "-f", &ca], UNREACHABLE, &["not trusted", "CA that signed it"]);
+    account(&server, "u", &format!("{FULL_GRANTS} u@'%';"));
+    let verified = "tls: {mode: VerifyCA, caSecretRef: {name: ca}}";
+    let policy = desk.policy(&server, ("u", "secret"), verified, "");
+    let ca = |pem: &Path| {
+        let pem: String = std::fs::read_to_string(pem).unwrap().lines().map(|line| format!("    {line}\n")).collect();
+        desk.file(
+            "ca.yaml",
+            &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: ca}}\nstringData:\n  ca.crt: |\n{pem}"),
+        )
+    };
+    let other = ca(&authority.ca());
+    refused(&["backup", "-f", &policy, "-f", &other], UNREACHABLE, &["not trusted", "CA that signed it"]);
     // Who says nothing gets a connection that is checked, or none.
     let policy = desk.policy(&server, ("u", "secret"), "tls: {}", "");
     refused(&["backup", "-f", &policy], UNREACHABLE, &["not trusted", "ca.pem in its data directory", "VerifyCA"]);
     assert!(desk.contents().is_empty());
+    // The one in its data directory, which MySQL ends with a NUL.
+    let policy = desk.policy(&server, ("u", "secret"), verified, "");
+    let output =
+        tidemark_command(["backup", "-f", &policy, "-f", &ca(&server.datadir().join("ca.pem"))]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

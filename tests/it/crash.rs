@@ -1,6 +1,6 @@
 //! The crash oracle: a source under load, a streamer killed again and again, servers that die and rotate, and restores
-//! that must equal what the stock tools make of the source's own history. In one of them the store fails, too, all the while, and retention
-//! takes away the archive's beginning.
+//! that must equal what the stock tools make of the source's own history. In one of them the store fails, too, all the while, retention takes
+//! away the archive's beginning, what stays is packed, and a copy is filled.
 //!
 //! `make test` runs a short one, `make soak` the long one (`TIDEMARK_SOAK_CYCLES`, `TIDEMARK_SOAK_SEED`).
 
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use tidemark::model::Flavor;
 
@@ -50,7 +50,7 @@ fn mariadb_loses_and_doubles_nothing_through_crashes_on_s3() {
 }
 
 #[test]
-fn mysql_loses_and_doubles_nothing_through_crashes_and_prunes_on_an_s3_that_fails() {
+fn mysql_loses_and_doubles_nothing_through_crashes_prunes_compaction_and_copies_on_an_s3_that_fails() {
     Rig::new(Flavor::Mysql, Place::faulty()).run(cycles(8), 4);
 }
 
@@ -62,7 +62,8 @@ fn cycles(short: u32) -> u32 {
 enum Place {
     Folder(tempfile::TempDir),
     S3(Box<S3Server>),
-    Faulty(Box<S3Server>, Faults),
+    /// And the folder of its copy.
+    Faulty(Box<S3Server>, Faults, tempfile::TempDir),
 }
 
 impl Place {
@@ -77,7 +78,7 @@ impl Place {
     fn faulty() -> Place {
         let s3 = S3Server::start();
         let faults = Faults::before(s3.endpoint(), 0.08, rand::random());
-        Place::Faulty(Box::new(s3), faults)
+        Place::Faulty(Box::new(s3), faults, tempfile::tempdir().unwrap())
     }
 
     fn manifest(&self) -> String {
@@ -91,7 +92,11 @@ impl Place {
         match self {
             Place::Folder(dir) => format!("{{fs: {{path: {}}}}}", dir.path().display()),
             Place::S3(server) => s3(server, server.endpoint()),
-            Place::Faulty(server, faults) => s3(server, &faults.endpoint()) + "\n  retention: {window: 10s}",
+            Place::Faulty(server, faults, copy) => format!(
+                "{}\n  retention: {{window: 10s}}\n  copies: [{{name: second, storage: {{fs: {{path: {}}}}}, retention: {{window: 20s}}}}]",
+                s3(server, &faults.endpoint()),
+                copy.path().display()
+            ),
         }
     }
 
@@ -102,7 +107,7 @@ impl Place {
     fn secrets(&self) -> String {
         match self {
             Place::Folder(_) => String::new(),
-            Place::S3(s3) | Place::Faulty(s3, _) => format!(
+            Place::S3(s3) | Place::Faulty(s3, ..) => format!(
                 "---\n{{apiVersion: v1, kind: Secret, metadata: {{name: store}}, stringData: {{AWS_ACCESS_KEY_ID: '{}', AWS_SECRET_ACCESS_KEY: '{}'}}}}\n",
                 s3.access_key(),
                 s3.secret_key()
@@ -113,7 +118,7 @@ impl Place {
     fn objects(&self) -> PathBuf {
         match self {
             Place::Folder(dir) => dir.path().to_owned(),
-            Place::S3(s3) | Place::Faulty(s3, _) => s3.objects(),
+            Place::S3(s3) | Place::Faulty(s3, ..) => s3.objects(),
         }
     }
 }
@@ -150,9 +155,11 @@ impl Rig {
 
     fn run(mut self, cycles: u32, restores: u32) {
         eprintln!("{} seed {} ({cycles} cycles)", self.source.flavor(), self.seed);
-        let load = Load::start(&self.source, 3, self.seed);
+        // With faults a cycle takes longer, and what is written meanwhile has to be replayed by the stock tools: a few ms a transaction.
+        let workers = if self.place.is_faulty() { 1 } else { 3 };
+        let load = Load::start(&self.source, workers, self.seed);
         assert!((0..10).any(|_| self.backup()), "no full could be taken (seed {})", self.seed);
-        let mut done = BTreeMap::<&str, u32>::new();
+        let mut done = BTreeMap::<String, u32>::new();
         for cycle in 0..cycles {
             let failpoint = *FAILPOINTS.choose(&mut self.random).unwrap();
             let armed = self.random.random_bool(0.6);
@@ -161,57 +168,65 @@ impl Rig {
             let lifetime = Duration::from_millis(self.random.random_range(100..1500));
             let event = self.random.random_range(0..100);
             std::thread::sleep(lifetime / 2);
-            let what = match event {
+            let what: String = match event {
                 0..30 => {
                     self.source.sql("FLUSH BINARY LOGS");
-                    "rotations"
+                    "rotations".into()
                 }
                 30..42 => {
                     self.source.kill9();
                     self.source.restart();
-                    "server crashes"
+                    "server crashes".into()
                 }
                 42..50 => {
                     self.source.restart();
-                    "server restarts"
+                    "server restarts".into()
                 }
                 50..56 if cycle > 2 => match self.backup() {
-                    true => "further fulls",
-                    false => "fulls refused because of DDL",
+                    true => "further fulls".into(),
+                    false => "fulls refused because of DDL".into(),
                 },
-                56..70 if self.place.is_faulty() => self.prune(lifetime),
+                56..66 if self.place.is_faulty() => self.tend("prune", &[], lifetime),
+                66..70 if self.place.is_faulty() => self.tend("prune", &["--copy", "second"], lifetime),
                 70..76 if self.place.is_faulty() => {
                     second = Some(self.stream(None));
-                    "second streamers"
+                    "second streamers".into()
                 }
-                _ => "quiet cycles",
+                76..86 if self.place.is_faulty() => self.tend("copy", &[], lifetime),
+                _ => "quiet cycles".into(),
             };
-            *done.entry(what).or_default() += 1;
+            *done.entry(what.clone()).or_default() += 1;
             std::thread::sleep(lifetime / 2);
-            let end = if streamer.try_wait().is_some() {
+            let end = if let Some(ended) = streamer.try_wait() {
                 // `stream` does not begin without a server: what runs it begins it again.
-                let down = what.starts_with("server") && streamer.output().contains("cannot reach");
+                let down = what.starts_with("server") && ended.code() == Some(UNREACHABLE);
                 assert!(down, "cycle {cycle}: the streamer gave up\n{}", streamer.output());
                 "starts without a server"
             } else {
                 streamer.kill9();
                 if armed { "kills at failpoints" } else { "kills at random" }
             };
-            *done.entry(end).or_default() += 1;
+            *done.entry(end.to_owned()).or_default() += 1;
             if let Some(mut second) = second {
                 second.kill9();
             }
         }
+        eprintln!("{done:?}");
         let acknowledged = load.stop();
-        if let Place::Faulty(_, faults) = &self.place {
+        if let Place::Faulty(_, faults, _) = &self.place {
             println!("{}", faults.told());
             faults.calm();
         }
         let streamer = self.catch_up();
         self.compare_bytes();
+        if self.place.is_faulty() {
+            self.compare_copy();
+        }
         drop(streamer);
         let history = History::read(&self.source);
+        assert!(history.transactions.len() > 20 * cycles as usize, "the load stood still (seed {})", self.seed);
         let first = self.oldest_full();
+        self.compare_times(&history, first);
         let mut targets = vec![Target::Latest];
         for n in 1..restores {
             let count = self.random.random_range(first..=history.transactions.len());
@@ -221,7 +236,10 @@ impl Rig {
         targets.sort_by_key(|target| target.count(&history));
         let mut oracle = history.oracle();
         for target in &targets {
-            self.restore(&history, &mut oracle, target);
+            self.restore(&history, &mut oracle, target, &[]);
+        }
+        if self.place.is_faulty() {
+            self.restore(&history, &mut oracle, &Target::Latest, &["--copy", "second"]);
         }
         println!(
             "{}: {cycles} cycles {done:?}; {} transactions ({acknowledged} statements acknowledged), {} restores equal to the stock replay; 0 lost, 0 doubled",
@@ -245,9 +263,10 @@ impl Rig {
         let output = self.tidemark(verb, args).output().unwrap();
         assert!(
             output.status.success(),
-            "tidemark {verb} {args:?} (seed {}): {}\n{}",
+            "tidemark {verb} {args:?} (seed {}): {}\n{}{}",
             self.seed,
             output.status,
+            String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap()
@@ -268,22 +287,35 @@ impl Rig {
         output.status.success()
     }
 
-    /// Deletes what is older than the window, or is killed on the way.
-    fn prune(&mut self, lifetime: Duration) -> &'static str {
-        let mut prune = Process::spawn(self.tidemark("prune", &[]));
+    /// Deletes what is older than the window and packs what stays, or fills the copy; or is killed on the way.
+    fn tend(&mut self, verb: &str, args: &[&str], lifetime: Duration) -> String {
+        let what = [&[verb], args].concat().join(" ");
+        let mut work = Process::spawn(self.tidemark(verb, args));
         if self.random.random_bool(0.5) {
             std::thread::sleep(lifetime / 2);
-            prune.kill9();
-            return "prunes that were killed";
+            work.kill9();
+            return format!("{what}: killed");
         }
-        let status = prune.wait(Duration::from_secs(120));
+        let status = work.wait(Duration::from_secs(120));
+        // There is nothing to prune of a copy that nobody has begun.
+        let not_begun = !args.is_empty() && work.output().contains("there is no archive");
         assert!(
-            status.success() || status.code() == Some(UNREACHABLE),
-            "tidemark prune (seed {}): {status}\n{}",
+            status.success() || status.code() == Some(UNREACHABLE) || not_begun,
+            "tidemark {what} (seed {}): {status}\n{}",
             self.seed,
-            prune.output()
+            work.output()
         );
-        if status.success() { "prunes" } else { "prunes that the store failed" }
+        format!("{what}: {}", if status.success() { "done" } else { "failed by the store" })
+    }
+
+    /// The copy is brought up to the archive, and both are what was stored, byte for byte.
+    fn compare_copy(&self) {
+        self.must("prune", &[]);
+        self.must("copy", &[]);
+        self.must("prune", &["--copy", "second"]);
+        for copy in [&["--deep"][..], &["--deep", "--copy", "second"]] {
+            self.must("verify", copy);
+        }
     }
 
     fn stream(&self, failpoint: Option<&str>) -> Process {
@@ -350,7 +382,38 @@ impl Rig {
         number(&fulls[0]) as usize
     }
 
-    fn restore(&self, history: &History, oracle: &mut Oracle<'_>, target: &Target) {
+    /// What a restore to each second would hold is what the stock tools' reading of the log says; of many, some.
+    fn compare_times(&mut self, history: &History, first: usize) {
+        // The stamps of what commits while a full is taken may be on either side of the moment that it shows.
+        let of_full = (first + 20).min(history.transactions.len());
+        let mut times: Vec<i64> = history.transactions[of_full..].iter().map(|t| t.commit_us / 1_000_000).collect();
+        times.sort_unstable();
+        times.dedup();
+        times.pop(); // what comes later may still be in that second
+        times.shuffle(&mut self.random);
+        times.truncate(30);
+        for time in times.iter().map(|second| second * 1_000_000 + 999_999) {
+            let count = history.count_at(time);
+            if count <= of_full {
+                continue;
+            }
+            let at = jiff::Timestamp::from_microsecond(time).unwrap().to_string();
+            let plan = self.must("restore", &["--dry-run", "-o", "json", "--to-time", &at]);
+            let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+            let around = count.saturating_sub(3)..(count + 3).min(history.transactions.len());
+            assert_eq!(
+                plan["plan"]["expectedGtids"][self.source.flavor().to_string().to_lowercase()],
+                history.gtid_set(count),
+                "{at} (seed {}): the history there: {:#?}; the plan: {plan:#}; the archive: {}",
+                self.seed,
+                &history.transactions[around],
+                self.must("status", &["-o", "json"])
+            );
+        }
+        eprintln!("  {} moments would be restored as the stock tools' reading says", times.len());
+    }
+
+    fn restore(&self, history: &History, oracle: &mut Oracle<'_>, target: &Target, from: &[&str]) {
         let started = Instant::now();
         let count = target.count(history);
         let args = match *target {
@@ -365,10 +428,12 @@ impl Rig {
         let into = target_server.addr().to_string();
         let mut all: Vec<&str> = args.iter().map(String::as_str).collect();
         all.extend(["--into", &into, "--into-tls", "Disabled"]);
+        all.extend(from);
         self.must("restore", &all);
         let took = started.elapsed().as_secs_f64();
+        let restored = current_gtids(&target_server);
+        assert_eq!(restored, history.gtid_set(count), "{args:?} (seed {})", self.seed);
         let oracle = oracle.at(count);
-        assert_eq!(current_gtids(&target_server), history.gtid_set(count), "{args:?} (seed {})", self.seed);
         assert_eq!(fingerprint(&target_server), fingerprint(oracle), "{args:?} (seed {})", self.seed);
         eprintln!(
             "  restored {args:?} = {count} transactions, equal; {took:.1} s, and with the stock replay {:.1} s",
@@ -413,7 +478,7 @@ fn subfolders(dir: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// A file's segments through stock zstd: those that form a chain from 0 as far as it goes. (A killed streamer may leave a
+/// A file's segments, or packs of them, through stock zstd: those that form a chain from 0 as far as it goes. (A killed streamer may leave a
 /// segment that overlaps what its successor cut: same bytes, other borders.)
 fn decompress(folder: &Path) -> Vec<u8> {
     let mut segments: Vec<(u64, u64, PathBuf)> = fs::read_dir(folder)
@@ -421,7 +486,8 @@ fn decompress(folder: &Path) -> Vec<u8> {
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e == "zst"))
         .map(|path| {
-            let (start, end) = path.file_stem().unwrap().to_str().unwrap().split_once('-').unwrap();
+            let (start, end) =
+                path.file_stem().unwrap().to_str().unwrap().split('.').next().unwrap().split_once('-').unwrap();
             (start.parse().unwrap(), end.parse().unwrap(), path)
         })
         .collect();

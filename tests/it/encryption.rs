@@ -23,13 +23,13 @@ const DAMAGED: i32 = 4;
 const MARKER: &str = "xq7zvk";
 
 /// An identity that the stock `age-keygen` made.
-struct Key {
-    secret: String,
-    public: String,
+pub struct Key {
+    pub secret: String,
+    pub public: String,
 }
 
 impl Key {
-    fn new() -> Key {
+    pub fn new() -> Key {
         let made = Command::new(tool("age", &["age-keygen"])).output().unwrap();
         let secret = String::from_utf8(made.stdout).unwrap();
         let public = secret.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned();
@@ -38,19 +38,19 @@ impl Key {
 }
 
 /// A source and its archive, which is read and written by the real binary.
-struct Desk {
-    source: Server,
+pub struct Desk {
+    pub source: Server,
     s3: Option<S3Server>,
     dir: tempfile::TempDir,
 }
 
 impl Desk {
-    fn new(flavor: Flavor, s3: Option<S3Server>) -> Desk {
+    pub fn new(flavor: Flavor, s3: Option<S3Server>) -> Desk {
         Desk { source: ServerOptions::of(flavor).start(), s3, dir: tempfile::tempdir().unwrap() }
     }
 
     /// Where the store's objects are as files.
-    fn objects(&self) -> PathBuf {
+    pub fn objects(&self) -> PathBuf {
         self.s3.as_ref().map_or_else(|| self.dir.path().join("archive"), S3Server::objects)
     }
 
@@ -67,7 +67,7 @@ impl Desk {
     }
 
     /// What a pod that writes has: no identity is in it.
-    fn policy(&self, spec: &str) -> String {
+    pub fn policy(&self, spec: &str) -> String {
         let keys = self.s3.as_ref().map_or(("", ""), |s3| (s3.access_key(), s3.secret_key()));
         let text = format!(
             "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: shop}}\nspec:\n  \
@@ -90,7 +90,7 @@ impl Desk {
     }
 
     /// A Secret in a file of its own, as only a restore has it.
-    fn identity(&self, keys: &[&Key]) -> String {
+    pub fn identity(&self, keys: &[&Key]) -> String {
         let text: String = keys.iter().flat_map(|key| key.secret.lines()).map(|line| format!("    {line}\n")).collect();
         let secret =
             format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: backup-key}}\nstringData:\n  identity: |\n{text}");
@@ -113,7 +113,7 @@ impl Desk {
         });
     }
 
-    fn stream(&self, policy: &str, sql: &str) {
+    pub fn stream(&self, policy: &str, sql: &str) {
         let mut streamer = self.streamer(policy);
         self.source.sql(sql);
         self.archived(policy);
@@ -121,7 +121,7 @@ impl Desk {
         assert!(streamer.wait(LONG).success(), "{}", streamer.output());
     }
 
-    fn restore(&self, target: &Server, arguments: &[&str]) -> Output {
+    pub fn restore(&self, target: &Server, arguments: &[&str]) -> Output {
         let address = target.addr().to_string();
         let into = ["restore", "--latest", "--into", &address, "--into-tls", "Disabled"];
         let mut command = tidemark_command(into.iter().chain(arguments));
@@ -129,7 +129,7 @@ impl Desk {
     }
 
     /// A restore that must end like that, for that reason, with nothing done to the target.
-    fn refused(&self, arguments: &[&str], code: i32, reason: &str, words: &[&str]) {
+    pub fn refused(&self, arguments: &[&str], code: i32, reason: &str, words: &[&str]) {
         let target = ServerOptions::of(self.source.flavor()).start();
         let (before, stored) = (state(&target), files(&self.objects()));
         let outcome = self.dir.path().join("outcome");
@@ -155,26 +155,26 @@ fn state(server: &Server) -> Vec<Vec<String>> {
     server.rows(own)
 }
 
-fn tidemark(arguments: &[&str]) -> Output {
+pub fn tidemark(arguments: &[&str]) -> Output {
     tidemark_command(arguments).output().unwrap()
 }
 
-fn done(arguments: &[&str]) -> Output {
+pub fn done(arguments: &[&str]) -> Output {
     let output = tidemark(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", text(&output));
     output
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
-fn json(output: &Output) -> Value {
+pub fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(output)))
 }
 
 /// Every object: its name and its file.
-fn files(folder: &Path) -> Vec<(String, PathBuf)> {
+pub fn files(folder: &Path) -> Vec<(String, PathBuf)> {
     fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, PathBuf)>) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             match entry.path() {
@@ -191,7 +191,7 @@ fn files(folder: &Path) -> Vec<(String, PathBuf)> {
 }
 
 /// Schemas, tables, columns, routines, accounts and warnings, all of names that must not be told.
-fn fill(source: &Server) {
+pub fn fill(source: &Server) {
     source.sql(&format!(
         "CREATE DATABASE s_{MARKER}; USE s_{MARKER}; CREATE TABLE t_{MARKER} (a INT AUTO_INCREMENT PRIMARY KEY, c_{MARKER} TEXT, k LONGBLOB); \
          INSERT INTO t_{MARKER} (c_{MARKER}) VALUES ('row {MARKER}'), ('{MARKER} again'); \
@@ -202,12 +202,12 @@ fn fill(source: &Server) {
 }
 
 /// Rows for the log; the last is one event that is larger than a segment.
-fn more(rows: usize) -> String {
+pub fn more(rows: usize) -> String {
     let row = format!("INSERT INTO s_{MARKER}.t_{MARKER} (c_{MARKER}) VALUES ('{MARKER}');");
     row.repeat(rows) + &format!("INSERT INTO s_{MARKER}.t_{MARKER} (k) VALUES (REPEAT('{MARKER}', 600000))")
 }
 
-fn encryption(keys: &[&Key]) -> String {
+pub fn encryption(keys: &[&Key]) -> String {
     format!(
         "  encryption: {{recipients: [{}]}}\n",
         keys.iter().map(|key| key.public.as_str()).collect::<Vec<_>>().join(", ")
@@ -424,7 +424,7 @@ fn a_damaged_encrypted_object_is_named() {
 }
 
 /// What verifies an archive says as data, and the exit code that it must have.
-fn verified(arguments: &[&str], code: i32) -> Value {
+pub fn verified(arguments: &[&str], code: i32) -> Value {
     let output = tidemark(&[&["verify", "-o", "json", "--deep"], arguments].concat());
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
     if output.stdout.is_empty() { Value::Null } else { json(&output) }

@@ -10,8 +10,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tidemark::archive::catalog::Catalog;
 use tidemark::archive::store::{Condition, Lock, LockMode, S3Config, Store, StoreConfig};
-use tidemark::model::Flavor;
+use tidemark::compaction;
+use tidemark::model::{Flavor, Progress};
+use tokio_util::sync::CancellationToken;
 
 use crate::lab::checksums;
 use crate::store::{contract, s3_config};
@@ -104,6 +107,20 @@ impl Desk {
         let target = ServerOptions::of(self.source.flavor()).start();
         let into = target.addr().to_string();
         self.must(&[&["restore", "--latest", "--into", &into, "--into-tls", "Disabled"], arguments].concat());
+        checksums(&target)
+    }
+
+    /// The same by a RestoreRequest, from what the bucket held at a moment.
+    fn requested(&self, identity: &str, moment: &str) -> Vec<Vec<String>> {
+        let (target, request) = (ServerOptions::of(self.source.flavor()).start(), self.file("request.yaml"));
+        let text = format!(
+            "apiVersion: tidemark.dev/v1alpha1\nkind: RestoreRequest\nmetadata: {{name: rescue}}\nspec:\n  policyRef: {{name: lab}}\n  \
+             asOf: '{moment}'\n  target: {{latest: true}}\n  decryption: {{identitySecretRef: {{name: backup-key}}}}\n  \
+             intoExisting: {{host: 127.0.0.1, port: {}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n",
+            target.port()
+        );
+        fs::write(&request, text).unwrap();
+        self.must(&["restore", "-f", identity, "-f", &request]);
         checksums(&target)
     }
 
@@ -255,6 +272,7 @@ fn an_encrypted_locked_and_copied_archive_that_its_own_writer_empties_is_restore
 
         let as_of = ["--as-of", &moment];
         assert_eq!(desk.restored(&[&as_of[..], &opened].concat()), wanted, "{flavor}: from the locked versions");
+        assert_eq!(desk.requested(&identity, &moment), wanted, "{flavor}: by a RestoreRequest");
         assert_eq!(desk.restored(&[&["--copy", "second"], &opened[..]].concat()), wanted, "{flavor}: from the copy");
 
         // The bucket itself, brought back object by object.
@@ -273,6 +291,49 @@ fn an_encrypted_locked_and_copied_archive_that_its_own_writer_empties_is_restore
         write(3);
         desk.archived(&[]);
         assert_eq!(desk.restored(&opened), checksums(&desk.source), "{flavor}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_that_were_made_before_a_bucket_kept_versions_are_brought_back() {
+    let s3 = S3Server::start();
+    // (This server does not tell when what it held before that was stored; so it is on from the beginning, and the packs are made all the same.)
+    s3.keep_versions();
+    let desk = Desk::before(Flavor::Mysql, s3);
+    desk.policy("");
+    let mut streamer = desk.streamer();
+    desk.must(&["backup"]);
+    for _ in 0..8 {
+        desk.source.sql("INSERT INTO d.t (text) VALUES (CONCAT(UUID(), REPEAT('x', 900)))");
+        desk.archived(&[]);
+    }
+    desk.source.sql("FLUSH BINARY LOGS");
+    desk.archived(&[]);
+    streamer.signal(Signal::Terminate);
+    assert!(streamer.wait(LONG).success(), "{}", streamer.output());
+    let wanted = checksums(&desk.source);
+    assert_eq!(desk.must(&["prune"])["packed"]["files"], 0, "where deletes free nothing, packs would only add to it");
+    let store = Store::open(&StoreConfig::S3(S3Config { prefix: "db".into(), ..s3_config(&desk.s3) })).unwrap();
+    let files = Catalog::load(&store).await.unwrap().files;
+    let due = compaction::due(&store, &files).await.unwrap();
+    let packed = compaction::compact(&store, &due, &Progress::default(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(packed.files, 1, "{packed:?}");
+    let moment = desk.moment();
+
+    for (what, is_lost) in [("packs", ".pack.zst"), ("all of the log", "")] {
+        let keys = desk.s3.versions().into_iter().map(|(key, ..)| key);
+        let lost: BTreeSet<_> = keys.filter(|key| key.starts_with("db/binlog/") && key.ends_with(is_lost)).collect();
+        assert!(!lost.is_empty(), "{what}");
+        lost.iter().for_each(|key| assert_eq!(desk.s3.request("DELETE", &desk.path(key), &[]).0, 204, "{key}"));
+        let into = ["restore", "--latest", "--into", "127.0.0.1:9", "--into-tls", "Disabled"];
+        assert!(!desk.run(&into).status.success(), "{what}: there is nothing to restore from");
+        assert_eq!(desk.restored(&["--as-of", &moment]), wanted, "{what}");
+        // Segment by segment, under their own names.
+        let done = desk.must(&["repair", "--as-of", &moment]);
+        assert!(done[0]["objects"].as_u64().unwrap() >= 8, "{what}: {done:#}");
+        assert_eq!(desk.must(&["repair", "--as-of", &moment])[0]["objects"], 0, "{what}: all of it is back");
+        desk.must(&["verify", "--deep"]);
+        assert_eq!(desk.restored(&[]), wanted, "{what}");
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -77,6 +77,77 @@ fn a_full_that_loses_its_hold_on_ddl_is_begun_again_at_once() {
         assert!(done > 30, "{flavor}: {done} DDLs");
         assert_eq!(round(&target), done, "{flavor}");
     }
+}
+
+/// MariaDB lets an ALTER that has begun go on: it takes its table for itself at its end, and would keep it until the full's.
+#[test]
+fn an_alter_that_ends_during_a_full_keeps_nobody_from_its_table() {
+    let source = Arc::new(ServerOptions::mariadb().start());
+    source.sql(
+        "CREATE DATABASE d; USE d; CREATE TABLE altered (id INT PRIMARY KEY, v CHAR(200)); INSERT INTO altered SELECT seq, REPEAT('v', 200) FROM seq_1_to_400;",
+    );
+    for n in 0..20 {
+        source.sql(&format!("CREATE TABLE d.t{n} (id INT PRIMARY KEY); INSERT INTO d.t{n} VALUES (1)"));
+    }
+    let states = |server: &Server| {
+        server.sql(
+            "SELECT GROUP_CONCAT(state) FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE d.altered%'",
+        )
+    };
+    let attempts = |server: &Server| given(server, "Com_show_grants");
+    let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("lets").enable_all().build().unwrap();
+    // Two attempts that DDL ends; before the next one, which makes DDL wait, an ALTER begins.
+    let (server, alter) = (source.clone(), Arc::new(Mutex::new(None)));
+    let (begun, aligned) = (alter.clone(), AtomicU64::new(0));
+    let begin = move || {
+        let attempt = aligned.fetch_add(1, Ordering::SeqCst) + 1;
+        if attempt <= 2 {
+            server.sql(&format!("CREATE OR REPLACE VIEW d.v AS SELECT {attempt}"));
+        }
+        if attempt == 2 {
+            // 25 ms a row.
+            let slow = "ALTER TABLE d.altered ADD COLUMN slow CHAR(128) DEFAULT (SHA2(REPEAT(UUID(), 300000), 512)), ALGORITHM=COPY, LOCK=SHARED";
+            *begun.lock().unwrap() = Some(server.client().args(["-e", slow]).spawn().unwrap());
+            wait_for("the ALTER", PATIENCE, || states(&server).contains("copy to tmp table").then_some(()));
+        }
+    };
+    let main = thread::current().id();
+    fail::cfg_callback("backup::logical::aligned", move || {
+        if thread::current().id() == main {
+            begin();
+        }
+    })
+    .unwrap();
+    // A range is not over until the ALTER has ended: a full that does not let it would never be.
+    let (server, waited) = (source.clone(), Arc::new(AtomicBool::new(false)));
+    let let_through = waited.clone();
+    let wait = move || {
+        wait_for("the end of the copy", PATIENCE, || (!states(&server).contains("copy to tmp table")).then_some(()));
+        if !states(&server).contains("Waiting for backup lock") || let_through.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let before = attempts(&server);
+        let mut writer = server.client().args(["-e", "UPDATE d.altered SET v = 'w'"]).spawn().unwrap();
+        assert!(wait_for("the write", PATIENCE, || writer.try_wait().unwrap()).success());
+        wait_for("a new attempt", PATIENCE, || (attempts(&server) > before).then_some(()));
+    };
+    fail::cfg_callback("backup::logical::after_range", move || {
+        if thread::current().name() == Some("lets") {
+            block_in_place(&wait);
+        }
+    })
+    .unwrap();
+    let (dir, target) = (tempfile::tempdir().unwrap(), ServerOptions::mariadb().start());
+    let store = folder(dir.path());
+    let manifest = runtime.block_on(back_up(&source, &store));
+    fail::remove("backup::logical::aligned");
+    fail::remove("backup::logical::after_range");
+    assert!(waited.load(Ordering::SeqCst), "no ALTER waited for the full");
+    assert!(alter.lock().unwrap().take().unwrap().wait().unwrap().success());
+    runtime.block_on(restore(&store, &manifest, &target));
+    let rows = "SELECT COUNT(*), COUNT(DISTINCT slow), MIN(v), MAX(v) FROM d.altered";
+    assert_eq!(target.rows(rows), source.rows(rows));
+    assert_eq!(target.rows(rows)[0][1..], ["400", "w", "w"]);
 }
 
 #[test]

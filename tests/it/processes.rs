@@ -111,13 +111,13 @@ fn huge_rows_pass_one_at_a_time_in_bounded_memory() {
              INSERT INTO huge.{table} VALUES (1, REPEAT(x'00ff5c', {row_mib} * 1048576 / 3)), (2, RANDOM_BYTES(9)), (3, REPEAT('x', {row_mib} * 1048576))"
         ));
     }
-    // Two of them at a time would not fit.
-    let bound = (row_mib + 56) << 20;
+    // Two of them at a time would not fit. The pages of this unoptimised binary, which grow with its code, are not counted.
+    let bound = (row_mib + 40) << 20;
     let backup = ends_well(site.backup("2", ""));
     let restore = ends_well(site.restore(&target));
-    eprintln!("{row_mib} MiB a row: {} MiB, {} MiB", backup.peak_rss_bytes() >> 20, restore.peak_rss_bytes() >> 20);
+    eprintln!("{row_mib} MiB a row: {} MiB, {} MiB", backup.peak_anon_bytes() >> 20, restore.peak_anon_bytes() >> 20);
     for process in [&backup, &restore] {
-        assert!(process.peak_rss_bytes() <= bound, "{} MiB", process.peak_rss_bytes() >> 20);
+        assert!((1..=bound).contains(&process.peak_anon_bytes()), "{} MiB", process.peak_anon_bytes() >> 20);
     }
     for table in ["a", "b"] {
         let sql = format!("SELECT id, SHA2(v, 256) FROM huge.{table} ORDER BY id");

@@ -25,6 +25,7 @@ use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, tidemark_com
 const FAILED: i32 = 1;
 const REFUSED: i32 = 3;
 const DAMAGED: i32 = 4;
+const UNREACHABLE: i32 = 5;
 
 /// Where a prune is killed, in the order in which it gets there.
 const STEPS: [&str; 5] = [
@@ -235,6 +236,14 @@ fn a_prune_leaves_what_a_restore_reads_until_that_ends_or_an_hour_after_it_was_k
             command.env("FAILPOINTS", failpoints).env("TIDEMARK_TARGET_PASSWORD", ROOT_PASSWORD);
             command
         };
+        let mut turned_away = restore("");
+        turned_away.env("TIDEMARK_TARGET_PASSWORD", "not that of the target");
+        assert_eq!(turned_away.output().unwrap().status.code(), Some(UNREACHABLE));
+        assert!(
+            !rig.objects().iter().any(|key| key.starts_with(keys::LEASES)),
+            "a restore that never began holds nothing"
+        );
+
         let mut child = Process::spawn(restore("restore::base::loaded=pause"));
         let lease = wait_for("the lease of what is restored", Duration::from_secs(60), || {
             assert!(child.try_wait().is_none(), "{}", child.output());

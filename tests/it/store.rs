@@ -80,6 +80,10 @@ pub async fn contract(store: &Store) {
     assert_eq!(store.list_dirs("a/").await.unwrap(), ["a/b/"]);
     assert_eq!(listed("nothing/").await, []);
     assert_eq!(store.list_dirs("nothing/").await.unwrap(), Vec::<String>::new());
+    let mut dirs = Vec::new();
+    store.each_dir("a/", |dir| dirs.push(dir)).await.unwrap();
+    store.each_dir("nothing/", |dir| dirs.push(dir)).await.unwrap();
+    assert_eq!(dirs, ["a/b/"]);
 
     // Absence.
     let absent = store.get("a/absent").await.unwrap_err();

@@ -40,6 +40,45 @@ const FAULTS: [Fault; 8] = [
 const STALE: Duration = Duration::from_secs(3);
 const OUTAGE_MS: std::ops::Range<u64> = 300..2500;
 
+/// Requests by what stores ask for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// PUT, POST and LIST.
+    pub writes: u64,
+    /// GET and HEAD.
+    pub reads: u64,
+    pub deletes: u64,
+}
+
+impl Requests {
+    fn count(&mut self, head: &str, lists: bool) {
+        let kind = match head.split(' ').next() {
+            Some("DELETE") => &mut self.deletes,
+            Some("GET" | "HEAD") if !lists => &mut self.reads,
+            _ => &mut self.writes,
+        };
+        *kind += 1;
+    }
+}
+
+impl std::ops::Add for Requests {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        let (writes, reads) = (self.writes + more.writes, self.reads + more.reads);
+        Self { writes, reads, deletes: self.deletes + more.deletes }
+    }
+}
+
+impl std::ops::Sub for Requests {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        let (writes, reads) = (self.writes - before.writes, self.reads - before.reads);
+        Self { writes, reads, deletes: self.deletes - before.deletes }
+    }
+}
+
 /// A running proxy. It ends with the process.
 pub struct Faults {
     port: u16,
@@ -62,7 +101,7 @@ struct State {
     /// Until then everything that has come so far is on its way.
     busy_until: Instant,
     listings: BTreeMap<String, (Instant, Vec<u8>)>,
-    requests: u64,
+    requests: Requests,
     met: BTreeMap<Fault, u64>,
 }
 
@@ -85,7 +124,7 @@ impl Faults {
             outage_until: Instant::now(),
             busy_until: Instant::now(),
             listings: BTreeMap::new(),
-            requests: 0,
+            requests: Requests::default(),
             met: BTreeMap::new(),
         };
         let upstream = endpoint.strip_prefix("http://").expect("an endpoint without TLS").to_owned();
@@ -111,10 +150,15 @@ impl Faults {
         self.shared.calm.store(true, Ordering::SeqCst);
     }
 
+    /// What has come so far.
+    pub fn requests(&self) -> Requests {
+        self.shared.state.lock().unwrap().requests
+    }
+
     /// What was met, in words.
     pub fn told(&self) -> String {
         let state = self.shared.state.lock().unwrap();
-        format!("{} requests, {} with faults {:?}", state.requests, state.met.values().sum::<u64>(), state.met)
+        format!("{:?}, {} with faults {:?}", state.requests, state.met.values().sum::<u64>(), state.met)
     }
 }
 
@@ -128,6 +172,7 @@ impl Shared {
         }
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let lists = head.starts_with("GET ") && target.contains("list-type=2");
+        self.state.lock().unwrap().requests.count(&head, lists);
         let fault = self.next(lists);
         match fault {
             Some(Fault::LostBefore | Fault::Outage) => return client.shutdown(Shutdown::Both),
@@ -173,7 +218,6 @@ impl Shared {
 
     fn next(&self, lists: bool) -> Option<Fault> {
         let mut state = self.state.lock().unwrap();
-        state.requests += 1;
         if self.calm.load(Ordering::SeqCst) {
             return None;
         }

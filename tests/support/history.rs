@@ -12,7 +12,8 @@ use super::{Server, ServerOptions};
 pub struct Transaction {
     /// As the stock tool prints it: `uuid:5` or `0-1-5`.
     pub gtid: String,
-    /// MySQL: the commit in µs. MariaDB: the last µs of the commit's second, for its binlog has no more.
+    /// MySQL: the commit in µs. MariaDB: the last µs of the commit's second, for its binlog has no more; of one without a time (DDL that a server logs as
+    /// it recovers from a crash) that of the next one in its file, or else of the one before.
     pub commit_us: i64,
 }
 
@@ -157,19 +158,37 @@ fn mysql_transactions(text: &[u8]) -> Vec<Transaction> {
 
 /// Lines such as `#261121  5:30:01 server id 1  end_log_pos 405 CRC32 0x…  GTID 0-1-5 trans`, in UTC.
 fn mariadb_transactions(text: &[u8]) -> Vec<Transaction> {
-    let mut transactions = Vec::new();
+    let mut transactions: Vec<Transaction> = Vec::new();
+    let (mut timeless, mut newest) = (0, 0);
     for line in text.split(|byte| *byte == b'\n') {
         let line = String::from_utf8_lossy(line);
+        if line.contains("\tStart: binlog") {
+            give_time(&mut transactions, std::mem::take(&mut timeless), newest);
+        }
         let Some((head, tail)) = line.split_once("\tGTID ") else { continue };
         let Some(stamp) = head.strip_prefix('#') else { continue };
+        let gtid = tail.split_whitespace().next().unwrap().to_owned();
         let words: Vec<&str> = stamp.split_whitespace().collect();
+        if words[0] == "700101" {
+            transactions.push(Transaction { gtid, commit_us: 0 });
+            timeless += 1;
+            continue;
+        }
         let date: u32 = words[0].parse().unwrap();
         let clock: Vec<i8> = words[1].split(':').map(|part| part.parse().unwrap()).collect();
         let (year, month, day) = (2000 + (date / 10_000) as i16, (date / 100 % 100) as i8, (date % 100) as i8);
         let second = jiff::civil::date(year, month, day).at(clock[0], clock[1], clock[2], 0);
         let second = second.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_microsecond();
-        let gtid = tail.split_whitespace().next().unwrap().to_owned();
-        transactions.push(Transaction { gtid, commit_us: second + 999_999 });
+        newest = second + 999_999;
+        give_time(&mut transactions, std::mem::take(&mut timeless), newest);
+        transactions.push(Transaction { gtid, commit_us: newest });
     }
+    give_time(&mut transactions, timeless, newest);
     transactions
+}
+
+/// Gives the last `count` transactions that time.
+fn give_time(transactions: &mut [Transaction], count: usize, commit_us: i64) {
+    let from = transactions.len() - count;
+    transactions[from..].iter_mut().for_each(|transaction| transaction.commit_us = commit_us);
 }

@@ -19,7 +19,7 @@ mod tools;
 
 use std::time::{Duration, Instant};
 
-pub use faults::Faults;
+pub use faults::{Faults, Requests};
 pub use process::{Process, Signal};
 pub use s3::S3Server;
 pub use server::{ROOT_PASSWORD, Server, ServerOptions};

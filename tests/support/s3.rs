@@ -130,19 +130,19 @@ impl S3Server {
     /// Makes the server's bucket another one, which keeps versions if the server does, and can lock them.
     pub fn lock(&mut self) {
         self.bucket = format!("{}-locks", self.bucket);
-        let path = format!("/{}", self.bucket);
-        let enabled = "<Status>Enabled</Status></VersioningConfiguration>";
-        let versioning =
-            format!("<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{enabled}");
-        let keeps = self.own.as_ref().is_none_or(|own| own.versions);
-        let made = [
-            (path.clone(), ["--header", "x-amz-bucket-object-lock-enabled: true"]),
-            (format!("{path}?versioning="), ["--data-binary", &versioning]),
-        ];
-        for (path, args) in made.into_iter().take(1 + usize::from(keeps)) {
-            let (status, body) = self.request("PUT", &path, &args);
-            assert_eq!(status, 200, "{path}: {body}");
+        let (status, body) =
+            self.request("PUT", &format!("/{}", self.bucket), &["--header", "x-amz-bucket-object-lock-enabled: true"]);
+        assert_eq!(status, 200, "{body}");
+        if self.own.as_ref().is_none_or(|own| own.versions) {
+            self.keep_versions();
         }
+    }
+
+    /// From now on the bucket keeps every version.
+    pub fn keep_versions(&self) {
+        let enabled = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status></VersioningConfiguration>";
+        let (status, body) = self.request("PUT", &format!("/{}?versioning=", self.bucket), &["--data-binary", enabled]);
+        assert_eq!(status, 200, "{body}");
     }
 
     /// Every version in the bucket, and every mark of a delete (`false`): key and id, an object's newest first.

@@ -1,6 +1,9 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
+use serde::{Deserialize, Serialize};
+
 use super::CONCURRENCY;
+use super::span::Further;
 use crate::archive::binlog_index::{
     Ending, FileId, FileIndex, FileSummary, IndexedRange, OpenTransaction, SegmentMeta,
 };
@@ -11,7 +14,7 @@ use crate::archive::{ArchiveError, keys, ranges};
 use crate::model::{CommitTime, Flavor, GtidSet, total};
 
 /// A binlog file as far as it is archived without a hole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchivedFile {
     /// Which file.
     pub id: FileId,
@@ -35,15 +38,20 @@ pub struct ArchivedFile {
     pub hole_until: Option<u64>,
     /// What of it is encrypted.
     pub encryption: FileEncryption,
+    /// Files behind it that are told with it as one: everything but `id` is of all of them, then. Only of a catalog that is folded.
+    pub further: Option<Box<Further>>,
 }
 
 /// What of a file is encrypted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEncryption {
     /// Objects that are.
     pub objects: u64,
     /// Public keys of those who can read them: every set of them that is in use. Of an open file the set of its last object alone.
     pub recipients: Vec<Vec<String>>,
+    /// Of a closed file by itself: [`FileIndex::edition`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
 }
 
 /// That some of these files hold changes which were logged as statements, in words; none if none does.
@@ -62,7 +70,7 @@ pub fn by_statement<'a>(files: impl IntoIterator<Item = &'a ArchivedFile>) -> Op
 }
 
 /// How a closed file ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closed {
     /// How.
     pub ending: Ending,
@@ -122,8 +130,8 @@ pub async fn load_chain(store: &Store, file: &ArchivedFile) -> Result<Vec<Segmen
 /// The objects that hold a file, in order, without holes or overlaps. For a file without an index this reads one meta a segment.
 pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<ArchivedRange>, ArchiveError> {
     if file.closed.is_some() {
-        let FileIndex { ranges, recipients, .. } = load_index(store, &file.id).await?;
-        return Ok(ranges.into_iter().map(|range| from_index(&file.id, range, &recipients)).collect());
+        let index = load_index(store, &file.id).await?;
+        return Ok(index.ranges.iter().map(|range| from_index(&index, range)).collect());
     }
     stream::iter(load_chain(store, file).await?)
         .map(|object| async move {
@@ -133,6 +141,20 @@ pub async fn load_ranges(store: &Store, file: &ArchivedFile) -> Result<Vec<Archi
         .buffered(CONCURRENCY)
         .try_collect()
         .await
+}
+
+/// The files that are told as one, each by itself; of a single file that one. What is gone is left out.
+pub async fn unfold(store: &Store, file: &ArchivedFile) -> Result<Vec<ArchivedFile>, ArchiveError> {
+    if !file.is_span() {
+        return Ok(vec![file.clone()]);
+    }
+    let ids: Vec<FileId> = file.ids().iter().collect();
+    let found: Vec<Option<ArchivedFile>> = stream::iter(ids)
+        .map(|id| async move { load_file(store, &id).await })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveError> {
@@ -167,7 +189,8 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
                     open_transaction: meta.open_transaction,
                     closed: None,
                     hole_until: listing.hole_until,
-                    encryption: FileEncryption { objects: encrypted, recipients },
+                    encryption: FileEncryption { objects: encrypted, recipients, edition: None },
+                    further: None,
                 });
                 return Ok(found);
             }
@@ -227,24 +250,19 @@ impl From<FileIndex> for ArchivedFile {
             encryption: FileEncryption {
                 objects: index.ranges.iter().filter(|range| range.encrypted_to.is_some()).count() as u64,
                 recipients: index.recipients,
+                edition: index.edition,
             },
+            further: None,
         }
     }
 }
 
-fn from_index(file: &FileId, range: IndexedRange, recipients: &[Vec<String>]) -> ArchivedRange {
+fn from_index(index: &FileIndex, range: &IndexedRange) -> ArchivedRange {
     ArchivedRange {
-        object: SegmentObject {
-            file: file.clone(),
-            start: range.start,
-            end: range.end,
-            bytes: range.object_bytes,
-            blake3: Some(range.object_blake3),
-            encrypted: range.encrypted_to.is_some(),
-        },
+        object: index.object(range),
         boundary: range.boundary,
         last_commit: range.last_commit,
-        gtids: range.gtids,
-        recipients: range.encrypted_to.and_then(|set| recipients.get(set)).cloned().unwrap_or_default(),
+        gtids: range.gtids.clone(),
+        recipients: range.encrypted_to.and_then(|set| index.recipients.get(set)).cloned().unwrap_or_default(),
     }
 }

@@ -1,9 +1,10 @@
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, BufReader, Read};
 
 use bytes::{Buf, Bytes};
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
@@ -12,10 +13,15 @@ use tokio::task::spawn_blocking;
 
 use crate::archive::error::check_format;
 use crate::archive::manifest::{Content, FullManifest};
-use crate::archive::sealed::SealCheck;
+use crate::archive::sealed::{SealCheck, unseal};
 use crate::archive::store::{Store, StoreError};
 use crate::archive::{ArchiveError, keys};
 use crate::model::{BinlogPosition, Flavor, GtidSet, total};
+
+/// A manifest of so many bytes, or fewer, is read at once.
+const SMALL_BYTES: u64 = 256 << 10;
+/// Whole manifests in memory at a time.
+const MANIFESTS: usize = 4;
 
 /// A full's manifest without its lists, whose length grows with the data.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -64,6 +70,34 @@ pub async fn load_manifest(store: &Store, id: &str) -> Result<FullManifest, Arch
     let manifest: FullManifest = read_json(store, &keys::manifest(id)).await?;
     check_id(id, &manifest.id)?;
     Ok(manifest)
+}
+
+/// Keys of objects that a full refers to in the folder of another one, of all fulls but those `without`.
+///
+/// # Errors
+/// Also for a manifest that cannot be read: nobody knows what it refers to.
+pub async fn shared(store: &Store, without: &[&str]) -> Result<HashSet<String>, ArchiveError> {
+    let dirs = store.list_dirs(keys::FULLS).await?.into_iter();
+    let ids =
+        dirs.filter_map(|dir| Some((keys::parse_full_dir(&dir).filter(|id| !without.contains(&id.as_str()))?, dir)));
+    let ids: Vec<(String, String)> = ids.collect();
+    let mut manifests = stream::iter(ids)
+        .map(|(id, dir)| async move {
+            match load_manifest(store, &id).await {
+                Ok(manifest) => {
+                    let keys = manifest.objects.into_iter().map(|object| object.key);
+                    Ok(keys.filter(|key| !key.starts_with(&dir)).collect::<Vec<_>>())
+                }
+                Err(e) if e.is_not_found() => Ok(Vec::new()),
+                Err(e) => Err(e),
+            }
+        })
+        .buffer_unordered(MANIFESTS);
+    let mut shared = HashSet::new();
+    while let Some(keys) = manifests.try_next().await? {
+        shared.extend(keys);
+    }
+    Ok(shared)
 }
 
 /// Reads a full's head: the manifest streams by, in bounded memory.
@@ -204,25 +238,28 @@ impl<'de> Deserialize<'de> for ObjectSums {
     }
 }
 
-/// Parses a JSON object as it streams in.
+/// Parses a JSON object: a small one whole, a large one as it streams in.
 async fn read_json<T: DeserializeOwned + Send + 'static>(store: &Store, key: &str) -> Result<T, ArchiveError> {
-    // The format first: whatever a newer one changed must not pass for damage.
-    let (FormatOnly { format }, _) = stream_json(store, key).await?;
-    check_format(key, format)?;
-    let (value, check) = stream_json(store, key).await?;
-    check.finish(key)?;
-    Ok(value)
-}
-
-async fn stream_json<T>(store: &Store, key: &str) -> Result<(T, SealCheck), ArchiveError>
-where
-    T: DeserializeOwned + Send + 'static,
-{
     let Some(bytes) = store.stat(key).await? else {
         // The store words what is missing.
         store.get(key).await?;
         return Err(ArchiveError::Missing { store: store.url().to_owned() });
     };
+    if bytes <= SMALL_BYTES {
+        return unseal(key, &store.get(key).await?);
+    }
+    // The format first: whatever a newer one changed must not pass for damage.
+    let (FormatOnly { format }, _) = stream_json(store, key, bytes).await?;
+    check_format(key, format)?;
+    let (value, check) = stream_json(store, key, bytes).await?;
+    check.finish(key)?;
+    Ok(value)
+}
+
+async fn stream_json<T>(store: &Store, key: &str, bytes: u64) -> Result<(T, SealCheck), ArchiveError>
+where
+    T: DeserializeOwned + Send + 'static,
+{
     let stream = store.read_stream(key, 0..bytes).await?;
     let object = Blocking { stream, piece: Bytes::new(), check: SealCheck::default(), runtime: Handle::current() };
     let mut reader = BufReader::with_capacity(64 << 10, object);

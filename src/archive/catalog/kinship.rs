@@ -16,7 +16,7 @@ pub async fn check_kinship(store: &Store, server: &str, lineage: &GtidSet) -> Re
     if info.first_server == server || store.list_dirs(keys::BINLOGS).await?.contains(&keys::server_dir(server)) {
         return Ok(());
     }
-    let catalog = Catalog::load(store).await?;
+    let catalog = Catalog::load_folded(store).await?;
     let mut known = GtidSet::empty(info.flavor);
     let of_files = catalog.files.iter().flat_map(|file| [&file.summary.previous_gtids, &file.summary.gtids]);
     // Sets of another flavor are not of this archive.

@@ -1,8 +1,10 @@
 //! Everything an archive holds, read from O(binlog files) small objects: never the data, never every segment.
 
 mod files;
+mod folded;
 mod fulls;
 mod kinship;
+mod span;
 
 #[cfg(test)]
 mod tests;
@@ -11,10 +13,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 pub use files::{
     ArchivedFile, ArchivedRange, Closed, FileEncryption, by_statement, load_chain, load_file, load_index, load_ranges,
-    parse_index,
+    parse_index, unfold,
 };
-pub use fulls::{FullHead, load_manifest};
+use folded::Known;
+pub use folded::{forget_folded, keep_folded};
+pub use fulls::{FullHead, load_manifest, shared};
 pub use kinship::check_kinship;
+pub use span::{FileEnd, FileIds, Further};
 
 use super::identity::{self, ArchiveInfo};
 use super::store::Store;
@@ -39,13 +44,23 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads it. An archive of a newer format is refused.
+    /// Reads it, file by file. An archive of a newer format is refused.
     pub async fn load(store: &Store) -> Result<Self, ArchiveError> {
+        Self::load_with(store, Known::default()).await
+    }
+
+    /// Reads it; of long logs the closed files that were [kept folded](keep_folded) are told as one, those of each span between two fulls. Whoever
+    /// needs one of them by itself [unfolds](unfold) it. What the listing does not show any more is not told.
+    pub async fn load_folded(store: &Store) -> Result<Self, ArchiveError> {
+        Self::load_with(store, Known::load(store).await?).await
+    }
+
+    async fn load_with(store: &Store, known: Known) -> Result<Self, ArchiveError> {
         let info = identity::must(store).await?;
         let mut catalog =
             Self { info, fulls: Vec::new(), files: Vec::new(), unknown: Vec::new(), problems: Vec::new() };
         catalog.load_fulls(store).await?;
-        catalog.load_files(store).await?;
+        catalog.load_files(store, known).await?;
         Ok(catalog)
     }
 
@@ -76,25 +91,28 @@ impl Catalog {
         Ok(())
     }
 
-    async fn load_files(&mut self, store: &Store) -> Result<(), ArchiveError> {
-        let servers = store.list_dirs(keys::BINLOGS).await?;
-        let dirs: Vec<Vec<String>> = stream::iter(servers)
-            .map(|server| async move { store.list_dirs(&server).await })
-            .buffered(CONCURRENCY)
-            .try_collect()
-            .await?;
+    async fn load_files(&mut self, store: &Store, mut known: Known) -> Result<(), ArchiveError> {
         let mut ids = Vec::new();
-        for dir in dirs.into_iter().flatten() {
-            match keys::parse_file_dir(&dir) {
+        for server in store.list_dirs(keys::BINLOGS).await? {
+            let each = |dir: String| match keys::parse_file_dir(&dir) {
+                Some(id) if known.see(&id) => {}
                 Some(id) => ids.push(id),
                 None => self.unknown.push(dir),
-            }
+            };
+            store.each_dir(&server, each).await?;
         }
+        let (spans, single) = known.settle(&self.fulls);
+        ids.extend(single);
+        ids.sort_by_cached_key(keys::file_dir);
         let mut found = stream::iter(ids).map(|id| async move { files::find(store, id).await }).buffered(CONCURRENCY);
         while let Some(found) = found.try_next().await? {
             self.files.extend(found.file);
             self.unknown.extend(found.unknown);
             self.problems.extend(found.problems);
+        }
+        if !spans.is_empty() {
+            self.files.extend(spans);
+            self.files.sort_by_cached_key(|file| keys::file_dir(&file.id));
         }
         Ok(())
     }

@@ -45,6 +45,7 @@ async fn segment(store: &Store, file: &FileId, start: u64, end: u64) -> StoredSe
         gtids: upto(end / 100).difference(&upto(start / 100)),
         open_transaction: None,
         encryption: None,
+        edition: None,
     };
     let mut writer = SegmentWriter::new(Compression::default(), &Recipients::default()).unwrap();
     writer.write(&raw(start, end)).unwrap();
@@ -125,7 +126,7 @@ async fn damage_is_reported_and_what_is_behind_it_does_not_count() {
     assert!(catalog.problems[0].contains("index.json"), "{:?}", catalog.problems);
 
     // The last segment is lost as well.
-    let last = keys::segment(&id(1), 150, 320, false);
+    let last = keys::segment(&id(1), None, 150, 320, false);
     let half = store.get(&last).await.unwrap();
     let _ = store.put(&last, half.slice(..half.len() / 2), Condition::Overwrite).await.unwrap();
     let catalog = Catalog::load(&store).await.unwrap();
@@ -139,8 +140,8 @@ async fn damage_is_reported_and_what_is_behind_it_does_not_count() {
     let mut index = { index };
     index.push(segment(&store, &id(2), 0, 150).await).unwrap();
     index.finish(&store, Ending::Stop, None, "t").await.unwrap();
-    let theirs = store.get(&keys::segment(&first.meta.file, 0, 150, false)).await.unwrap();
-    let _ = store.put(&keys::segment(&id(2), 0, 150, false), theirs, Condition::Overwrite).await.unwrap();
+    let theirs = store.get(&keys::segment(&first.meta.file, None, 0, 150, false)).await.unwrap();
+    let _ = store.put(&keys::segment(&id(2), None, 0, 150, false), theirs, Condition::Overwrite).await.unwrap();
     let file = load_file(&store, &id(2)).await.unwrap().unwrap();
     let failed = read(&store, &file, 0, 150).await.unwrap_err();
     assert!(failed.is_damage() && failed.to_string().contains("binlog.000002@2"), "{failed}");
@@ -154,7 +155,7 @@ async fn what_a_dead_streamer_left_half_stored_is_stored_anew_whatever_its_borde
         segment(&store, &id(1), span[0], span[1]).await;
     }
     // Of the three that were on their way the first is cut off.
-    let torn = keys::segment(&id(1), 150, 250, false);
+    let torn = keys::segment(&id(1), None, 150, 250, false);
     let half = store.get(&torn).await.unwrap();
     let _ = store.put(&torn, half.slice(..half.len() / 2), Condition::Overwrite).await.unwrap();
     let mut writer = IndexWriter::resume(&store, id(1)).await.unwrap();
@@ -177,7 +178,7 @@ async fn what_a_dead_streamer_left_half_stored_is_stored_anew_whatever_its_borde
     for (start, end) in [(0, 150), (150, 250)] {
         segment(&store, &id(2), start, end).await;
     }
-    let last = keys::segment(&id(2), 150, 250, false);
+    let last = keys::segment(&id(2), None, 150, 250, false);
     let whole = store.get(&last).await.unwrap();
     let _ = store.put(&last, vec![0; whole.len()].into(), Condition::Overwrite).await.unwrap();
     let mut writer = IndexWriter::resume(&store, id(2)).await.unwrap();
@@ -205,12 +206,107 @@ async fn a_newer_archive_and_another_flavor_are_refused_and_strangers_are_left_a
     assert!(catalog.fulls.is_empty());
     assert!(catalog.problems[0].contains("full/broken/manifest.json"));
 
-    let newer = Bytes::from_static(b"{\"format\":3,\"anything\":[]}");
+    let newer = Bytes::from_static(b"{\"format\":5,\"anything\":[]}");
     let _ = store.put("full/broken/manifest.json", newer.clone(), Condition::Overwrite).await.unwrap();
-    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 3, .. })));
+    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 5, .. })));
     let _ = store.put(keys::ARCHIVE, newer, Condition::Overwrite).await.unwrap();
-    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 3, .. })));
+    assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Newer { found: 5, .. })));
     let empty = tempfile::tempdir().unwrap();
     let store = Store::open(&StoreConfig::Fs { root: empty.path().to_owned() }).unwrap();
     assert!(matches!(Catalog::load(&store).await, Err(ArchiveError::Missing { .. })));
+}
+
+/// A closed file of one segment; its transactions go on from those of the files before it.
+async fn closed(store: &Store, number: u32) {
+    let first = u64::from(number - 1) * 3 + 1;
+    let upto = |last: u64| if last == 0 { set("") } else { set(&format!("{UUID}:1-{last}")) };
+    let own = set(&format!("{UUID}:{first}-{}", first + 2));
+    let meta = SegmentMeta {
+        format: 0,
+        file: id(number),
+        flavor: Flavor::Mysql,
+        server_version: "9.7.0".into(),
+        start: 0,
+        end: 300,
+        raw: RawSum::default(),
+        summary: FileSummary {
+            previous_gtids: upto(first - 1),
+            gtids: own.clone(),
+            boundary: 300,
+            transactions: 3,
+            first_commit: None,
+            last_commit: None,
+            last_gtid: None,
+            crc32: true,
+            statements: 0,
+        },
+        gtids: own,
+        open_transaction: None,
+        encryption: None,
+        edition: None,
+    };
+    let mut writer = SegmentWriter::new(Compression::default(), &Recipients::default()).unwrap();
+    writer.write(&raw(0, 300)).unwrap();
+    let mut index = IndexWriter::new(id(number));
+    index.push(put(store, writer.finish(meta).unwrap()).await.unwrap()).unwrap();
+    index.finish(store, Ending::Rotate, None, "trace").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_log_is_told_by_few_files_as_long_as_the_listing_shows_all_of_them() {
+    let (_dir, store) = folder().await;
+    for number in 1..=260 {
+        closed(&store, number).await;
+    }
+    let single = Catalog::load(&store).await.unwrap();
+    let folded = crate::archive::timeline::fold(single.files.clone(), &[]);
+    let counts = |files: &[ArchivedFile]| files.iter().map(ArchivedFile::count).collect::<Vec<_>>();
+    let long: Vec<u64> = counts(&folded).into_iter().filter(|count| *count > 1).collect();
+    assert_eq!((long, folded.len()), (vec![60], 201));
+    keep_folded(&store, &folded).await.unwrap();
+
+    let by_spans = Catalog::load_folded(&store).await.unwrap();
+    assert_eq!(by_spans.files.len(), 201);
+    let span = &by_spans.files[0];
+    assert_eq!((&span.id, span.count(), span.objects, span.size), (&id(1), 60, 60, 18_000));
+    assert_eq!(span.summary.gtids, set(&format!("{UUID}:1-180")));
+    assert_eq!(unfold(&store, span).await.unwrap(), single.files[..60]);
+    assert_eq!(Catalog::load(&store).await.unwrap().files, single.files, "nobody else knows of it");
+
+    // What is not listed any more is not told, and the others are read.
+    let index = keys::index(&id(7));
+    let bytes = store.get(&index).await.unwrap();
+    for object in store.list(&keys::file_dir(&id(7))).await.unwrap() {
+        store.delete(&object.key).await.unwrap();
+    }
+    store.remove_empty_dir(&keys::file_dir(&id(7))).await;
+    let files = Catalog::load_folded(&store).await.unwrap().files;
+    assert_eq!(files.len(), 259);
+    assert!(files.iter().all(|file| !file.is_span() && file.id != id(7)));
+    let _ = store.put(&index, bytes, Condition::IfAbsent).await.unwrap();
+    assert_eq!(Catalog::load_folded(&store).await.unwrap().files.len(), 201);
+
+    // A full whose position is in the middle splits it: nothing else would tell what comes before.
+    let at = |file: &str| {
+        let mut known = folded::Known::default();
+        known.take(vec![span.clone()]);
+        (1..=60).for_each(|number| assert!(known.see(&id(number))));
+        assert!(!known.see(&id(61)) && !known.see(&FileId { created_unix: 1, ..id(2) }));
+        let mut full = crate::archive::timeline::tests::full("A", 1, set(""));
+        full.server = UUID.into();
+        full.position = Some(crate::model::BinlogPosition { file: file.into(), offset: 4 });
+        let (spans, single) = known.settle(&[full]);
+        (spans.len(), single.len())
+    };
+    for (file, expected) in
+        [("binlog.000001", (1, 0)), ("binlog.000002", (0, 60)), ("binlog.000060", (0, 60)), ("binlog.000061", (1, 0))]
+    {
+        assert_eq!(at(file), expected, "{file}");
+    }
+
+    // A damaged account is none.
+    let _ = store.put(keys::FOLDED, "{\"format\":1,".into(), Condition::Overwrite).await.unwrap();
+    assert_eq!(Catalog::load_folded(&store).await.unwrap().files.len(), 260);
+    forget_folded(&store).await.unwrap();
+    assert_eq!(Catalog::load_folded(&store).await.unwrap().files.len(), 260);
 }

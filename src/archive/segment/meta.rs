@@ -94,8 +94,8 @@ pub fn parse_meta(object: &SegmentObject, tail: &[u8]) -> Result<SegmentMeta, Se
         let problem = format!("it holds bytes {start}..{end} of {}@{} instead", file.name, file.created_unix);
         return Err(SegmentError::damaged(object, problem));
     }
-    if meta.encryption.is_some() != object.encrypted {
-        let problem = "its meta and its name do not agree on whether it is encrypted";
+    if meta.encryption.is_some() != object.encrypted || meta.edition != object.edition {
+        let problem = "its meta and its name do not agree on how it is encrypted";
         return Err(SegmentError::damaged(object, problem));
     }
     Ok(meta)

@@ -20,8 +20,8 @@ pub use write::{EncodedSegment, SegmentUpload, SegmentWriter, put, put_pieces};
 
 use super::binlog_index::{FileId, RawSum, SegmentMeta};
 use super::crypt::{LockedError, OpenError};
-use super::keys;
-use super::store::StoreError;
+use super::keys::{self, Key};
+use super::store::{Object, StoreError};
 
 /// A segment object as a listing or an index names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +38,24 @@ pub struct SegmentObject {
     pub blake3: Option<String>,
     /// Whether it is encrypted.
     pub encrypted: bool,
+    /// [`super::binlog_index::FileIndex::edition`] of the index that names it.
+    pub edition: Option<String>,
 }
 
 impl SegmentObject {
     /// Its key.
     pub fn key(&self) -> String {
-        keys::segment(&self.file, self.start, self.end, self.encrypted)
+        keys::segment(&self.file, self.edition.as_deref(), self.start, self.end, self.encrypted)
+    }
+
+    /// What a listing shows under that key; none if it is no segment.
+    pub fn listed(object: &Object) -> Option<Self> {
+        match keys::parse(&object.key)? {
+            Key::Segment { file, start, end, encrypted, edition } => {
+                Some(Self { file, start, end, bytes: object.bytes, blake3: None, encrypted, edition })
+            }
+            _ => None,
+        }
     }
 }
 

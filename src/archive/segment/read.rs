@@ -35,6 +35,17 @@ pub struct SegmentReader {
 impl SegmentReader {
     /// Begins to read; fetches (and verifies) all of a small object.
     pub async fn open(store: &Store, object: SegmentObject) -> Result<Self, SegmentError> {
+        let mut opened = Self::open_once(store, object.clone()).await;
+        // The segment may be in a pack as well as under its own name, and one of them be what it should.
+        for to_pack in [true, false] {
+            if matches!(opened, Err(SegmentError::Damaged { .. })) && store.turn(&object.key(), to_pack).await? {
+                opened = Self::open_once(store, object.clone()).await;
+            }
+        }
+        opened
+    }
+
+    async fn open_once(store: &Store, object: SegmentObject) -> Result<Self, SegmentError> {
         let key = object.key();
         if object.bytes > WHOLE_BYTES {
             check_size(store, &object).await?;

@@ -45,6 +45,7 @@ fn meta(start: u64, end: u64) -> SegmentMeta {
         gtids: none,
         open_transaction: None,
         encryption: None,
+        edition: None,
     }
 }
 
@@ -75,6 +76,7 @@ fn object(stored: &StoredSegment, blake3: bool) -> SegmentObject {
         bytes: stored.object_bytes,
         blake3: blake3.then(|| stored.object_blake3.clone()),
         encrypted: stored.meta.encryption.is_some(),
+        edition: stored.meta.edition.clone(),
     }
 }
 
@@ -116,7 +118,8 @@ async fn a_segment_larger_than_what_is_held_in_memory_goes_through_whole() {
     let end = raw.len() as u64;
     let key = Key::new();
     for recipients in [Recipients::default(), key.recipients()] {
-        let mut upload = SegmentUpload::begin(&store, &id(), 0, end, Compression::None, &recipients).await.unwrap();
+        let mut upload =
+            SegmentUpload::begin(&store, &id(), None, 0, end, Compression::None, &recipients).await.unwrap();
         for piece in raw.chunks(999_999) {
             upload.write(piece).await.unwrap();
         }
@@ -216,7 +219,7 @@ async fn a_part_that_a_store_took_for_the_whole_goes_unless_an_index_lists_it() 
     let raw = bytes(50_000, 3);
     for compression in [Compression::default(), Compression::None] {
         let segment = encode(0, &raw, compression);
-        let key = keys::segment(&id(), 0, 50_000, false);
+        let key = keys::segment(&id(), None, 0, 50_000, false);
         let torn = segment.object.slice(..segment.object.len() / 2);
         let _ = store.put(&key, torn.clone(), Condition::Overwrite).await.unwrap();
         let first = put(&store, segment.clone()).await.unwrap_err();
@@ -234,8 +237,9 @@ async fn a_part_that_a_store_took_for_the_whole_goes_unless_an_index_lists_it() 
 #[tokio::test]
 async fn an_abandoned_upload_leaves_nothing() {
     let (dir, store) = folder();
-    let mut upload =
-        SegmentUpload::begin(&store, &id(), 0, 9_000_000, Compression::None, &Recipients::default()).await.unwrap();
+    let mut upload = SegmentUpload::begin(&store, &id(), None, 0, 9_000_000, Compression::None, &Recipients::default())
+        .await
+        .unwrap();
     upload.write(&bytes(5_000_000, 4)).await.unwrap();
     drop(upload);
     assert_eq!(store.list("binlog/").await.unwrap(), []);
@@ -306,7 +310,7 @@ async fn a_newer_format_is_refused_as_such() {
     let _ = store.put(&key, frame.clone().into(), Condition::Overwrite).await.unwrap();
     let mut listed = object(&stored, false);
     listed.bytes = frame.len() as u64;
-    assert!(matches!(read_meta(&store, &listed).await, Err(SegmentError::Newer { found: 3, .. })));
+    assert!(matches!(read_meta(&store, &listed).await, Err(SegmentError::Newer { found: 5, .. })));
 }
 
 /// Figures for the documents: `cargo test --release … -- --ignored --nocapture what_encryption_costs`.

@@ -97,7 +97,7 @@ impl SegmentWriter {
     /// what was written.
     pub fn finish(mut self, mut meta: SegmentMeta) -> Result<EncodedSegment, SegmentError> {
         let encrypted = !self.recipients.is_empty();
-        let key = keys::segment(&meta.file, meta.start, meta.end, encrypted);
+        let key = keys::segment(&meta.file, meta.edition.as_deref(), meta.start, meta.end, encrypted);
         if meta.start.checked_add(self.raw_bytes) != Some(meta.end) || self.raw_bytes == 0 {
             return Err(SegmentError::Length { key, raw_bytes: self.raw_bytes });
         }
@@ -130,7 +130,7 @@ impl SegmentWriter {
 /// [`SegmentError::Diverged`]. Durable when this returns.
 pub async fn put(store: &Store, segment: EncodedSegment) -> Result<StoredSegment, SegmentError> {
     let EncodedSegment { meta, object, object_bytes, object_blake3 } = segment;
-    let key = keys::segment(&meta.file, meta.start, meta.end, meta.encryption.is_some());
+    let key = meta.key();
     let put = store.put(&key, object, Condition::IfAbsent).await?;
     settle(store, put, StoredSegment { meta, object_bytes, object_blake3 }).await
 }
@@ -142,14 +142,8 @@ pub async fn put_pieces(
     ours: StoredSegment,
     mut pieces: mpsc::Receiver<Bytes>,
 ) -> Result<StoredSegment, SegmentError> {
-    let object = SegmentObject {
-        file: ours.meta.file.clone(),
-        start: ours.meta.start,
-        end: ours.meta.end,
-        bytes: ours.object_bytes,
-        blake3: Some(ours.object_blake3.clone()),
-        encrypted: ours.meta.encryption.is_some(),
-    };
+    let blake3 = Some(ours.object_blake3.clone());
+    let object = SegmentObject { blake3, ..described(&ours.meta, ours.object_bytes) };
     let mut upload = store.writer(&object.key(), Condition::IfAbsent).await?;
     let (mut digest, mut bytes) = (Digest::new(), 0);
     while let Some(piece) = pieces.recv().await {
@@ -172,16 +166,17 @@ pub struct SegmentUpload {
 }
 
 impl SegmentUpload {
-    /// Begins the object for bytes `start..end` of `file`.
+    /// Begins the object for bytes `start..end` of `file`, in that edition.
     pub async fn begin(
         store: &Store,
         file: &FileId,
+        edition: Option<&str>,
         start: u64,
         end: u64,
         compression: Compression,
         recipients: &Recipients,
     ) -> Result<Self, SegmentError> {
-        let key = keys::segment(file, start, end, !recipients.is_empty());
+        let key = keys::segment(file, edition, start, end, !recipients.is_empty());
         let upload = store.writer(&key, Condition::IfAbsent).await?;
         Ok(Self { store: store.clone(), upload, writer: SegmentWriter::new(compression, recipients)? })
     }
@@ -212,12 +207,10 @@ async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSe
     if put == Put::Created {
         return Ok(ours);
     }
-    let (file, start, end) = (ours.meta.file.clone(), ours.meta.start, ours.meta.end);
-    let encrypted = ours.meta.encryption.is_some();
-    let key = keys::segment(&file, start, end, encrypted);
+    let key = ours.meta.key();
     // Gone again would be a deletion under way: the next attempt writes it anew.
     let bytes = store.stat(&key).await?.unwrap_or_default();
-    let object = SegmentObject { file, start, end, bytes, blake3: None, encrypted };
+    let object = described(&ours.meta, bytes);
     let theirs = match verify(store, &object).await {
         Err(SegmentError::Damaged { problem, .. }) if store.stat(&keys::index(&object.file)).await?.is_none() => {
             tracing::warn!(%key, problem, "the store kept a part of an upload that was cut off; it is deleted and stored anew");
@@ -230,4 +223,17 @@ async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSe
         return Err(SegmentError::Diverged { key, stored: theirs.meta.raw, offered: ours.meta.raw });
     }
     Ok(theirs)
+}
+
+/// The object of a meta, of that size.
+fn described(meta: &SegmentMeta, bytes: u64) -> SegmentObject {
+    SegmentObject {
+        file: meta.file.clone(),
+        start: meta.start,
+        end: meta.end,
+        bytes,
+        blake3: None,
+        encrypted: meta.encryption.is_some(),
+        edition: meta.edition.clone(),
+    }
 }

@@ -116,7 +116,10 @@ impl Bucket {
 
     pub(super) async fn protection(&self) -> Result<Protection, opendal::Error> {
         let versioning = match self.ask("versioning").await? {
-            Answer::Document(xml) => parse_versioning(&xml).map_err(odd)?,
+            Answer::Document(xml) => parse_versioning(&xml).unwrap_or_else(|problem| {
+                tracing::warn!(problem, "the store's answer on whether the bucket keeps versions cannot be read");
+                Versioning::Unknown
+            }),
             Answer::Nothing => Versioning::Off,
             Answer::Untold => Versioning::Unknown,
         };

@@ -1,10 +1,10 @@
 //! Durable, atomic writes into a folder.
 //!
-//! OpenDAL's `fs` service reads, lists and deletes here, but does not write: with `atomic_write_dir` its `if_not_exists` is a
+//! OpenDAL's `fs` service reads and lists here, but does not write: with `atomic_write_dir` its `if_not_exists` is a
 //! look before a rename that replaces (two writers both win), without it a crash leaves a torn file under the final name, and it
 //! never syncs a directory, so that a power cut can take back a finished write. Here: write to `.tmp/` on the same file system,
 //! sync the file, link (only if absent) or rename it into place, sync the directory. Nor does it delete: a manifest must not come back
-//! after a power cut that took the objects it lists.
+//! after a power cut that took the objects it lists. Nor does it list where there may be very many folders: it changes threads for each.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -19,6 +19,8 @@ use uuid::Uuid;
 use super::{Condition, Put};
 
 const TMP: &str = ".tmp";
+/// Names handed over at a time.
+const NAMES: usize = 1000;
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// The folder of an `fs` store.
@@ -66,6 +68,27 @@ impl Folder {
             removed => removed?,
         }
         sync_dir(path.parent().unwrap_or(&self.root))
+    }
+
+    /// The names of the directories right below one, so many at a time, until `take` wants no more. A missing one is empty. Blocks.
+    pub(super) fn dirs(&self, dir: &str, mut take: impl FnMut(Vec<String>) -> bool) -> io::Result<()> {
+        let entries = match fs::read_dir(self.path_of(dir.trim_end_matches('/'))?) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
+            names.push(entry.file_name().to_string_lossy().into_owned());
+            if names.len() == NAMES && !take(std::mem::take(&mut names)) {
+                return Ok(());
+            }
+        }
+        take(names);
+        Ok(())
     }
 
     /// Removes a directory if it holds nothing but empty ones. Blocks.

@@ -4,8 +4,10 @@ mod bucket;
 mod config;
 mod error;
 mod fs;
+mod listing;
 mod locks;
 mod open;
+mod packs;
 mod probe;
 mod protection;
 mod versions;
@@ -14,22 +16,26 @@ mod writer;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use opendal::{Entry, EntryMode, ErrorKind, Operator};
+use opendal::options::ReadOptions;
+use opendal::{ErrorKind, Operator};
 use snafu::ResultExt;
 use tokio::task::{JoinError, spawn_blocking};
 
 use bucket::Guard;
 pub use config::{AzblobConfig, GcsConfig, S3Config, StoreConfig};
-use error::{DeleteSnafu, ListSnafu, ReadSnafu, WriteSnafu};
+use error::{DeleteSnafu, ReadSnafu, WriteSnafu};
 pub use error::{StoreError, Trouble};
 use fs::Folder;
 pub use protection::{Lock, LockMode, Locks, Protection, Versioning};
 pub use writer::StoreWriter;
+
+use packs::Packs;
 
 use super::crypt::Identities;
 
@@ -40,12 +46,15 @@ const PART_BYTES: usize = 5 << 20;
 ///
 /// Every call is retried a few times and bounded in time; what still fails and may pass later says so by
 /// [`StoreError::is_transient`].
+///
+/// What reads shows the segments that are in packs as if they were objects of their own; what writes and deletes knows only what is stored.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
     identities: Identities,
     /// What is read is what the store held at this moment; what is written is written now.
     as_of: Option<Timestamp>,
+    packs: Arc<Packs>,
 }
 
 struct Inner {
@@ -55,6 +64,20 @@ struct Inner {
     folder: Option<Folder>,
     /// How an S3 bucket protects what it holds.
     guard: Option<Guard>,
+    /// Requests so far, but for retries and the parts of uploads; a listing is one for each thousand entries, as in a bucket.
+    requests: AtomicU64,
+}
+
+impl Inner {
+    fn count(&self, requests: u64) {
+        self.requests.fetch_add(requests, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        tracing::debug!(store = self.url, requests = self.requests.load(Ordering::Relaxed), "requests to the store");
+    }
 }
 
 /// When a write may take place.
@@ -109,34 +132,51 @@ impl Store {
         &self.inner.url
     }
 
+    /// Whether it is a folder.
+    pub fn is_folder(&self) -> bool {
+        self.inner.folder.is_some()
+    }
+
     /// A whole object.
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
-        let read = match self.version_of(key).await? {
-            Some(version) => self.inner.operator.read_with(key).version(&version).await,
-            None => self.inner.operator.read(key).await,
-        };
-        Ok(read.context(ReadSnafu { key, store: self.url() })?.to_bytes())
+        self.read(key, None).await
     }
 
     /// Bytes `range` of an object; fewer than asked for is an error.
     pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
         let wanted = range.end.saturating_sub(range.start);
-        let read = self.inner.operator.read_with(key).range(range);
-        let read = match self.version_of(key).await? {
-            Some(version) => read.version(&version).await,
-            None => read.await,
-        };
-        let bytes = read.context(ReadSnafu { key, store: self.url() })?.to_bytes();
-        if bytes.len() as u64 != wanted {
-            let e = io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("it ends {} bytes early", wanted - bytes.len() as u64),
-            );
-            return Err(from_io(e)).context(ReadSnafu { key, store: self.url() });
+        let bytes = self.read(key, Some(range)).await?;
+        match wanted.checked_sub(bytes.len() as u64) {
+            Some(0) => Ok(bytes),
+            missing => Err(self.ended_early(key, missing.unwrap_or_default())),
         }
-        Ok(bytes)
+    }
+
+    fn ended_early(&self, key: &str, missing: u64) -> StoreError {
+        let e = from_io(io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends {missing} bytes early")));
+        StoreError::Read { key: key.to_owned(), store: self.url().to_owned(), source: Box::new(e) }
+    }
+
+    async fn read(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
+        let mut look = self.look(key);
+        loop {
+            let (key_there, range_there) = look.at(key, range.clone());
+            match self.read_stored(&key_there, range_there).await {
+                Err(e) if e.is_not_found() => look = self.look_on(key, &look).await?.ok_or(e)?,
+                read => return read,
+            }
+        }
+    }
+
+    async fn read_stored(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        self.inner.count(1);
+        let mut options = ReadOptions { version: self.version_of(key).await?, ..ReadOptions::default() };
+        if let Some(range) = range {
+            options.range = range.into();
+        }
+        let read = self.inner.operator.read_options(key, options).await;
+        Ok(read.context(ReadSnafu { key, store: self.url() })?.to_bytes())
     }
 
     /// Bytes `range` of an object as they arrive; a stream that ends without an error had them all.
@@ -146,8 +186,17 @@ impl Store {
         range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
         fail::fail_point!("archive::store::get", |_| Err(injected()).context(ReadSnafu { key, store: self.url() }));
+        packs::stream(self.clone(), key.to_owned(), range).await
+    }
+
+    /// It may end early without an error.
+    async fn stream_stored(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
         let (key, store) = (key.to_owned(), self.url().to_owned());
-        let wanted = range.end.saturating_sub(range.start);
+        self.inner.count(1);
         let reader = self.inner.operator.reader_with(&key);
         let reader = match self.version_of(&key).await? {
             Some(version) => reader.version(&version).await,
@@ -155,30 +204,13 @@ impl Store {
         };
         let reader = reader.context(ReadSnafu { key: &key, store: &store })?;
         let stream = reader.into_stream(range).await.context(ReadSnafu { key: &key, store: &store })?;
-        let end = (key.clone(), store.clone());
-        let mut seen = 0u64;
-        Ok(stream
-            .map_ok(|buffer| buffer.to_bytes())
-            .map(move |piece| piece.context(ReadSnafu { key: &key, store: &store }))
-            .map(Some)
-            .chain(futures::stream::iter([None]))
-            .map(move |piece| match piece {
-                Some(piece) => {
-                    seen += piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                    piece
-                }
-                None if seen >= wanted => Ok(Bytes::new()),
-                None => {
-                    let e =
-                        io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends after {seen} of {wanted} bytes"));
-                    Err(from_io(e)).context(ReadSnafu { key: &end.0, store: &end.1 })
-                }
-            })
-            .boxed())
+        let pieces = stream.map_ok(|buffer| buffer.to_bytes());
+        Ok(pieces.map(move |piece| piece.context(ReadSnafu { key: &key, store: &store })).boxed())
     }
 
     /// Writes a whole object: atomic and durable when this returns.
     pub async fn put(&self, key: &str, bytes: Bytes, condition: Condition) -> Result<Put, StoreError> {
+        self.inner.count(1);
         fail::fail_point!("archive::store::put", |_| Err(injected()).context(WriteSnafu { key, store: self.url() }));
         let put = match &self.inner.folder {
             Some(folder) => {
@@ -204,6 +236,7 @@ impl Store {
 
     /// Begins an object that is written piece by piece, for what is larger than memory.
     pub async fn writer(&self, key: &str, condition: Condition) -> Result<StoreWriter, StoreError> {
+        self.inner.count(1);
         fail::fail_point!("archive::store::writer", |_| Err(injected()).context(WriteSnafu { key, store: self.url() }));
         if let Some(folder) = self.inner.folder.clone() {
             let temp = joined(spawn_blocking(move || folder.create_temp()).await);
@@ -216,46 +249,30 @@ impl Store {
         Ok(StoreWriter::remote(self.clone(), key, condition, writer.context(WriteSnafu { key, store: self.url() })?))
     }
 
-    /// Every object below `prefix` (a folder: ends with `/`), at any depth, by key. A missing folder is an empty one.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
-        fail::fail_point!("archive::store::list", |_| Err(injected())
-            .context(ListSnafu { key: prefix, store: self.url() }));
-        if let Some(at) = self.as_of {
-            return Ok(self.shown(prefix, true, at).await?.1);
-        }
-        let entries = self.inner.operator.list_with(prefix).recursive(true).await;
-        let mut objects: Vec<_> = entries
-            .context(ListSnafu { key: prefix, store: self.url() })?
-            .into_iter()
-            .filter(|entry| entry.metadata().mode() == EntryMode::FILE)
-            .map(object)
-            .collect();
-        objects.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(objects)
-    }
-
-    /// The folders right below `prefix` (which ends with `/`), each ending with `/`, by name.
-    pub async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        Ok(self.list_level(prefix).await?.0)
-    }
-
-    /// What is right below `prefix` (empty, or ending with `/`): the folders, each ending with `/`, and the objects, by name.
-    pub async fn list_level(&self, prefix: &str) -> Result<(Vec<String>, Vec<Object>), StoreError> {
-        fail::fail_point!("archive::store::list", |_| Err(injected())
-            .context(ListSnafu { key: prefix, store: self.url() }));
-        if let Some(at) = self.as_of {
-            return self.shown(prefix, false, at).await;
-        }
-        let entries = self.inner.operator.list(prefix).await.context(ListSnafu { key: prefix, store: self.url() })?;
-        let (objects, dirs): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| entry.metadata().mode() == EntryMode::FILE);
-        let mut objects: Vec<_> = objects.into_iter().map(object).collect();
-        objects.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok((below(prefix, dirs), objects))
-    }
-
     /// Size of an object in bytes; none if there is no such object.
     pub async fn stat(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        let mut look = self.look(key);
+        loop {
+            let found = match &look.place {
+                None => self.stat_stored(key).await?,
+                Some(place) => {
+                    let pack = self.stat_stored(&place.pack).await?;
+                    pack.filter(|bytes| *bytes == place.pack_bytes).map(|_| place.bytes)
+                }
+            };
+            look = match found {
+                Some(bytes) => return Ok(Some(bytes)),
+                None => match self.look_on(key, &look).await? {
+                    Some(next) => next,
+                    None => return Ok(None),
+                },
+            };
+        }
+    }
+
+    /// The same of what is stored under that very name.
+    pub async fn stat_stored(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        self.inner.count(1);
         if let Some(at) = self.as_of {
             return Ok(self.version_at(key, at).await?.map(|version| version.bytes));
         }
@@ -268,6 +285,7 @@ impl Store {
 
     /// Deletes an object, durably: a power cut does not bring it back. One that is not there is no error. A bucket that keeps versions hides it.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.count(1);
         fail::fail_point!("archive::store::delete", |_| Err(injected())
             .context(DeleteSnafu { key, store: self.url() }));
         let deleted = match &self.inner.folder {
@@ -298,22 +316,6 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Store").field(&self.inner.url).finish()
-    }
-}
-
-/// The folders among a level's entries, by name.
-fn below(prefix: &str, entries: Vec<Entry>) -> Vec<String> {
-    let is_below = |path: &String| path.ends_with('/') && path != prefix && path != "/";
-    let mut dirs: Vec<_> = entries.into_iter().map(|e| e.into_parts().0).filter(is_below).collect();
-    dirs.sort();
-    dirs
-}
-
-fn object(entry: Entry) -> Object {
-    Object {
-        bytes: entry.metadata().content_length(),
-        modified: entry.metadata().last_modified().map(Timestamp::from),
-        key: entry.into_parts().0,
     }
 }
 

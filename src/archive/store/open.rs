@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use base64::Engine;
@@ -40,8 +41,8 @@ pub(super) fn open(config: &StoreConfig) -> Result<Store, StoreError> {
         StoreConfig::Gcs(config) => (remote(gcs(config), &url, transport(&url, None)?)?, None, None),
         StoreConfig::Azblob(config) => (remote(azblob(config), &url, transport(&url, None)?)?, None, None),
     };
-    let inner = Inner { url, operator: patient(operator), folder, guard };
-    Ok(Store { inner: Arc::new(inner), identities: Identities::default(), as_of: None })
+    let inner = Inner { url, operator: patient(operator), folder, guard, requests: AtomicU64::new(0) };
+    Ok(Store { inner: Arc::new(inner), identities: Identities::default(), as_of: None, packs: Arc::default() })
 }
 
 /// Bounded in time, and tried again.

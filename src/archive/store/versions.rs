@@ -7,13 +7,15 @@
 //! but names versions by ULIDs, which begin with the millisecond in which they were made: so that counts where a version has such a name.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use opendal::{Entry, EntryMode, ErrorKind};
 use snafu::ResultExt;
 
 use super::error::{ListSnafu, ReadSnafu};
-use super::{Object, Store, StoreError, below};
+use super::listing::below;
+use super::{Object, Store, StoreError};
 
 /// One version of an object, or the mark of a delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl Store {
             let problem = "what a store held before is kept by an S3 bucket with versioning only; use a copy, or leave the time out".to_owned();
             return Err(StoreError::Unfit { store: self.url().to_owned(), problem });
         }
-        Ok(Self { as_of: Some(at), ..self })
+        Ok(Self { as_of: Some(at), packs: Arc::default(), ..self })
     }
 
     /// Whether everybody sees an object as this store shows it, which is as it was at a moment: the same version, or one with the same content.

@@ -1,8 +1,8 @@
 //! How far one full can be taken forward.
 
 use super::history::{Histories, History, add, known};
-use super::logs::number;
-use super::{Addressing, Chain, ChainEnd, Fork, Gap, Link, OffLineage};
+use super::steps::Steps;
+use super::{Addressing, Chain, ChainEnd, Fork, Gap, Link, Links, OffLineage};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::{CommitTime, GtidSet};
 
@@ -53,7 +53,7 @@ pub(super) fn onward(have: &GtidSet, histories: &Histories<'_>, forks: &[Fork]) 
     chain
 }
 
-fn empty(full: String, gtids: &GtidSet, first: CommitTime) -> Chain {
+pub(super) fn empty(full: String, gtids: &GtidSet, first: CommitTime) -> Chain {
     Chain {
         full,
         addressing: Addressing::Gtid,
@@ -61,7 +61,7 @@ fn empty(full: String, gtids: &GtidSet, first: CommitTime) -> Chain {
         latest: first,
         base_gtids: gtids.clone(),
         gtids: gtids.clone(),
-        links: Vec::new(),
+        links: Links::default(),
         end: ChainEnd::Newest,
     }
 }
@@ -87,8 +87,29 @@ fn has_anonymous(history: &History<'_>, full: &FullHead) -> bool {
 }
 
 fn by_gtid(chain: &mut Chain, histories: &Histories<'_>, history: &History<'_>) {
+    #[cfg(test)]
+    let mut by_itself = chain.clone();
+    walk(chain, histories, history, Some(history.steps(histories)));
+    // In every test: shared steps lead where a chain gets by itself.
+    #[cfg(test)]
+    {
+        walk(&mut by_itself, histories, history, None);
+        assert_eq!(*chain, by_itself);
+    }
+}
+
+fn walk(chain: &mut Chain, histories: &Histories<'_>, history: &History<'_>, steps: Option<&Steps>) {
     let lenders: Vec<&History<'_>> = histories.lenders(history).collect();
-    for (i, (file, previous)) in history.files.iter().zip(&history.previous).enumerate() {
+    let mut i = 0;
+    loop {
+        if let Some(steps) = steps {
+            i = steps.skip(histories, history, i, &chain.gtids);
+            if let Some(end) = steps.join(history, i, chain) {
+                i = end;
+                continue;
+            }
+        }
+        let (Some(file), Some(previous)) = (history.files.get(i), history.previous.get(i)) else { return };
         if !histories.missing(previous, &chain.gtids).is_empty() {
             borrow(chain, previous, histories, &lenders);
         }
@@ -99,12 +120,13 @@ fn by_gtid(chain: &mut Chain, histories: &Histories<'_>, history: &History<'_>) 
             return;
         }
         take(chain, file, &history.acknowledged(i));
+        i += 1;
     }
 }
 
 /// Takes what is needed from other histories' files. A lender's file is used after what it needs itself, and only for what is needed:
 /// beyond that it may have gone another way.
-fn borrow(chain: &mut Chain, need: &GtidSet, histories: &Histories<'_>, lenders: &[&History<'_>]) {
+pub(super) fn borrow(chain: &mut Chain, need: &GtidSet, histories: &Histories<'_>, lenders: &[&History<'_>]) {
     // Of a number whose writer is not known nobody can say that a lender's transaction is the one.
     let wanted = known(need);
     loop {
@@ -124,7 +146,7 @@ fn borrow(chain: &mut Chain, need: &GtidSet, histories: &Histories<'_>, lenders:
     }
 }
 
-fn take(chain: &mut Chain, file: &ArchivedFile, offered: &GtidSet) {
+pub(super) fn take(chain: &mut Chain, file: &ArchivedFile, offered: &GtidSet) {
     let take = offered.difference(&chain.gtids);
     if take.is_empty() {
         return;
@@ -186,6 +208,6 @@ pub(super) fn follows(last: &ArchivedFile, next: &ArchivedFile) -> bool {
     let Some(closed) = &last.closed else { return false };
     match &closed.next_file {
         Some(name) => *name == next.id.name,
-        None => number(&next.id.name) == number(&last.id.name) + 1,
+        None => next.id.number() == last.end().number.saturating_add(1),
     }
 }

@@ -3,10 +3,12 @@
 //! Creation stamps tell files of one name apart, but say nothing of their order: clocks jump, and MariaDB lets clients choose them. Order
 //! is told by file numbers and by what each file says came before it; only where both are silent by the times.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::logs::{is_reset, logs, number};
+use super::steps::Steps;
 use super::{OffLineage, writers};
 use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::model::gtid::MariadbGtidSet;
@@ -20,6 +22,8 @@ pub(super) struct History<'a> {
     pub(super) previous: Vec<GtidSet>,
     /// Whether it began with RESET BINARY LOGS (RESET MASTER), after which names and GTIDs are used again.
     after_reset: bool,
+    /// Worked out when the first chain comes by.
+    steps: OnceCell<Steps>,
 }
 
 /// All histories, the live one first.
@@ -34,7 +38,7 @@ pub(super) struct Histories<'a> {
 impl<'a> History<'a> {
     fn new(files: Vec<&'a ArchivedFile>) -> Self {
         let previous = files.iter().map(|file| file.summary.previous_gtids.clone()).collect();
-        Self { files, previous, after_reset: false }
+        Self { files, previous, after_reset: false, steps: OnceCell::new() }
     }
 
     pub(super) fn server(&self) -> &'a str {
@@ -78,12 +82,18 @@ impl<'a> History<'a> {
         all.difference(&self.acknowledged(i)).intersection(&full.gtids)
     }
 
+    /// What is taken from file to file.
+    pub(super) fn steps(&self, histories: &Histories<'_>) -> &Steps {
+        self.steps.get_or_init(|| Steps::new(histories, self))
+    }
+
     /// As it was before the crash that took what the full has, if there was one.
     pub(super) fn before_the_crash(&self, full: &FullHead) -> Option<Self> {
         let i = self.position_of(full).filter(|_| !self.taken_by_a_crash(full).is_empty())?;
         let mut before = self.clone();
         before.files.truncate(i + 1);
         before.previous.truncate(i + 1);
+        before.steps = OnceCell::new();
         Some(before)
     }
 
@@ -132,7 +142,7 @@ impl<'a> History<'a> {
     /// Whether this log of a full's server had got to later files than the full's when it ended, which was before the full.
     fn was_past(&self, full: &FullHead) -> bool {
         let (Some(position), Some(_)) = (&full.position, full.position_created_unix) else { return false };
-        let later = self.files.last().is_some_and(|newest| number(&newest.id.name) > number(&position.file));
+        let later = self.files.last().is_some_and(|newest| newest.end().number > number(&position.file));
         full.server == self.server() && later && self.ended() < CommitTime::from(full.consistent_at)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::history::add;
 use super::writers;
+pub(super) use crate::archive::binlog_index::file_number as number;
 use crate::archive::catalog::ArchivedFile;
 use crate::model::{Flavor, GtidSet};
 
@@ -17,7 +18,7 @@ pub(super) fn logs(mut files: Vec<&ArchivedFile>) -> Vec<Vec<&ArchivedFile>> {
                 add(&mut executed, &last.summary.gtids);
                 let whole = executed.is_subset(&file.summary.previous_gtids);
                 let stamps = (last.id.created_unix <= file.id.created_unix, last.id.created_unix);
-                (whole, executed.count(), number(&last.id.name), stamps)
+                (whole, executed.count(), last.end().number, stamps)
             })
         };
         let fits = logs.iter_mut().filter_map(|log| Some((fit(log)?, log)));
@@ -30,7 +31,7 @@ pub(super) fn logs(mut files: Vec<&ArchivedFile>) -> Vec<Vec<&ArchivedFile>> {
 }
 
 fn goes_on(last: &ArchivedFile, next: &ArchivedFile) -> bool {
-    if number(&next.id.name) <= number(&last.id.name) {
+    if next.id.number() <= last.end().number {
         return false;
     }
     match last.summary.gtids.flavor() {
@@ -41,21 +42,17 @@ fn goes_on(last: &ArchivedFile, next: &ArchivedFile) -> bool {
 
 /// A file that knows less of what came before than the file before it knew: the server forgot, so it was reset.
 pub(super) fn is_reset(last: &ArchivedFile, next: &ArchivedFile) -> bool {
-    let (before, now) = (&last.summary.previous_gtids, &next.summary.previous_gtids);
+    let last = last.end();
+    let (before, now) = (last.previous_gtids, &next.summary.previous_gtids);
     if let GtidSet::Mariadb(_) = now {
         // A server that was built anew as a replica knows nothing either, but goes on counting where the others had got to.
         let forgot = writers::stated(next).is_empty();
-        return forgot && (last.summary.transactions > 0 || !before.is_empty());
+        return forgot && (last.transactions > 0 || !before.is_empty());
     }
     if !before.is_subset(now) {
         return true;
     }
     // Both began with nothing: either nothing was committed in between, or it was forgotten. Without GTIDs only the number tells.
-    let both_began_empty = now.is_empty() && last.summary.transactions > 0;
-    both_began_empty && (!last.summary.gtids.is_empty() || number(&next.id.name) <= number(&last.id.name))
-}
-
-/// The number a file's name ends with.
-pub(super) fn number(name: &str) -> u64 {
-    name.rsplit_once('.').and_then(|(_, digits)| digits.parse().ok()).unwrap_or(0)
+    let both_began_empty = now.is_empty() && last.transactions > 0;
+    both_began_empty && (!last.gtids.is_empty() || next.id.number() <= last.number)
 }

@@ -8,16 +8,19 @@
 
 mod chain;
 pub mod ends;
+mod fold;
 mod forks;
 mod history;
+mod links;
 mod logs;
+mod steps;
 mod unlogged;
 mod writers;
 
 #[cfg(test)]
 mod failover_tests;
 #[cfg(test)]
-mod tests;
+pub(in crate::archive) mod tests;
 
 use std::collections::BTreeMap;
 
@@ -25,8 +28,12 @@ use super::binlog_index::FileId;
 use super::catalog::{ArchivedFile, ArchivedRange, FullHead};
 use crate::model::gtid::MariadbGtidSet;
 use crate::model::{CommitTime, Flavor, GtidSet};
+pub use fold::fold;
+#[cfg(test)]
+pub(crate) use fold::fold_all;
 use forks::forks;
 use history::Histories;
+pub use links::Links;
 pub use unlogged::unlogged;
 
 /// Everything that can be restored, and what cannot.
@@ -60,7 +67,7 @@ pub struct Chain {
     /// Everything it reaches, the full included.
     pub gtids: GtidSet,
     /// The files to replay, in this order.
-    pub links: Vec<Link>,
+    pub links: Links,
     /// Why it ends where it does.
     pub end: ChainEnd,
 }
@@ -164,6 +171,13 @@ pub struct Fork {
 impl Timeline {
     /// Computes it. Fulls and files of another flavor are left out: an archive has one.
     pub fn new(flavor: Flavor, fulls: &[FullHead], files: &[ArchivedFile]) -> Self {
+        let timeline = Self::compute(flavor, fulls, files);
+        #[cfg(test)]
+        tests::assert_same_when_folded(&timeline, flavor, fulls, files);
+        timeline
+    }
+
+    fn compute(flavor: Flavor, fulls: &[FullHead], files: &[ArchivedFile]) -> Self {
         let histories = Histories::new(flavor, files);
         let (forks, live_commit) = forks(&histories);
         let fulls = fulls.iter().filter(|full| full.flavor == flavor && full.gtids.flavor() == flavor);

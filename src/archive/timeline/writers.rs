@@ -32,14 +32,14 @@ pub(super) fn stated(file: &ArchivedFile) -> MariadbGtidSet {
 /// Whether `next` goes on with the log of `last`, which has a lower number: it knows what `last` ended with, or ends within it (a crash
 /// took the rest).
 pub(super) fn goes_on(last: &ArchivedFile, next: &ArchivedFile) -> bool {
-    let head = of(&next.summary.previous_gtids);
-    let executed = of(&last.summary.previous_gtids).union(&of(&last.summary.gtids));
+    let (head, last) = (of(&next.summary.previous_gtids), last.end());
+    let executed = of(last.previous_gtids).union(&of(last.gtids));
     let (known, at) = (head.known(), executed.known());
     let goes_on = executed.domains().all(|domain| {
         let ended_with = executed.last(domain).is_some_and(|gtid| known.contains(&gtid));
         ended_with || head.last(domain).is_some_and(|gtid| at.contains(&gtid))
     });
-    goes_on && of(&last.summary.previous_gtids).is_subset(&head)
+    goes_on && of(last.previous_gtids).is_subset(&head)
 }
 
 /// Whether, where two histories part, `ours` goes on with another server's transactions than before while `theirs` goes on with the same

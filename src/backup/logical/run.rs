@@ -14,16 +14,17 @@ use super::error::{DescribeSnafu, LogicalError, WorkerSnafu};
 use super::look::Look;
 use super::output::{Objects, Output};
 use super::session::Session;
-use super::shield::Shield;
+use super::shield::Wanted;
 use super::snapshot::{Snapshot, align};
 use super::stamp;
 use super::{accounts, extras, ranges};
 use crate::archive::catalog::check_kinship;
+use crate::archive::identity::{self, News};
 use crate::archive::logical::{Account, DESCRIPTION, LogicalContent, ProgramKind, Record, Table, TableKind};
 use crate::archive::manifest::{Content, FullManifest};
 use crate::archive::sealed::seal;
 use crate::archive::store::{Condition, Store};
-use crate::archive::{format_of, identity, keys};
+use crate::archive::{format_of, keys};
 use crate::model::{Flavor, Progress};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::flavor::preflight::{REPLICATION, logs_replicated, unlogged_replication};
@@ -64,28 +65,6 @@ pub async fn run(
 /// Attempts during which DDL is let through.
 const UNSHIELDED_ATTEMPTS: u32 = 2;
 
-/// Whether DDL is to be kept waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    No,
-    Yes,
-    /// The account may not.
-    Denied,
-}
-
-impl Wanted {
-    async fn raise(&mut self, source: &Endpoint, config: &LogicalConfig) -> Result<Option<Shield>, LogicalError> {
-        if *self != Self::Yes {
-            return Ok(None);
-        }
-        let raised = Shield::raise(source, config).await?;
-        if raised.is_none() {
-            *self = Self::Denied;
-        }
-        Ok(raised)
-    }
-}
-
 async fn once(
     config: &LogicalConfig,
     source: &Endpoint,
@@ -105,11 +84,10 @@ async fn once(
     check_kinship(store, &server, &lineage).await?;
     let resets = stamp::resets(&mut control).await?;
 
-    let mut shield = match control.flavor {
-        Flavor::Mariadb => shielded.raise(source, config).await?,
-        Flavor::Mysql => None,
+    let (mut shield, mut look) = match control.flavor {
+        Flavor::Mariadb => shielded.raise_and_look(source, config, &mut control).await?,
+        Flavor::Mysql => (None, Look::read(&mut control).await?),
     };
-    let mut look = Look::read(&mut control).await?;
 
     let objects = Arc::new(Objects::default());
     let copier = Copier {
@@ -216,6 +194,7 @@ async fn once(
         prepared_xa: Some(prepared_xa),
         log_slave_updates,
         recipients: config.recipients.names(),
+        edition: None,
         trace_id: config.trace_id.clone(),
         tidemark_version: env!("CARGO_PKG_VERSION").to_owned(),
         objects: objects.take(),
@@ -232,7 +211,7 @@ async fn once(
     let archive = identity::ensure(store, manifest.flavor, &manifest.server).await?;
     let in_clear_again = identity::in_clear_again(&archive, encrypted);
     if encrypted {
-        identity::announce_encryption(store, archive).await?;
+        identity::announce(store, News::Encryption).await?;
     }
     let key = keys::manifest(&full_id);
     // The id is ours alone: what a retry finds there can only be a part of this.

@@ -48,7 +48,7 @@ impl Session {
         for sql in ALWAYS {
             session.exec(sql).await?;
         }
-        session.exec(&format!("SET SESSION lock_wait_timeout = {}", lock_wait.as_secs().max(1))).await?;
+        session.wait_for_locks(lock_wait.as_secs()).await?;
         for sql in WHERE_KNOWN {
             match session.exec(sql).await {
                 Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1193) => {}
@@ -56,6 +56,11 @@ impl Session {
             }
         }
         Ok(session)
+    }
+
+    /// How long statements wait for locks of DDL from now on.
+    pub(super) async fn wait_for_locks(&mut self, seconds: u64) -> Result<(), LogicalError> {
+        self.exec(&format!("SET SESSION lock_wait_timeout = {}", seconds.max(1))).await.map(drop)
     }
 
     pub(super) async fn exec(&mut self, sql: &str) -> Result<Done, LogicalError> {

@@ -83,7 +83,13 @@ pub(super) async fn align(
     }
     let mut holder = Session::open(endpoint, config.lock_wait).await?;
     let flavor = holder.flavor;
-    let mut lock = if flavor == Flavor::Mariadb && !staged { Lock::Stage } else { Lock::Global };
+    let mut lock = match flavor {
+        Flavor::Mysql => Lock::Global,
+        Flavor::Mariadb if !staged => Lock::Stage,
+        Flavor::Mariadb if keep_lock => Lock::Global,
+        // The global lock would wait for an ALTER that copies its table, hold all writes up behind it, and make it a deadlock's victim at its end.
+        Flavor::Mariadb => Lock::None,
+    };
     let mut denied = None;
     let mut attempt = 0;
     while attempt <= config.attempts.max(1) * if lock == Lock::Tables { TABLES_PATIENCE } else { 1 } {
@@ -121,6 +127,12 @@ pub(super) async fn align(
             for worker in &mut workers {
                 worker.exec("ROLLBACK").await?;
             }
+        }
+        if lock == Lock::None && denied.is_none() {
+            tracing::warn!(
+                "snapshots without a lock met none of the moments between two commits; taking the global lock"
+            );
+            lock = Lock::Global;
         }
     }
     Err(match denied {

@@ -300,6 +300,7 @@ impl Open {
             gtids,
             open_transaction: self.tracker.open().cloned(),
             encryption: None,
+            edition: None,
         };
         self.segment_start = self.event_end;
         self.long = false;

@@ -8,7 +8,6 @@ use snafu::ResultExt;
 use super::file::{self, Content, Segment};
 use super::{Entry, Spool};
 use crate::archive::catalog::{self, Closed};
-use crate::archive::keys;
 use crate::archive::store::Store;
 use crate::binlog::Error;
 use crate::binlog::checkpoint::{Archived, Head, LastRange};
@@ -129,7 +128,7 @@ impl Spool {
 
 fn head(segment: Segment) -> Head {
     let meta = segment.meta;
-    let key = keys::segment(&meta.file, meta.start, meta.end, meta.encryption.is_some());
+    let key = meta.key();
     Head {
         file: meta.file,
         flavor: meta.flavor,

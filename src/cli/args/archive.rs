@@ -1,4 +1,6 @@
-//! Verbs that look after an archive.
+//! Verbs of an archive alone.
+
+use std::net::SocketAddr;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -108,6 +110,46 @@ pub struct VerifyArgs {
     /// How it says how it ended.
     #[command(flatten)]
     pub outcome: OutcomeArgs,
+}
+
+/// `tidemark rekey`.
+#[derive(Debug, Args)]
+pub struct RekeyArgs {
+    /// The archive.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+    /// Secret in FILE or DIR that opens what is old, and what is new: its key `identity`, or KEY, one identity a line.
+    #[arg(long, value_name = "NAME[/KEY]")]
+    pub identity_secret: String,
+    /// Read no more than this in a second, for example 50Mi.
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    pub limit_bytes_per_second: Option<Size>,
+    /// Say what would be written anew and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Format of the result on standard output.
+    #[arg(short, long, value_enum, default_value_t = Output::Human, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// `tidemark serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The archive.
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+    /// Address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3310")]
+    pub listen: SocketAddr,
+    /// Go on with what the stream archives from now on, instead of ending with what is there.
+    #[arg(long)]
+    pub follow: bool,
+    /// Secret in FILE or DIR that opens an encrypted archive: its key `identity`, or KEY.
+    #[arg(long, value_name = "NAME[/KEY]")]
+    pub identity_secret: Option<String>,
+    /// User that replicas log in as; the password comes from TIDEMARK_SERVE_PASSWORD.
+    #[arg(long, value_name = "NAME", default_value = "tidemark")]
+    pub user: String,
 }
 
 fn rate(text: &str) -> Result<Size, String> {

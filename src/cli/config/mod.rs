@@ -192,6 +192,18 @@ pub fn one_verify(
     finish(archive.map(|archive| (archive, rules, verify)), problems)?.ok_or_else(no_policy)
 }
 
+/// The one policy's archive that `args` mean with what a Secret opens of it, to whom it is to be encrypted, and the level of compression.
+pub fn one_rekey(args: &ArchiveArgs, identity_secret: &str) -> Result<(Archive, Recipients, i32), ManifestError> {
+    let documents = load(&args.policy.manifests)?;
+    let document = choose(&documents, args.policy.policy.as_deref())?;
+    let mut problems = Vec::new();
+    let archive = archive_of(document, args.copy.as_deref(), &documents, &mut problems);
+    let identities = Resolver::new(document, &documents, &mut problems).identities_of_argument(Some(identity_secret));
+    let (recipients, level) = (recipients_of(document, &mut problems), compression_of(document, &mut problems));
+    let archive = archive.map(|archive| (Archive { identities, ..archive }, recipients, level));
+    finish(archive, problems)?.ok_or_else(no_policy)
+}
+
 /// The document called `name`, or the only one.
 pub fn choose<'a>(documents: &'a Documents, name: Option<&str>) -> Result<&'a Document<BackupPolicy>, ManifestError> {
     let names = || documents.policies.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -277,13 +289,7 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let schedule = spec.schedule.as_ref().and_then(|schedule| {
         Schedule::new(schedule).map_err(|(field, message)| problems.push(document.problem(field, message))).ok()
     });
-    let level = spec.compression.level;
-    if !(-7..=19).contains(&level) {
-        problems.push(document.problem(
-            "spec.compression.level",
-            format!("{level} is not a zstd level: write 1 to 19, -1 to -7 for faster ones, or 0 for none"),
-        ));
-    }
+    let compression_level = compression_of(document, problems);
     let binlog = spec.binlog.enabled.then_some(Binlog {
         flush_interval: spec.binlog.flush_interval.0,
         segment_bytes: spec.binlog.segment_size.0,
@@ -313,7 +319,6 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
     let flavor = flavor_of(spec.source.flavor);
     let (sources, store) = (sources?, store?);
     let group = spec.source.hosts.is_some();
-    let compression_level = level;
     Some(Policy {
         name,
         sources,
@@ -330,6 +335,18 @@ fn policy(document: &Document<BackupPolicy>, documents: &Documents, problems: &m
         limits,
         warnings,
     })
+}
+
+/// The level of zstd; 0 for none.
+fn compression_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> i32 {
+    let level = document.object.spec.compression.level;
+    if !(-7..=19).contains(&level) {
+        problems.push(document.problem(
+            "spec.compression.level",
+            format!("{level} is not a zstd level: write 1 to 19, -1 to -7 for faster ones, or 0 for none"),
+        ));
+    }
+    level
 }
 
 fn spool_of(document: &Document<BackupPolicy>, problems: &mut Vec<Problem>) -> Option<SpoolConfig> {

@@ -18,6 +18,8 @@ use crate::mysql::endpoint::{Endpoint, Tls};
 pub struct Restore {
     /// The archive to read.
     pub archive: Archive,
+    /// Read it as its bucket held it at this moment.
+    pub as_of: Option<Timestamp>,
     /// Where to end.
     pub target: Target,
     /// How to get there.
@@ -129,7 +131,8 @@ fn from_arguments(
         dry_run: args.dry_run,
     };
     let serve = ServeAt { listen: args.serve_listen, advertise: args.serve_advertise.clone() };
-    let restore = archive.map(|archive| Restore { archive, target, flags, into, serve });
+    let as_of = args.as_of.at;
+    let restore = archive.map(|archive| Restore { archive, as_of, target, flags, into, serve });
     finish(restore, problems)?.ok_or_else(|| choice("the archive is not named".to_owned()))
 }
 
@@ -264,7 +267,12 @@ fn from_document(args: &RestoreArgs, documents: &Documents) -> Result<Restore, M
         listen: args.serve_listen.or(listen.and_then(Result::ok)),
         advertise: args.serve_advertise.clone().or_else(|| existing.and_then(|into| into.serve_advertise.clone())),
     };
-    let restore = archive.zip(target).map(|(archive, target)| Restore { archive, target, flags, into, serve });
+    let asked = spec.as_of.as_deref().map(parse_rfc3339);
+    if let Some(Err(error)) = &asked {
+        problems.push(document.problem("spec.asOf", error.to_string()));
+    }
+    let as_of = args.as_of.at.or(asked.and_then(Result::ok));
+    let restore = archive.zip(target).map(|(archive, target)| Restore { archive, as_of, target, flags, into, serve });
     finish(restore, problems)?
         .ok_or_else(|| ManifestError::Choice { message: "the RestoreRequest is incomplete".to_owned() })
 }

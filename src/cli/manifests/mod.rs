@@ -177,6 +177,8 @@ fn gather(args: &ManifestArgs) -> Result<Sources<'_>, ManifestError> {
         } else {
             text = std::fs::read_to_string(path).context(ReadFileSnafu { path })?;
         }
+        // MySQL ends the certificates that it makes with a NUL, which a script that pastes one brings along.
+        text.retain(|c| c != '\0');
         texts.push((path.as_path(), text));
     }
     let secrets = args.secrets.as_deref().map_or(Ok(Vec::new()), secrets::read)?;

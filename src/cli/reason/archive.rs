@@ -5,7 +5,9 @@ use crate::archive::ArchiveError;
 use crate::archive::crypt::LockedError;
 use crate::archive::segment::SegmentError;
 use crate::archive::store::{StoreError, Trouble};
+use crate::compaction::CompactionError;
 use crate::copies::CopyError;
+use crate::rekey::RekeyError;
 use crate::retention::RetentionError;
 use crate::verify::VerifyError;
 
@@ -17,6 +19,31 @@ pub(super) fn of_retention(error: &RetentionError) -> Reason {
         RetentionError::Needed { .. } => Reason::FullNeeded,
         RetentionError::Restoring { .. } => Reason::Restoring,
         RetentionError::Cancelled => Reason::Cancelled,
+    }
+}
+
+pub(super) fn of_compaction(error: &CompactionError) -> Reason {
+    match error {
+        CompactionError::Archive { source } => of_archive(source),
+        CompactionError::Store { source } => of_store(source),
+        CompactionError::Damaged { .. } => Reason::ArchiveDamaged,
+        CompactionError::Torn { .. } => Reason::StoreUnfit,
+        CompactionError::Cancelled => Reason::Cancelled,
+    }
+}
+
+pub(super) fn of_rekey(error: &RekeyError) -> Reason {
+    match error {
+        RekeyError::Archive { source } => of_archive(source),
+        RekeyError::Store { source } => of_store(source),
+        RekeyError::Locked { source } => of_locked(source),
+        RekeyError::NoRecipients => Reason::InvalidManifest,
+        RekeyError::Unproved { .. } => Reason::IdentityMissing,
+        RekeyError::Incomplete { .. } => Reason::ArchiveDamaged,
+        RekeyError::Damaged { .. } => Reason::ArchiveDamaged,
+        RekeyError::Changed { .. } => Reason::Failed,
+        RekeyError::Torn { .. } => Reason::StoreUnfit,
+        RekeyError::Cancelled => Reason::Cancelled,
     }
 }
 

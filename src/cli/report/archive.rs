@@ -224,7 +224,7 @@ impl Archive {
 
 async fn read(policy: &Policy, met: Met) -> anyhow::Result<Archive> {
     let store = engine::store(&policy.store)?;
-    match Catalog::load(&store).await {
+    match Catalog::load_folded(&store).await {
         Ok(catalog) => {
             let mut archive = Archive::new(catalog, met);
             let protection = protection::of(&store).await?;

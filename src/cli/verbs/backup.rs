@@ -111,7 +111,7 @@ pub async fn take(
     let defaults = LogicalConfig::default();
     let config = LogicalConfig {
         connections: threads.map_or(defaults.connections, usize::from),
-        compression: engine::compression(policy),
+        compression: engine::compression(policy.compression_level),
         recipients: policy.recipients.clone(),
         limits: policy.limits,
         trace_id: trace_id.to_owned(),

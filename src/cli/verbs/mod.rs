@@ -5,6 +5,7 @@ pub mod copy;
 pub mod crd;
 pub mod operator;
 pub mod prune;
+pub mod rekey;
 pub mod restore;
 pub mod run;
 pub mod serve;

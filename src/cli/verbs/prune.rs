@@ -5,16 +5,17 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::report::{Outcome, PruneOutcome};
-use crate::archive::catalog::Catalog;
-use crate::archive::keys;
+use crate::archive::catalog::{ArchivedFile, Catalog, FullHead, keep_folded};
 use crate::archive::lease::Leases;
 use crate::archive::store::{Store, StoreConfig};
+use crate::archive::{ArchiveError, keys, timeline};
 use crate::cli::args::{Output, PruneArgs};
 use crate::cli::config;
 use crate::cli::output::say;
 use crate::cli::progress::{Display, bytes};
 use crate::cli::report::{self, WorkSubject, outcome};
 use crate::cli::{engine, output};
+use crate::compaction::{self, Compacted, CompactionError};
 use crate::model::Progress;
 use crate::retention::plan::{self, FileVerdict, Plan, Rules};
 use crate::retention::{Pruned, RetentionError, Room, execute, strays};
@@ -34,9 +35,13 @@ struct Report {
     room: Room,
     /// What was deleted; none in a dry run.
     pruned: Option<Pruned>,
+    /// Binlog files that stay, whose segments are to be packed.
+    files_to_pack: usize,
+    /// What was packed; none in a dry run.
+    packed: Option<Compacted>,
 }
 
-/// Deletes what retention lets go, or one full, prints every keep and every delete, and says how that ended.
+/// Deletes what retention lets go, or one full, packs what stays, prints every keep and every delete, and says how that ended.
 pub async fn run(args: PruneArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut outcome = Outcome::default();
     let done = one(&args, &shutdown, &mut outcome).await;
@@ -46,7 +51,7 @@ pub async fn run(args: PruneArgs, shutdown: CancellationToken) -> anyhow::Result
     done
 }
 
-/// Deletes what rules let go, if there are any: for whoever has just taken a full, or copied one.
+/// Deletes what rules let go, if there are any, and packs what stays: for whoever has just taken a full, or copied one.
 pub async fn by_rules(
     name: &str,
     store: &StoreConfig,
@@ -57,9 +62,12 @@ pub async fn by_rules(
         return Ok(());
     }
     let store = engine::store_to_read(store)?;
-    let (plan, leases) = decide(&store, rules, None).await?;
+    let Decision { plan, leases, files, fulls } = decide(&store, rules, None).await?;
     let pruned = execute(&store, &plan, &leases, &Progress::default(), cancel).await?;
     tell(name, &pruned);
+    let due = to_pack(&store, pruned.room, &files).await?;
+    compaction::compact(&store, &due, &Progress::default(), cancel).await?;
+    fold(&store, files, &fulls).await?;
     Ok(())
 }
 
@@ -68,11 +76,12 @@ pub async fn let_go(store: &Store, rules: &Rules) -> anyhow::Result<HashSet<Stri
     if rules.is_empty() {
         return Ok(HashSet::new());
     }
-    let catalog = Catalog::load(store).await?;
+    let catalog = Catalog::load_folded(store).await?;
     match plan::plan(&catalog, &[], &BTreeSet::new(), rules, Timestamp::now()) {
         Ok(plan) => {
             let fulls = plan.fulls.iter().filter(|full| !full.keep).map(|full| keys::full_dir(&full.id));
-            let files = plan.files.iter().filter(|file| !file.keep).map(|file| keys::file_dir(&file.file));
+            let files = plan.files.iter().filter(|file| !file.keep).flat_map(|file| file.ids.iter());
+            let files = files.map(|file| keys::file_dir(&file));
             Ok(fulls.chain(files).collect())
         }
         Err(RetentionError::Damaged { .. }) => Ok(HashSet::new()),
@@ -123,13 +132,12 @@ async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome
     };
     let display = Display::start(progress.clone(), args.output == Output::Human);
     let store = engine::store_to_read(&archive.store)?;
-    let (mut plan, leases) = decide(&store, &rules, args.full.as_deref()).await?;
+    let Decision { mut plan, leases, files, fulls } = decide(&store, &rules, args.full.as_deref()).await?;
     let room = Room::of(&store).await?;
     let pruned = match args.dry_run {
         true => None,
         false => Some(execute(&store, &plan, &leases, &progress, cancel).await?),
     };
-    drop(display);
     if plan.freed_bytes() > 0 {
         plan.notes.extend(notes_on(room, pruned.as_ref()));
     }
@@ -142,9 +150,26 @@ async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome
         let (at, notes) = (Timestamp::now().to_string(), plan.notes.clone());
         outcome.prune = Some(PruneOutcome { at, fulls, files, bytes, hidden, kept_fulls, kept, notes });
     }
+    // Whoever names a full wants that one to go and nothing else.
+    let due = if args.full.is_some() { Vec::new() } else { to_pack(&store, room, &files).await? };
+    let packed = match args.dry_run {
+        true => None,
+        false => Some(compaction::compact(&store, &due, &progress, cancel).await?),
+    };
+    let files_to_pack = due.len();
+    if packed.is_some() {
+        fold(&store, files, &fulls).await?;
+    }
+    drop(display);
+    let news: Vec<String> =
+        packed.iter().flat_map(|packed| packed.notes.iter().cloned().chain(note_on(packed))).collect();
+    if let Some(prune) = &mut outcome.prune {
+        prune.notes.extend(news.iter().cloned());
+    }
+    plan.notes.extend(news);
     let (policy, freed_bytes) = (archive.name, plan.freed_bytes());
     let (archive, dry_run) = (store.url().to_owned(), args.dry_run);
-    let report = Report { policy, archive, dry_run, plan, freed_bytes, room, pruned };
+    let report = Report { policy, archive, dry_run, plan, freed_bytes, room, pruned, files_to_pack, packed };
     match args.output {
         Output::Json => output::json(&report),
         Output::Human => {
@@ -154,23 +179,65 @@ async fn one(args: &PruneArgs, cancel: &CancellationToken, outcome: &mut Outcome
     }
 }
 
-async fn decide(store: &Store, rules: &Rules, full: Option<&str>) -> Result<(Plan, Leases), RetentionError> {
+/// What goes, and what stays.
+struct Decision {
+    plan: Plan,
+    leases: Leases,
+    /// The binlog files that stay.
+    files: Vec<ArchivedFile>,
+    /// The fulls that stay.
+    fulls: Vec<FullHead>,
+}
+
+/// Files whose segments are to be packed. Where a bucket keeps versions, a delete frees nothing: then packs would only take up room beside them.
+async fn to_pack<'a>(
+    store: &Store,
+    room: Room,
+    files: &'a [ArchivedFile],
+) -> Result<Vec<&'a ArchivedFile>, CompactionError> {
+    if room == Room::Freed { compaction::due(store, files).await } else { Ok(Vec::new()) }
+}
+
+/// Keeps a short account of long logs for the next look, if there are files that it does not tell of yet.
+async fn fold(store: &Store, files: Vec<ArchivedFile>, fulls: &[FullHead]) -> Result<(), ArchiveError> {
+    let count = files.len();
+    let folded = timeline::fold(files, fulls);
+    if folded.len() < count {
+        keep_folded(store, &folded).await?;
+    }
+    Ok(())
+}
+
+fn note_on(packed: &Compacted) -> Option<String> {
+    let Compacted { files, segments, packs, bytes: size, notes: _ } = packed;
+    let note = format!(
+        "the segments of {files} binlog files ({segments} objects) are in {packs} packs now ({})",
+        bytes(*size)
+    );
+    (*files > 0).then_some(note)
+}
+
+async fn decide(store: &Store, rules: &Rules, full: Option<&str>) -> Result<Decision, RetentionError> {
     let now = Timestamp::now();
     let leases = Leases::load(store, now).await?;
     if let Some(planning) = leases.held.iter().find(|lease| lease.full.is_none()) {
         return Err(RetentionError::Restoring { lease: keys::lease(&planning.id) });
     }
     let held: BTreeSet<String> = leases.held.iter().filter_map(|lease| lease.full.clone()).collect();
-    let catalog = Catalog::load(store).await?;
+    let catalog = Catalog::load_folded(store).await?;
     let plan = match full {
         Some(full) => plan::one(&catalog, &held, rules, now, full)?,
         None => plan::plan(&catalog, &strays(store, &catalog).await?, &held, rules, now)?,
     };
-    Ok((plan, leases))
+    let gone: HashSet<_> = plan.files.iter().filter(|file| !file.keep).map(|file| &file.file).collect();
+    let files = catalog.files.into_iter().filter(|file| !gone.contains(&file.id)).collect();
+    let gone: HashSet<_> = plan.fulls.iter().filter(|full| !full.keep).map(|full| &full.id).collect();
+    let fulls = catalog.fulls.into_iter().filter(|full| !gone.contains(&full.id)).collect();
+    Ok(Decision { plan, leases, files, fulls })
 }
 
 fn show(report: &Report) {
-    let Report { policy, archive, dry_run, plan, freed_bytes, room, pruned } = report;
+    let Report { policy, archive, dry_run, plan, freed_bytes, room, pruned, files_to_pack, packed: _ } = report;
     say!("policy {policy}");
     say!("  archive  {archive}");
     if let Some(from) = plan.window_from {
@@ -182,9 +249,9 @@ fn show(report: &Report) {
     }
     for run in plan.files.chunk_by(alike) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-        let names = match run.len() {
-            1 => format!("binlog file {}", first.file.name),
-            count => format!("{count} binlog files {} to {}", first.file.name, last.file.name),
+        let names = match run.iter().map(|file| file.ids.count()).sum() {
+            1_u64 => format!("binlog file {}", first.file.name),
+            count => format!("{count} binlog files {} to {}", first.file.name, last.ids.last().name),
         };
         let size = bytes(crate::model::total(run.iter().map(|file| file.bytes)));
         say!("  {}   {names} of server {} ({size}): {}", word(first.keep), first.file.server, first.reason);
@@ -211,6 +278,9 @@ fn show(report: &Report) {
                 Room::Unknown => "deletes ",
             };
             say!("  {word} {} (--dry-run: nothing was changed)", bytes(*freed_bytes));
+            if *files_to_pack > 0 {
+                say!("  packs    the segments of {files_to_pack} binlog files into few large objects");
+            }
         }
         None => {}
     }

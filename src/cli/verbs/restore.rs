@@ -78,19 +78,20 @@ async fn one(
         Some(listen) => Some(report::serve(listen, subject.clone(), &shutdown).await?),
         None => None,
     };
-    let store = engine::archive_to_read(&wanted.archive, args.as_of.at)?;
+    let store = engine::archive_to_read(&wanted.archive, wanted.as_of)?;
     let request = request(&wanted, &store).await?;
     let mut hold = match wanted.flags.dry_run {
         true => None,
         false => hold(&store, trace_id).await,
     };
     let unfinished = match (&wanted.into, wanted.flags.dry_run) {
-        (Some(target), false) => restore::unfinished(target, &request).await?,
-        _ => None,
+        (Some(target), false) => restore::unfinished(target, &request).await,
+        _ => Ok(None),
     };
-    let resumes = unfinished.is_some();
+    // A target that does not answer now may hold one.
+    let resumes = unfinished.as_ref().map_or_else(RestoreError::is_transient, Option::is_some);
     let planned = async {
-        let plan = match unfinished {
+        let plan = match unfinished? {
             Some(plan) => plan,
             None => restore::plan(&store, &request, Throughput::default()).await?,
         };

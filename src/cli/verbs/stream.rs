@@ -119,7 +119,7 @@ pub async fn stream(
     let config = StreamConfig {
         flush_interval: wanted.flush_interval,
         segment_bytes: wanted.segment_bytes,
-        compression: engine::compression(policy),
+        compression: engine::compression(policy.compression_level),
         recipients: policy.recipients.clone(),
         acknowledge: if wanted.semi_sync { Acknowledge::ObjectStore } else { Acknowledge::None },
         spool: wanted.spool.clone(),

@@ -96,7 +96,7 @@ fn plan(request: &RestoreRequest, validated: &Validated, image: &str) -> Result<
     let identity = secrets::of_decryption(validated.decryption.as_ref());
     let pod = EnginePod {
         image,
-        arguments: plan_arguments(&validated.target, validated.decryption.as_ref()),
+        arguments: plan_arguments(&validated.target, validated.as_of.as_deref(), validated.decryption.as_ref()),
         manifests: &config_map,
         secrets: &secrets::of_storage(storage).into_iter().chain(identity).collect(),
         storage,
@@ -109,7 +109,7 @@ fn plan(request: &RestoreRequest, validated: &Validated, image: &str) -> Result<
 }
 
 /// The target in arguments: a plan needs no server, and a RestoreRequest always names one.
-fn plan_arguments(target: &TargetSpec, decryption: Option<&DecryptionSpec>) -> Vec<String> {
+fn plan_arguments(target: &TargetSpec, as_of: Option<&str>, decryption: Option<&DecryptionSpec>) -> Vec<String> {
     let TargetSpec { time, gtid, position, latest, exclusive, skip_gtids, allow_nearest } = target;
     let mut arguments = vec!["restore".to_owned(), "--dry-run".to_owned()];
     let texts = [("--to-time", time), ("--to-gtid", gtid), ("--to-position", position), ("--skip-gtid", skip_gtids)];
@@ -117,6 +117,7 @@ fn plan_arguments(target: &TargetSpec, decryption: Option<&DecryptionSpec>) -> V
         // The kubelet expands variables in arguments.
         arguments.push(format!("{argument}={}", text.replace("$(", "$$(")));
     }
+    arguments.extend(as_of.map(|at| format!("--as-of={at}")));
     if let Some(DecryptionSpec { identity_secret_ref: SecretKeyRef { name, key } }) = decryption {
         let key = key.as_ref().map(|key| format!("/{key}")).unwrap_or_default();
         arguments.push(format!("--identity-secret={name}{key}"));

@@ -66,7 +66,7 @@ pub fn archive(config_map: &ConfigMap) -> Option<Archive> {
 
 /// What the pod that restores reads: the request, with the archive and the server in words that need no cluster.
 pub fn restore(validated: &Validated) -> Result<String, Error> {
-    let Validated { name, uid: _, archive, target, decryption, into, dry_run: _ } = validated;
+    let Validated { name, uid: _, archive, as_of, target, decryption, into, dry_run: _ } = validated;
     let into = match into {
         Into::Existing(into) => IntoExistingSpec::clone(into),
         Into::Fresh(_) => IntoExistingSpec {
@@ -84,6 +84,7 @@ pub fn restore(validated: &Validated) -> Result<String, Error> {
         spec: RestoreRequestSpec {
             policy_ref: None,
             storage: Some(archive.storage.clone()),
+            as_of: as_of.clone(),
             target: target.clone(),
             tables: Vec::new(),
             databases: Vec::new(),

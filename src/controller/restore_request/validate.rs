@@ -25,6 +25,8 @@ pub struct Validated {
     pub uid: String,
     /// What is restored.
     pub archive: Archive,
+    /// As its bucket held it at which moment; none: as it is.
+    pub as_of: Option<String>,
     /// To which moment.
     pub target: TargetSpec,
     /// What opens the archive, where it is encrypted.
@@ -113,6 +115,7 @@ fn check(
     let RestoreRequestSpec {
         policy_ref,
         storage,
+        as_of,
         target,
         tables: _,
         databases: _,
@@ -127,6 +130,9 @@ fn check(
         problems.unsupported.push(format!("{field}: {message}"));
     }
     check_target(target, &mut problems);
+    if let Some(Err(error)) = as_of.as_deref().map(parse_rfc3339) {
+        problems.invalid("spec.asOf", &error.to_string());
+    }
     let into = match (into, into_existing) {
         (Some(into), None) => {
             check_fresh(&request.name_any(), into, &mut problems);
@@ -162,6 +168,7 @@ fn check(
         name: request.name_any(),
         uid: request.uid().ok_or_else(waits)?,
         archive,
+        as_of: as_of.clone(),
         target: target.clone(),
         decryption: decryption.clone(),
         into: into.ok_or_else(waits)?,
@@ -275,6 +282,7 @@ mod tests {
         for (spec, field) in [
             (format!("policyRef: {{name: p}}, {into}, target: {{time: '2026-11-21T03:04:05'}}"), "spec.target.time"),
             (format!("policyRef: {{name: p}}, {into}, target: {{position: 'no'}}"), "spec.target.position"),
+            (format!("policyRef: {{name: p}}, {into}, target: {{latest: true}}, asOf: '2026-11-21'"), "spec.asOf"),
             (
                 format!("policyRef: {{name: p}}, {into}, target: {{latest: true, exclusive: true}}"),
                 "spec.target.exclusive",

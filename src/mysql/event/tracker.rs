@@ -160,7 +160,8 @@ impl TransactionTracker {
                 let one_statement = MariadbGtidEvent::STANDALONE | MariadbGtidEvent::COMPLETED_XA;
                 OpenTransaction {
                     gtid: Some(Gtid::Mariadb(event.gtid)),
-                    commit: Some(end_of_second(header.timestamp)),
+                    // What a server logs as it recovers from a crash (DDL that it had done) has none.
+                    commit: (header.timestamp > 0).then(|| end_of_second(header.timestamp)),
                     start: offset,
                     end: None,
                     ends_by: if event.flags & one_statement != 0 { EndsBy::Statement } else { EndsBy::Commit },

@@ -6,6 +6,7 @@
 use super::error::{self, PlanError};
 use super::explain::{explain, left_out};
 use super::{BasePlan, Coordinates, Facts, FilePart, Plan, Request, Target, Throughput, contested, prepared, shown};
+use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::{ArchivedFile, FullHead, by_statement};
 use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage, unlogged};
 use crate::model::gtid::MariadbGtidSet;
@@ -78,6 +79,8 @@ pub enum Reject {
     /// It does, but XA transactions were prepared when its full was taken: look what the log says of them ([`Facts::prepared`]), and make the
     /// plan again.
     NotLooked,
+    /// It does, but files of it are told as one: look at them by themselves, and make the plan again.
+    Folded(Vec<FileId>),
     /// The request is wrong, whatever the chain.
     Request(PlanError),
 }
@@ -243,8 +246,8 @@ fn unreachable(facts: &Facts, request: &Request, chain: &Chain) -> Reject {
 fn file_called<'a>(facts: &'a Facts, name: &str) -> Result<&'a ArchivedFile, PlanError> {
     let spelled = |f: &ArchivedFile| format!("{}@{}", f.id.name, f.id.created_unix);
     let in_chains = |f: &&ArchivedFile| {
-        facts.timeline.chains.iter().any(|c| c.links.iter().any(|l| l.file == f.id))
-            && (f.id.name == name || spelled(f) == name)
+        (f.id.name == name || spelled(f) == name)
+            && facts.timeline.chains.iter().any(|c| c.links.iter().any(|l| l.file == f.id))
     };
     let found: Vec<&ArchivedFile> = facts.files.iter().filter(in_chains).collect();
     match found.as_slice() {

@@ -28,7 +28,7 @@ pub use prepared::{PreparedXa, after_replay, before_replay};
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::{ArchivedFile, Catalog, FullHead};
 use crate::archive::digest::Digest;
-use crate::archive::timeline::{Timeline, Window};
+use crate::archive::timeline::{Chain, Timeline, Window};
 use crate::model::gtid::ParseGtidError;
 use crate::model::{BinlogPosition, CommitTime, Flavor, Gtid, GtidSet};
 
@@ -91,6 +91,42 @@ impl Facts {
         let Catalog { info, fulls, files, .. } = catalog;
         let timeline = Timeline::new(info.flavor, &fulls, &files);
         Self { flavor: info.flavor, fulls, files, timeline, prepared: BTreeMap::new(), begun: Vec::new() }
+    }
+
+    /// With `files` instead of those that were told as one.
+    pub fn unfolded(mut self, folded: &[FileId], files: Vec<ArchivedFile>) -> Self {
+        self.files.retain(|file| !folded.contains(&file.id));
+        self.files.extend(files);
+        self.timeline = Timeline::new(self.flavor, &self.fulls, &self.files);
+        self
+    }
+
+    /// Files told as one of which it must be known by itself what they are, before anything is planned: where a target may be in any of them.
+    pub fn folded_target(&self, request: &Request) -> Vec<FileId> {
+        let spans = self.files.iter().filter(|file| file.is_span());
+        let named = |file: &&ArchivedFile| match &request.target {
+            Target::Position(at) => {
+                let name = at.file.split('@').next().unwrap_or_default();
+                file.ids().iter().any(|id| id.name == name)
+            }
+            Target::Latest | Target::Time(_) | Target::Gtid(_) => false,
+        };
+        let unsure = contested::unsure(self, request).into_iter().map(|(_, file, _)| file);
+        let unsure = unsure.filter(|file| file.is_span());
+        spans.filter(named).chain(unsure).map(|file| file.id.clone()).collect()
+    }
+
+    /// The same of those that a plan along `chain`, up to that link, is made of.
+    pub fn folded_links(&self, chain: &Chain, link: usize) -> Vec<FileId> {
+        let links = chain.links.iter().take(link.saturating_add(1));
+        let spans = links.filter_map(|link| self.file(&link.file)).filter(|file| file.is_span());
+        spans.map(|file| file.id.clone()).collect()
+    }
+
+    /// Of a chain the files that are told as one and used in part: how far their own files are complete is not known before they are told apart.
+    pub fn folded_in_part(&self, chain: &Chain) -> Vec<FileId> {
+        let spans = chain.links.iter().filter_map(|link| self.file(&link.file)).filter(|file| file.is_span());
+        spans.filter(|file| !file.summary.gtids.is_subset(&chain.gtids)).map(|file| file.id.clone()).collect()
     }
 
     /// One file.

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::archive::binlog_index::{Ending, FileSummary};
 use crate::archive::catalog::{Closed, FileEncryption};
+use crate::archive::timeline::fold_all;
 use crate::model::gtid::MysqlGtidSet;
 
 #[derive(Clone, Debug)]
@@ -130,6 +131,7 @@ impl World {
                 closed: Some(Closed { ending: Ending::Rotate, next_file: None }),
                 hole_until: None,
                 encryption: FileEncryption::default(),
+                further: None,
             });
         }
         let fulls: Vec<FullHead> = self
@@ -192,7 +194,35 @@ impl World {
         })
     }
 
+    /// Also from files that are told as one, which must lead to the same.
     pub(crate) fn plan(&self, facts: &Facts, request: &Request) -> Result<Plan, String> {
+        let plan = self.plan_once(facts, request).unwrap();
+        let files = fold_all(facts.files.clone(), &facts.fulls);
+        if files.len() < facts.files.len() {
+            let timeline = Timeline::new(facts.flavor, &facts.fulls, &files);
+            let folded = Facts { files, timeline, ..facts.clone() };
+            let unfold = |folded: Facts, ids: &[FileId]| {
+                let spans = ids.iter().map(|id| folded.file(id).unwrap().ids());
+                let single = spans.flat_map(|ids| ids.iter().collect::<Vec<_>>());
+                let single = single.map(|id| facts.file(&id).unwrap().clone()).collect();
+                folded.unfolded(ids, single)
+            };
+            let named = folded.folded_target(request);
+            let mut folded = unfold(folded, &named);
+            let other = loop {
+                match self.plan_once(&folded, request) {
+                    Ok(plan) => break plan,
+                    Err(ids) => folded = unfold(folded, &ids),
+                }
+            };
+            let digest = |plan: &Result<Plan, String>| plan.as_ref().ok().map(Plan::digest);
+            assert_eq!(digest(&other), digest(&plan), "{request}: {other:?} instead of {plan:?}");
+        }
+        plan
+    }
+
+    /// Or files that have to be known by themselves first.
+    fn plan_once(&self, facts: &Facts, request: &Request) -> Result<Result<Plan, String>, Vec<FileId>> {
         let mut facts = facts.clone();
         for (fork, file, question) in unsure(&facts.clone(), request) {
             let found = self.find(&file.id, &question, &set(&[]));
@@ -206,15 +236,22 @@ impl World {
         'chains: for chain in facts.timeline.chains.iter().rev() {
             let mut from = 0;
             let cut = loop {
-                match ask(facts, request, chain, from) {
+                let asked = ask(facts, request, chain, from);
+                if let Ok(Step::Cut(Some(Cut { link, .. })) | Step::Look { link, .. }) = &asked {
+                    match facts.folded_links(chain, *link) {
+                        folded if folded.is_empty() => {}
+                        folded => return Err(folded),
+                    }
+                }
+                match asked {
                     Ok(Step::Cut(cut)) => break cut,
                     Ok(Step::Look { link, question, known }) => {
-                        match self.find(&chain.links[link].file, &question, &known) {
+                        match self.find(&chain.links.get(link).unwrap().file, &question, &known) {
                             Some(found) => break Some(Cut { link, found }),
                             None => from = link + 1,
                         }
                     }
-                    Err(Reject::Request(e)) => return Err(e.to_string()),
+                    Err(Reject::Request(e)) => return Ok(Err(e.to_string())),
                     Err(reject) => {
                         refused = format!("{reject:?}");
                         continue 'chains;
@@ -222,12 +259,12 @@ impl World {
                 }
             };
             match make(facts, request, chain, cut.as_ref(), Throughput::default()) {
-                Ok(plan) => return Ok(plan),
-                Err(Reject::Request(e)) => return Err(e.to_string()),
+                Ok(plan) => return Ok(Ok(plan)),
+                Err(Reject::Request(e)) => return Ok(Err(e.to_string())),
                 Err(reject) => refused = format!("{reject:?}"),
             }
         }
-        Err(refused)
+        Ok(Err(refused))
     }
 
     /// The server before the last one goes on, with `count` transactions in its old file or a new one, and knows nothing of what the last one
@@ -526,7 +563,7 @@ fn what_prepared_xa_transactions_is_looked_for_only_where_a_plan_needs_that_full
         let cut = match ask(&facts, request, newest, 0)? {
             Step::Cut(cut) => cut,
             Step::Look { link, question, known } => {
-                let found = world.find(&newest.links[link].file, &question, &known);
+                let found = world.find(&newest.links.get(link).unwrap().file, &question, &known);
                 found.map(|found| Cut { link, found })
             }
         };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Zoned;
 
 use super::{Facts, FullVerdict, NO_RULES, Rules};
-use crate::archive::catalog::FullHead;
+use crate::archive::catalog::{ArchivedFile, FullHead};
 use crate::archive::timeline::{Addressing, Chain, ChainEnd, Link, OffLineage, Window};
 use crate::model::CommitTime;
 
@@ -128,17 +128,27 @@ pub(super) fn of_window(facts: &Facts<'_>, window: &Window, since: CommitTime) -
     let mut needed = Vec::new();
     let mut add = |chain: &Chain, why: String, alone| needed.push(Needed { id: chain.full.clone(), why, alone });
     // Fulls of a window are ordered by their moments.
-    let base = before.iter().rev().find(|chain| surely_by(facts, chain, since)).or(before.first());
+    let surely = before.iter().rev().find(|chain| surely_by(facts, chain, since));
+    // Of files that are told as one nobody can say here which of them goes beyond.
+    let is_coarse = surely.is_none() && facts.files().iter().any(ArchivedFile::is_span);
+    if is_coarse {
+        let why = format!(
+            "window: moments since {at} may need it, as no full is known to hold only what was committed by then"
+        );
+        before.iter().for_each(|chain| add(chain, why.clone(), false));
+    }
+    let base = surely.or(before.first()).filter(|_| !is_coarse);
     if let Some(base) = base {
         let why =
             format!("window: every moment since {at} is reached from it, as all that it holds was committed by then");
         add(base, why, before.first().is_some_and(|oldest| oldest.full == base.full));
     }
-    if let Some(newest) = before.last().filter(|newest| base.is_none_or(|base| base.full != newest.full)) {
+    if let Some(newest) = before.last().filter(|newest| !is_coarse && base.is_none_or(|base| base.full != newest.full))
+    {
         add(newest, format!("window: it is the newest full at or before {at}"), false);
     }
     for (i, chain) in within.iter().enumerate() {
-        add(chain, format!("window: it was taken after {at}"), base.is_none() && i == 0);
+        add(chain, format!("window: it was taken after {at}"), before.is_empty() && i == 0);
     }
     needed
 }

@@ -57,7 +57,7 @@ pub(super) fn decide(
 }
 
 fn verdict(file: &ArchivedFile, keep: bool, reason: String) -> FileVerdict {
-    FileVerdict { file: file.id.clone(), bytes: file.object_bytes, keep, reason }
+    FileVerdict::new(file, keep, reason)
 }
 
 /// Takes back deletions that would lead a full elsewhere: of the servers that the proof names, or all.

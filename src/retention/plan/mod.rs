@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::error::RetentionError;
 use super::strays::Stray;
 use crate::archive::binlog_index::FileId;
-use crate::archive::catalog::{ArchivedFile, Catalog, FullHead};
+use crate::archive::catalog::{ArchivedFile, Catalog, FileIds, FullHead};
 use crate::archive::timeline::Timeline;
 use crate::model::{CommitTime, total};
 
@@ -94,6 +94,12 @@ pub struct FullVerdict {
 pub struct FileVerdict {
     /// Which file.
     pub file: FileId,
+    /// The last one, where several that follow one another are told as one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_file: Option<String>,
+    /// All of them.
+    #[serde(skip)]
+    pub ids: FileIds,
     /// Stored bytes of its objects.
     pub bytes: u64,
     /// Whether it stays.
@@ -114,6 +120,14 @@ pub struct StrayVerdict {
     pub keep: bool,
     /// Why.
     pub reason: String,
+}
+
+impl FileVerdict {
+    fn new(file: &ArchivedFile, keep: bool, reason: String) -> Self {
+        let ids = file.ids();
+        let last_file = file.is_span().then(|| ids.last().name);
+        Self { file: file.id.clone(), last_file, ids, bytes: file.object_bytes, keep, reason }
+    }
 }
 
 impl Plan {

@@ -32,12 +32,7 @@ pub fn one(
         keep: full.id != id,
         reasons: vec![if full.id == id { "it is to be deleted" } else { OTHER }.to_owned()],
     };
-    let file = |file: &ArchivedFile| FileVerdict {
-        file: file.id.clone(),
-        bytes: file.object_bytes,
-        keep: true,
-        reason: OTHER.to_owned(),
-    };
+    let file = |file: &ArchivedFile| FileVerdict::new(file, true, OTHER.to_owned());
     Ok(Plan {
         window_from: facts.since.map(CommitTime::timestamp),
         fulls: facts.fulls().iter().map(verdict).collect(),

@@ -115,7 +115,7 @@ impl Keeper {
     /// When the newest full began, and whether the log has a gap that no full stands behind.
     async fn newest(&self) -> anyhow::Result<(Option<Timestamp>, bool)> {
         let store = engine::store(&self.policy.store)?;
-        match Catalog::load(&store).await {
+        match Catalog::load_folded(&store).await {
             Ok(catalog) => {
                 let timeline = Timeline::new(catalog.info.flavor, &catalog.fulls, &catalog.files);
                 let gap = |chain: &Chain| matches!(&chain.end, ChainEnd::Gap(Gap { before: Some(_), .. }));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::archive::ArchiveError;
-use crate::archive::catalog::{Catalog, FullHead};
+use crate::archive::catalog::{ArchivedFile, Catalog, FullHead};
 use crate::archive::timeline::{Fork, Timeline, Window};
 use crate::cli::args::{Output, StatusArgs};
 use crate::cli::config::{self, Archive};
@@ -39,7 +39,7 @@ struct PolicyReport {
     source: SourceReport,
     /// What may be missing from the archive without a trace.
     warnings: Vec<String>,
-    binlog_files: usize,
+    binlog_files: u64,
     binlog_bytes: u64,
     stored_bytes: u64,
     encryption: Encryption,
@@ -117,7 +117,7 @@ async fn inspect(archive: &Archive, as_of: Option<Timestamp>) -> anyhow::Result<
         let store = engine::archive_to_read(archive, as_of)?;
         report.archive = store.url().to_owned();
         report.protection = protection::of(&store).await?;
-        let catalog = Catalog::load(&store).await?;
+        let catalog = Catalog::load_folded(&store).await?;
         report.verified = verify::ended(&store).await?;
         Ok::<Catalog, anyhow::Error>(catalog)
     };
@@ -140,7 +140,7 @@ async fn inspect(archive: &Archive, as_of: Option<Timestamp>) -> anyhow::Result<
     report.warnings = report.source.warning.iter().cloned().chain(inspect::warnings(&catalog, &timeline)).collect();
     report.warnings.extend(archive.warnings.iter().cloned());
     report.warnings.extend(report.protection.iter().flat_map(|protection| protection.warnings.iter().cloned()));
-    report.binlog_files = catalog.files.len();
+    report.binlog_files = catalog.files.iter().map(ArchivedFile::count).sum();
     report.binlog_bytes = total(catalog.files.iter().map(|file| file.summary.boundary));
     report.stored_bytes = inspect::stored_bytes(&catalog);
     report.encryption = inspect::encryption(&catalog);

@@ -89,10 +89,10 @@ fn a_plan_is_a_job_that_reads_the_archive_alone() {
     let Work { config_map, job } = work(built(&fresh("mysql"), Step::Plan(waits()), &nothing()));
     insta::assert_snapshot!("plan", format!("{}---\n{}", yaml(&config_map), yaml(&job)));
     let spec = existing().spec;
-    let arguments = plan_arguments(&spec.target, None);
+    let arguments = plan_arguments(&spec.target, None, None);
     assert_eq!(arguments, ["restore", "--dry-run", "--to-gtid=0-1-42", "--exclusive", "--allow-nearest"]);
-    let arguments = plan_arguments(&spec.target, spec.decryption.as_ref());
-    assert_eq!(arguments[3], "--identity-secret=backup-key/key.txt");
+    let arguments = plan_arguments(&spec.target, Some("2026-11-21T03:04:05Z"), spec.decryption.as_ref());
+    assert_eq!(arguments[3..5], ["--as-of=2026-11-21T03:04:05Z", "--identity-secret=backup-key/key.txt"]);
 }
 
 #[test]
@@ -108,9 +108,11 @@ fn a_server_that_exists_is_restored_by_a_job_that_serves_the_log_where_it_can_be
     let Work { config_map, job } = work(built(&existing(), Step::Restore(waits()), &nothing()));
     insta::assert_snapshot!("existing", format!("{}---\n{}", yaml(&config_map), yaml(&job)));
     let mut told = existing();
+    told.spec.as_of = Some("2026-11-21T03:04:05Z".to_owned());
     let into = told.spec.into_existing.as_mut().unwrap();
     (into.serve_listen, into.serve_advertise) = (Some("0.0.0.0:1".to_owned()), Some("me".to_owned()));
-    let Work { job, .. } = work(built(&told, Step::Restore(waits()), &nothing()));
+    let Work { config_map, job } = work(built(&told, Step::Restore(waits()), &nothing()));
+    assert!(config_map.data.unwrap()["manifest.yaml"].contains("asOf: 2026-11-21T03:04:05Z"));
     let arguments = job.spec.unwrap().template.spec.unwrap().containers.remove(0).args.unwrap();
     assert!(!arguments.iter().any(|argument| argument.starts_with("--serve")), "{arguments:?}");
 }

@@ -54,6 +54,7 @@ fn a_service_leads_to_the_open_pod_of_this_very_request() {
             storage: crate::api::StorageSpec::default(),
             job_template: None,
         },
+        as_of: None,
         target: crate::api::TargetSpec::default(),
         decryption: None,
         into: crate::controller::restore_request::validate::Into::Fresh(Box::new(into.clone())),

@@ -15,6 +15,7 @@ fn validated(request: &RestoreRequest) -> Validated {
         name: "rescue".to_owned(),
         uid: "u1".to_owned(),
         archive: Archive { name: "orders".to_owned(), storage: crate::api::StorageSpec::default(), job_template: None },
+        as_of: None,
         target: request.spec.target.clone(),
         into: Into::Fresh(Box::new(request.spec.into.clone().unwrap())),
         decryption: None,
