@@ -197,7 +197,7 @@ fn full(n: u64) -> FullManifest {
     let at = Timestamp::from_second(BEGUN_S + n as i64 * 600 + 300).unwrap();
     let id = at.strftime("%Y%m%dT%H%M%SZ-0000").to_string();
     let object = |i: u64| ObjectEntry {
-        key: keys::full_object(&id, &format!("rows/table-1/{i:05}.tsv.zst"), false),
+        key: keys::full_object(&id, None, &format!("rows/table-1/{i:05}.tsv.zst"), false),
         bytes: 8,
         raw_bytes: 1 << 20,
         blake3: Digest::of(&[0; 8]),

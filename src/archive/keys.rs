@@ -65,8 +65,12 @@ pub enum Key {
     FullObject {
         /// The full's id.
         full: String,
-        /// What follows `full/<id>/`.
-        rest: String,
+        /// The edition it is of; none: as it was backed up.
+        edition: Option<String>,
+        /// What follows the full's folder and that of an edition, without `.age`.
+        name: String,
+        /// Whether the bytes are encrypted.
+        encrypted: bool,
     },
     /// A range of a binlog file.
     Segment {
@@ -117,9 +121,10 @@ pub fn manifest(full: &str) -> String {
     format!("{}{MANIFEST}", full_dir(full))
 }
 
-/// `full/<id>/<rest>`: an object of a full. Escape odd parts of `rest` with [`escape`].
-pub fn full_object(full: &str, rest: &str, encrypted: bool) -> String {
-    format!("{}{rest}{}", full_dir(full), suffix(encrypted))
+/// `full/<id>/<name>` or `full/<id>/<edition>/<name>`: an object of a full. Escape odd parts of `name` with [`escape`].
+pub fn full_object(full: &str, edition: Option<&str>, name: &str, encrypted: bool) -> String {
+    let folder = edition.map(|edition| format!("{edition}/")).unwrap_or_default();
+    format!("{}{folder}{name}{}", full_dir(full), suffix(encrypted))
 }
 
 /// Whether an object of that name, if it is one of a full's or a segment, is encrypted.
@@ -161,12 +166,21 @@ pub fn new_edition() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
-/// Whether an object of a full is in the folder of an edition, or (where the full `has_edition`) one that an edition can have replaced.
+/// Which edition an object is of that can be of one; none for other objects.
+pub fn edition_of(key: &str) -> Option<Option<String>> {
+    match parse(key)? {
+        Key::FullObject { edition, .. }
+        | Key::Segment { edition, .. }
+        | Key::Pack { edition, .. }
+        | Key::Packed { edition, .. } => Some(edition),
+        _ => None,
+    }
+}
+
+/// Whether an object of a full is of an edition, or (where the full `has_edition`) one that an edition can have replaced.
 pub fn is_remade(key: &str, has_edition: bool) -> bool {
-    let Some(Key::FullObject { rest, .. }) = parse(key) else { return false };
-    let is_edition = |folder: &str| folder.len() == 16 && folder.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let folder = rest.split_once('/').map_or(rest.as_str(), |(folder, _)| folder);
-    is_edition(folder) || has_edition && (folder == "rows" || folder.starts_with("description."))
+    let Some(Key::FullObject { edition, name, .. }) = parse(key) else { return false };
+    edition.is_some() || has_edition && (name.starts_with("rows/") || name.starts_with("description."))
 }
 
 fn part(edition: Option<&str>) -> String {
@@ -209,7 +223,12 @@ pub fn parse(key: &str) -> Option<Key> {
         return match rest {
             "" => None,
             MANIFEST => Some(Key::Manifest { full }),
-            _ => Some(Key::FullObject { full, rest: rest.to_owned() }),
+            _ => {
+                let (name, encrypted) = of_encrypted(rest);
+                let in_edition = name.split_once('/').filter(|(folder, _)| is_edition_of_full(folder));
+                let (edition, name) = in_edition.map_or((None, name), |(edition, name)| (Some(edition), name));
+                Some(Key::FullObject { full, edition: edition.map(str::to_owned), name: name.to_owned(), encrypted })
+            }
         };
     }
     if let Some(name) = key.strip_prefix(LEASES) {
@@ -224,10 +243,7 @@ pub fn parse(key: &str) -> Option<Key> {
     if let Some(edition) = name.strip_prefix(PACKED).and_then(|rest| rest.strip_suffix(JSON)) {
         return Some(Key::Packed { file, edition: parse_edition(edition)? });
     }
-    let (range, encrypted) = match name.strip_suffix(ENCRYPTED) {
-        Some(range) => (range, true),
-        None => (name, false),
-    };
+    let (range, encrypted) = of_encrypted(name);
     let (range, is_pack) = match range.strip_suffix(PACK_END) {
         Some(range) => (range.rsplit_once('.').filter(|(_, id)| is_id(id))?.0, true),
         None => (range.strip_suffix(SEGMENT_END)?, false),
@@ -248,6 +264,16 @@ fn parse_edition(part: &str) -> Option<Option<String>> {
         "" => Some(None),
         _ => part.strip_prefix('.').filter(|id| is_id(id)).map(|id| Some(id.to_owned())),
     }
+}
+
+/// A name without `.age`, and whether that was there.
+fn of_encrypted(name: &str) -> (&str, bool) {
+    name.strip_suffix(ENCRYPTED).map_or((name, false), |name| (name, true))
+}
+
+/// Whether a full's folder is one that [`new_edition`] named.
+fn is_edition_of_full(folder: &str) -> bool {
+    folder.len() == 16 && folder.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_id(text: &str) -> bool {
@@ -314,7 +340,7 @@ mod tests {
         #[test]
         fn every_name_survives_the_way_through_a_key(
             server in "\\PC{1,20}", name in "\\PC{1,20}", created_unix: u32, start: u64, len in 1u64..1 << 40, encrypted: bool,
-            edition in prop::option::of("[0-9a-f]{8}")
+            edition in prop::option::of("[0-9a-f]{16}")
         ) {
             let file = FileId { server, name, created_unix };
             let start = start >> 1;
@@ -330,6 +356,9 @@ mod tests {
             let pack = pack(&file, of, start, end, "1a2b", encrypted);
             prop_assert_eq!(parse(&pack), Some(Key::Pack { file: file.clone(), edition: edition.clone() }));
             prop_assert_eq!(parse_file_dir(&file_dir(&file)), Some(file.clone()));
+            let rows = format!("rows/{}/00000-00000.tsv.zst", escape(&file.server));
+            let object = Key::FullObject { full: file.name.clone(), edition: edition.clone(), name: rows.clone(), encrypted };
+            prop_assert_eq!(parse(&full_object(&file.name, of, &rows, encrypted)), Some(object));
             prop_assert_eq!(parse(&manifest(&file.name)), Some(Key::Manifest { full: file.name.clone() }));
             prop_assert_eq!(parse(&lease(&file.name)), Some(Key::Lease { id: file.name }));
         }

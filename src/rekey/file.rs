@@ -7,7 +7,7 @@ use crate::archive::ArchiveError;
 use crate::archive::binlog_index::{EDITIONS_FORMAT, FileId, FileIndex, IndexedRange, SegmentMeta};
 use crate::archive::catalog::load_index;
 use crate::archive::index_writer::indexed;
-use crate::archive::keys::{self, Key};
+use crate::archive::keys;
 use crate::archive::sealed::seal;
 use crate::archive::segment::{SegmentError, SegmentObject, SegmentReader, SegmentUpload, StoredSegment, read_meta};
 
@@ -33,7 +33,8 @@ impl Work<'_> {
         self.done.objects += index.ranges.len() as u64;
         self.done.bytes += index.ranges.iter().map(|range| range.object_bytes).sum::<u64>();
         let stored = self.store.list_stored(&dir).await?.into_iter().map(|object| object.key);
-        self.clear(stored.filter(|key| edition_of(key).is_some_and(|edition| edition == old.edition)).collect()).await
+        let replaced = stored.filter(|key| keys::edition_of(key).is_some_and(|edition| edition == old.edition));
+        self.clear(replaced.collect()).await
     }
 
     /// The file's index in this run's edition, whose objects are stored.
@@ -76,14 +77,8 @@ impl Work<'_> {
         let meta = SegmentMeta { edition: Some(self.edition.clone()), ..meta };
         let stored = upload.finish(meta).await.map_err(ArchiveError::from)?;
         fail::fail_point!("rekey::after_segment");
-        let written = SegmentObject {
-            bytes: stored.object_bytes,
-            blake3: Some(stored.object_blake3.clone()),
-            encrypted: true,
-            edition: stored.meta.edition.clone(),
-            ..object
-        };
-        self.read_back(written).await?;
+        let blake3 = Some(stored.object_blake3.clone());
+        self.read_back(SegmentObject { blake3, ..SegmentObject::of_meta(&stored.meta, stored.object_bytes) }).await?;
         self.progress.add(range.object_bytes, 1);
         Ok(stored)
     }
@@ -99,13 +94,5 @@ impl Work<'_> {
             Err(SegmentError::Damaged { problem, .. }) => Err(RekeyError::Torn { key, problem }),
             read => Ok(read.map_err(ArchiveError::from)?),
         }
-    }
-}
-
-/// Which edition a segment, a pack or a `packed.json` is of; none for other objects.
-pub(super) fn edition_of(key: &str) -> Option<Option<String>> {
-    match keys::parse(key)? {
-        Key::Segment { edition, .. } | Key::Pack { edition, .. } | Key::Packed { edition, .. } => Some(edition),
-        _ => None,
     }
 }

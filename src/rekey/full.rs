@@ -10,11 +10,12 @@ use crate::archive::catalog::load_manifest;
 use crate::archive::codec::{Compression, Decoder, Encoder};
 use crate::archive::crypt::{self, Encrypter, Locked, OpenError};
 use crate::archive::digest::Digest;
+use crate::archive::format_of;
+use crate::archive::keys::{self, Key};
 use crate::archive::logical::Record;
 use crate::archive::manifest::{Content, FullManifest, ObjectEntry};
 use crate::archive::sealed::seal;
 use crate::archive::store::Condition;
-use crate::archive::{format_of, keys};
 
 /// Objects at a time.
 const AT_ONCE: usize = 2;
@@ -127,16 +128,16 @@ impl Work<'_> {
         Ok(new)
     }
 
-    /// In a folder of the edition; what was in one before is no longer.
     fn new_key(&self, old: &FullManifest, entry: &ObjectEntry) -> Result<String, RekeyError> {
-        let dir = keys::full_dir(&old.id);
-        let before = old.edition.as_ref().map(|edition| format!("{edition}/")).unwrap_or_default();
-        let name = entry.key.strip_prefix(&dir).and_then(|rest| rest.strip_prefix(&before));
-        let Some(name) = name.map(|name| name.strip_suffix(".age").unwrap_or(name)) else {
-            let problem = format!("the manifest of full {} names it, and it is none of that full's", old.id);
-            return Err(RekeyError::Damaged { key: entry.key.clone(), problem });
-        };
-        Ok(keys::full_object(&old.id, &format!("{}/{name}", self.edition), true))
+        match keys::parse(&entry.key) {
+            Some(Key::FullObject { full, name, .. }) if full == old.id => {
+                Ok(keys::full_object(&full, Some(&self.edition), &name, true))
+            }
+            _ => {
+                let problem = format!("the manifest of full {} names it, and it is none of that full's", old.id);
+                Err(RekeyError::Damaged { key: entry.key.clone(), problem })
+            }
+        }
     }
 
     /// The compressed bytes of an object, checked on the way.

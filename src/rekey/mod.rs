@@ -229,7 +229,8 @@ impl Work<'_> {
     /// Deletes what was begun in a folder, whose manifest or index nobody has tried to write yet. What is left of it is swept later.
     async fn discard(&self, dir: &str) {
         let begun = self.store.list_stored(dir).await.unwrap_or_default().into_iter();
-        let own = begun.filter(|object| sweep::is_of_edition(&object.key, &self.edition)).map(|object| object.key);
+        let is_own = |key: &str| keys::edition_of(key).flatten().as_ref() == Some(&self.edition);
+        let own = begun.filter(|object| is_own(&object.key)).map(|object| object.key);
         if let Err(error) = self.delete(own.collect()).await {
             tracing::warn!(%error, dir, "what was begun could not be deleted; a later rekey does");
         }
@@ -264,9 +265,13 @@ impl Work<'_> {
             self.done.left += old.len() as u64;
             return Ok(());
         }
-        let (deleted, left) = self.delete(old).await?;
+        self.remove(old).await
+    }
+
+    async fn remove(&mut self, old: Vec<String>) -> Result<(), RekeyError> {
+        let (deleted, held) = self.delete(old).await?;
         self.done.deleted += deleted;
-        self.done.left += left;
+        self.done.left += held;
         Ok(())
     }
 

@@ -4,25 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::file::edition_of;
 use super::{Due, RekeyError, Work};
 use crate::archive::ArchiveError;
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::{load_index, load_manifest};
-use crate::archive::keys::{self, Key};
+use crate::archive::keys;
 use crate::archive::lease::Leases;
 use crate::archive::store::Object;
 
 /// What is younger may be another run's, whose index or manifest is still to come.
 const GRACE: SignedDuration = SignedDuration::from_hours(24);
-
-/// Whether an object is one that a run with this edition wrote.
-pub(super) fn is_of_edition(key: &str, edition: &str) -> bool {
-    match keys::parse(key) {
-        Some(Key::FullObject { rest, .. }) => rest.split_once('/').is_some_and(|(folder, _)| folder == edition),
-        _ => edition_of(key).flatten().as_deref() == Some(edition),
-    }
-}
 
 impl Work<'_> {
     /// Sweeps what is not of the edition that counts, of everything that a rekey wrote before this one.
@@ -52,7 +43,7 @@ impl Work<'_> {
         };
         let stored = self.store.list_stored(dir).await?;
         let old: Vec<Object> =
-            stored.into_iter().filter(|o| edition_of(&o.key).is_some_and(|of| of != index.edition)).collect();
+            stored.into_iter().filter(|o| keys::edition_of(&o.key).is_some_and(|of| of != index.edition)).collect();
         let named = index.ranges.iter().map(|range| (index.object(range).key(), range.object_bytes));
         self.sweep_folder(dir, old, named.collect()).await
     }
@@ -89,10 +80,7 @@ impl Work<'_> {
             self.done.left += old.len() as u64;
             return Ok(());
         }
-        let (deleted, held) = self.delete(old.into_iter().map(|object| object.key).collect()).await?;
-        self.done.deleted += deleted;
-        self.done.left += held;
-        Ok(())
+        self.remove(old.into_iter().map(|object| object.key).collect()).await
     }
 
     /// Whether a folder holds all of these, each of that size in bytes.

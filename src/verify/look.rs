@@ -96,11 +96,8 @@ pub async fn full(store: &Store, id: &str) -> Result<Look, VerifyError> {
     Ok(look)
 }
 
-fn is_description(full: &str, key: &str) -> bool {
-    let Some(name) = key.strip_prefix(&keys::full_dir(full)) else { return false };
-    let name = name.strip_suffix(".age").unwrap_or(name);
-    // A rekey's are in a folder of their own.
-    name.split_once('/').map_or(name, |(_, name)| name) == DESCRIPTION
+fn is_description(of: &str, key: &str) -> bool {
+    matches!(keys::parse(key), Some(Key::FullObject { full, name, .. }) if full == of && name == DESCRIPTION)
 }
 
 /// Whether all that is in a folder is a copy of the full with that manifest: then no full was ever here.

@@ -15,7 +15,7 @@ use tidemark::model::Flavor;
 use tidemark::restore::plan::Target;
 
 use crate::lab::{Lab, checksums, request};
-use crate::support::{Process, ROOT_PASSWORD, ServerOptions, tidemark_command, wait_for};
+use crate::support::{Process, ROOT_PASSWORD, ServerOptions, tidemark_command};
 
 const DAMAGED: i32 = 4;
 
@@ -114,13 +114,7 @@ fn a_compaction_that_is_killed_at_every_step_changes_nothing_for_a_reader_and_th
             let mut command = rig.command("prune", &[]);
             command.env("FAILPOINTS", format!("{step}=pause"));
             let mut child = Process::spawn(command);
-            let mut cpu = Duration::MAX;
-            wait_for(&format!("the compaction to stand still at {step}"), Duration::from_secs(60), || {
-                assert!(child.try_wait().is_none(), "{step} was not met\n{}", child.output());
-                std::thread::sleep(Duration::from_millis(300));
-                let before = std::mem::replace(&mut cpu, child.cpu());
-                (!rig.packs().is_empty() && before == cpu).then_some(())
-            });
+            child.wait_to_pause_at(step, || !rig.packs().is_empty());
             child.kill9();
             rig.json("verify", &["--deep"]);
         }

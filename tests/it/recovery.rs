@@ -107,13 +107,7 @@ fn kill_at(rig: &Rig, target: &Server, args: &[&str], failpoint: &str, expected:
     let mut command = rig.restore(target, args);
     command.env("FAILPOINTS", format!("{failpoint}=pause"));
     let mut child = Process::spawn(command);
-    let mut cpu = Duration::MAX;
-    wait_for(&format!("the restore to stop at {failpoint}"), Duration::from_secs(90), || {
-        assert!(child.try_wait().is_none(), "{failpoint} was not met\n{}", child.output());
-        std::thread::sleep(Duration::from_millis(400));
-        let before = std::mem::replace(&mut cpu, child.cpu());
-        (phase(target).as_deref() == Some(expected) && before == cpu).then_some(())
-    });
+    child.wait_to_pause_at(failpoint, || phase(target).as_deref() == Some(expected));
     child.kill9();
 }
 

@@ -91,6 +91,17 @@ impl Process {
         })
     }
 
+    /// Waits until a `pause` of that failpoint stops it: what comes before is done, and it uses no CPU time.
+    pub fn wait_to_pause_at(&mut self, failpoint: &str, is_near: impl Fn() -> bool) {
+        let mut cpu = Duration::MAX;
+        wait_for(&format!("the process to stand still at {failpoint}"), Duration::from_secs(90), || {
+            assert!(self.try_wait().is_none(), "{failpoint} was not met\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(300));
+            let before = std::mem::replace(&mut cpu, self.cpu());
+            (!cpu.is_zero() && before == cpu && is_near()).then_some(())
+        });
+    }
+
     /// The exit status, once the process has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

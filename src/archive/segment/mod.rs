@@ -48,6 +48,19 @@ impl SegmentObject {
         keys::segment(&self.file, self.edition.as_deref(), self.start, self.end, self.encrypted)
     }
 
+    /// One that holds what its meta says, in so many bytes.
+    pub fn of_meta(meta: &SegmentMeta, bytes: u64) -> Self {
+        Self {
+            file: meta.file.clone(),
+            start: meta.start,
+            end: meta.end,
+            bytes,
+            blake3: None,
+            encrypted: meta.encryption.is_some(),
+            edition: meta.edition.clone(),
+        }
+    }
+
     /// What a listing shows under that key; none if it is no segment.
     pub fn listed(object: &Object) -> Option<Self> {
         match keys::parse(&object.key)? {

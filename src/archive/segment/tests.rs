@@ -69,15 +69,8 @@ fn encode_to(recipients: &Recipients, start: u64, raw: &[u8], compression: Compr
 }
 
 fn object(stored: &StoredSegment, blake3: bool) -> SegmentObject {
-    SegmentObject {
-        file: id(),
-        start: stored.meta.start,
-        end: stored.meta.end,
-        bytes: stored.object_bytes,
-        blake3: blake3.then(|| stored.object_blake3.clone()),
-        encrypted: stored.meta.encryption.is_some(),
-        edition: stored.meta.edition.clone(),
-    }
+    let blake3 = blake3.then(|| stored.object_blake3.clone());
+    SegmentObject { blake3, ..SegmentObject::of_meta(&stored.meta, stored.object_bytes) }
 }
 
 async fn read(store: &Store, object: SegmentObject) -> Result<Vec<u8>, SegmentError> {

@@ -143,7 +143,7 @@ pub async fn put_pieces(
     mut pieces: mpsc::Receiver<Bytes>,
 ) -> Result<StoredSegment, SegmentError> {
     let blake3 = Some(ours.object_blake3.clone());
-    let object = SegmentObject { blake3, ..described(&ours.meta, ours.object_bytes) };
+    let object = SegmentObject { blake3, ..SegmentObject::of_meta(&ours.meta, ours.object_bytes) };
     let mut upload = store.writer(&object.key(), Condition::IfAbsent).await?;
     let (mut digest, mut bytes) = (Digest::new(), 0);
     while let Some(piece) = pieces.recv().await {
@@ -210,7 +210,7 @@ async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSe
     let key = ours.meta.key();
     // Gone again would be a deletion under way: the next attempt writes it anew.
     let bytes = store.stat(&key).await?.unwrap_or_default();
-    let object = described(&ours.meta, bytes);
+    let object = SegmentObject::of_meta(&ours.meta, bytes);
     let theirs = match verify(store, &object).await {
         Err(SegmentError::Damaged { problem, .. }) if store.stat(&keys::index(&object.file)).await?.is_none() => {
             tracing::warn!(%key, problem, "the store kept a part of an upload that was cut off; it is deleted and stored anew");
@@ -223,17 +223,4 @@ async fn settle(store: &Store, put: Put, ours: StoredSegment) -> Result<StoredSe
         return Err(SegmentError::Diverged { key, stored: theirs.meta.raw, offered: ours.meta.raw });
     }
     Ok(theirs)
-}
-
-/// The object of a meta, of that size.
-fn described(meta: &SegmentMeta, bytes: u64) -> SegmentObject {
-    SegmentObject {
-        file: meta.file.clone(),
-        start: meta.start,
-        end: meta.end,
-        bytes,
-        blake3: None,
-        encrypted: meta.encryption.is_some(),
-        edition: meta.edition.clone(),
-    }
 }

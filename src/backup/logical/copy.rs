@@ -247,7 +247,7 @@ impl Copier {
         if path.len() > 200 || encrypted {
             path = format!("table-{}", job.number);
         }
-        keys::full_object(&self.full_id, &format!("rows/{path}/{range:05}-{part:05}.tsv.zst"), encrypted)
+        keys::full_object(&self.full_id, None, &format!("rows/{path}/{range:05}-{part:05}.tsv.zst"), encrypted)
     }
 }
 

@@ -177,7 +177,7 @@ async fn once(
     if encrypted {
         definitions.server.warnings.clone_from(&warnings);
     }
-    let key = keys::full_object(&full_id, DESCRIPTION, encrypted);
+    let key = keys::full_object(&full_id, None, DESCRIPTION, encrypted);
     let description = describe(store, key, config, definitions, tables, accounts.known, &objects).await?;
     let mut manifest = FullManifest {
         format: format_of(encrypted),
