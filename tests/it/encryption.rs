@@ -54,6 +54,11 @@ impl Desk {
         self.s3.as_ref().map_or_else(|| self.dir.path().join("archive"), S3Server::objects)
     }
 
+    /// The server that its bucket is on.
+    pub fn s3(&self) -> &S3Server {
+        self.s3.as_ref().unwrap()
+    }
+
     fn storage(&self) -> String {
         match &self.s3 {
             None => format!("{{fs: {{path: {}}}}}", self.objects().display()),

@@ -5,8 +5,6 @@ use std::fs;
 use std::process::Output;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -19,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::lab::checksums;
 use crate::store::{contract, s3_config};
 use crate::support::{
-    Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, Signal, tidemark_command, tool, wait_for,
+    Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, Signal, checksum_header, tidemark_command, tool, wait_for,
 };
 
 const LONG: Duration = Duration::from_secs(90);
@@ -135,17 +133,6 @@ impl Desk {
         format!("/{}/{}", self.s3.bucket(), key.replace('@', "%40"))
     }
 
-    /// What the bucket does with every object by itself.
-    fn lock_by_default(&self, rule: &str) {
-        let xml = format!(
-            "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ObjectLockEnabled>Enabled</ObjectLockEnabled>\
-             <Rule><DefaultRetention>{rule}</DefaultRetention></Rule></ObjectLockConfiguration>"
-        );
-        let args = ["--header", &checksum(&xml), "--data-binary", &xml];
-        let (status, body) = self.s3.request("PUT", &format!("/{}?object-lock=", self.s3.bucket()), &args);
-        assert_eq!(status, 200, "{body}");
-    }
-
     /// Mode and end of a version's lock.
     fn lock_of(&self, key: &str, version: &str) -> Option<(String, Timestamp)> {
         // (The server's HEAD of an old version tells of no lock that it has.)
@@ -186,18 +173,13 @@ impl Desk {
             let at = format!("{}?retention=&versionId={version}", self.path(key));
             for mode in ["COMPLIANCE", "GOVERNANCE"] {
                 let shorter = retention(mode);
-                let checksum = checksum(&shorter);
+                let checksum = checksum_header(&shorter);
                 let args = [&bypass[..], &["--header", &checksum, "--data-binary", &shorter]].concat();
                 let (status, body) = self.s3.request("PUT", &at, &args);
                 assert_eq!(status, 403, "the lock of {key} was weakened: {body}");
             }
         }
     }
-}
-
-/// The header that such requests need.
-fn checksum(body: &str) -> String {
-    format!("x-amz-checksum-crc32: {}", BASE64_STANDARD.encode(crc32fast::hash(body.as_bytes()).to_be_bytes()))
 }
 
 /// Whether a key of the bucket is one that is locked.
@@ -367,7 +349,7 @@ fn what_a_store_holds_until_its_time_stays_whole_and_fails_no_prune() {
     s3.lock();
     let desk = Desk::before(Flavor::Mysql, s3);
     // Not even what is scratch can be deleted or changed.
-    desk.lock_by_default("<Mode>COMPLIANCE</Mode><Days>2</Days>");
+    desk.s3.lock_by_default("<Mode>COMPLIANCE</Mode><Days>2</Days>");
     desk.policy(&format!("{LOCKED}\n  retention: {{keepLast: 1}}"));
     (0..3).for_each(|_| _ = desk.must(&["backup"]));
     let outcome = desk.file("outcome");
@@ -506,7 +488,7 @@ async fn a_bucket_that_locks_keeps_the_contract_and_its_own_default_is_never_wea
     store.renew("archive.json", SignedDuration::ZERO).await.unwrap();
     assert_eq!((count(), store.get("archive.json").await.unwrap()), (2, Bytes::from_static(b"small")));
 
-    desk.lock_by_default("<Mode>COMPLIANCE</Mode><Days>2</Days>");
+    desk.s3.lock_by_default("<Mode>COMPLIANCE</Mode><Days>2</Days>");
     // The default is more than enough, and is left to do it.
     let enough = locking(&desk.s3, LockMode::Governance, 30);
     let _ = enough.put("full/y/a", Bytes::from_static(b"a"), Condition::IfAbsent).await.unwrap();

@@ -11,9 +11,10 @@ use tidemark::model::Flavor;
 
 use crate::encryption::{Desk, Key, done, encryption, files, fill, json, more, text, tidemark, verified};
 use crate::lab::checksums;
-use crate::support::{Process, ROOT_PASSWORD, S3Server, ServerOptions, tidemark_command, wait_for};
+use crate::support::{Process, ROOT_PASSWORD, S3Server, ServerOptions, Signal, tidemark_command, wait_for};
 
 const REFUSED: i32 = 3;
+const LOCKED: &str = "  immutability: {mode: Compliance, lockFor: 2d}\n";
 
 /// Where it is stopped, to be killed there.
 const STEPS: &[&str] = &[
@@ -156,6 +157,125 @@ fn after_a_rekey_the_new_identity_alone_opens_all_of_a_mariadb_archive_in_s3() {
     rekey_of(&Desk::new(Flavor::Mariadb, Some(S3Server::start())), Flavor::Mariadb);
 }
 
+/// Every object's version that counts.
+fn current(s3: &S3Server) -> BTreeSet<(String, String)> {
+    let mut seen = BTreeSet::new();
+    let newest = s3.versions().into_iter().filter(|(key, ..)| seen.insert(key.clone()));
+    newest.filter(|(_, _, is_there)| *is_there).map(|(key, id, _)| (key, id)).collect()
+}
+
+#[test]
+fn a_rekey_in_a_bucket_that_locks_hides_what_was_old_says_so_and_is_done_once() {
+    let mut s3 = S3Server::start();
+    s3.lock();
+    let (desk, old, new) = (Desk::new(Flavor::Mysql, Some(s3)), Key::new(), Key::new());
+    let locked = |key: &Key| desk.policy(&format!("{}{LOCKED}", encryption(&[key])));
+    let policy = locked(&old);
+    fill(&desk.source);
+    done(&["backup", "-f", &policy]);
+    desk.stream(&policy, &format!("{}; FLUSH BINARY LOGS", more(20)));
+    desk.stream(&policy, "FLUSH BINARY LOGS");
+    let before = desk.s3().versions();
+    let policy = locked(&new);
+    let identity = desk.identity(&[&old, &new]);
+    let arguments = ["-o", "json", "-f", &policy, "-f", &identity, "--identity-secret", "backup-key"];
+    let report = json(&done(&[&["rekey"], &arguments[..]].concat()));
+    let rekeyed = &report["rekeyed"];
+    assert_eq!(
+        (&rekeyed["fulls"], &rekeyed["left"], &rekeyed["failed"]),
+        (&1.into(), &0.into(), &Value::Array(vec![]))
+    );
+    assert!(rekeyed["files"].as_u64() >= Some(1) && rekeyed["deleted"].as_u64() > Some(3), "{report:#}");
+    assert!(rekeyed["notes"].to_string().contains("NoncurrentVersionExpiration"), "{report:#}");
+    // Nothing is gone: who took the writer's credentials can destroy as little as before, and the new objects are locked like the old ones.
+    let after = desk.s3().versions();
+    assert!(before.iter().filter(|version| version.2).all(|version| after.contains(version)));
+    let is_of_archive = |key: &str| key.starts_with("full/") || key.starts_with("binlog/");
+    let current = current(desk.s3());
+    let of_archive: Vec<_> = current.iter().filter(|(key, _)| is_of_archive(key)).collect();
+    assert!(of_archive.len() > 4, "{current:?}");
+    for (key, id) in of_archive {
+        let path = format!("/{}/{}?retention=&versionId={id}", desk.s3().bucket(), key.replace('@', "%40"));
+        let (status, told) = desk.s3().request("GET", &path, &[]);
+        assert!(status == 200 && told.contains("COMPLIANCE"), "{key}: {told}");
+    }
+
+    let again = json(&done(&[&["rekey"], &arguments[..]].concat()));
+    assert_eq!((&again["due"]["objects"], &again["rekeyed"]["deleted"]), (&0.into(), &0.into()), "{again:#}");
+    let marks = |versions: &[(String, String, bool)]| {
+        versions.iter().filter(|(key, _, is_there)| !is_there && is_of_archive(key)).count()
+    };
+    assert_eq!(marks(&desk.s3().versions()), marks(&after), "it was all done again");
+    // The file that is open was left to the old identity.
+    let arguments = ["-f", &policy, "-f", &identity, "--identity-secret", "backup-key"];
+    verified(&arguments, 0);
+    let target = ServerOptions::mysql().start();
+    let restored = desk.restore(&target, &arguments);
+    assert!(restored.status.success(), "{}", text(&restored));
+    assert_eq!(checksums(&target), checksums(&desk.source));
+}
+
+#[test]
+fn a_rekey_in_a_store_that_lets_nothing_be_replaced_is_refused_before_anything_is_written() {
+    let mut s3 = S3Server::start();
+    s3.keep_no_versions();
+    s3.lock();
+    s3.lock_by_default("<Mode>COMPLIANCE</Mode><Days>2</Days>");
+    let (desk, new) = (Desk::new(Flavor::Mysql, Some(s3)), Key::new());
+    fill(&desk.source);
+    done(&["backup", "-f", &desk.policy(LOCKED)]);
+    let archived = || {
+        let objects = files(&desk.objects()).into_iter();
+        objects.map(|(name, _)| name).filter(|name| !name.starts_with("lease/")).collect::<Vec<_>>()
+    };
+    let before = archived();
+    let policy = desk.policy(&format!("{}{LOCKED}", encryption(&[&new])));
+    let identity = desk.identity(&[&new]);
+    let arguments = ["-f", &policy, "-f", &identity, "--identity-secret", "backup-key"];
+    let output = tidemark(&[&["rekey"], &arguments[..]].concat());
+    let said = text(&output);
+    assert!(!output.status.success() && said.contains("nothing but time changes that"), "{said}");
+    assert_eq!(archived(), before);
+    let target = ServerOptions::mysql().start();
+    let restored = desk.restore(&target, &arguments);
+    assert!(restored.status.success(), "{}", text(&restored));
+    assert_eq!(checksums(&target), checksums(&desk.source));
+}
+
+#[test]
+fn two_rekeys_at_a_time_leave_one_whole_archive_and_a_prune_waits_for_them() {
+    let (desk, old, new) = (Desk::new(Flavor::Mariadb, None), Key::new(), Key::new());
+    begun(&desk, &old);
+    let policy = desk.policy(&format!("{}  retention: {{keepLast: 1}}\n", encryption(&[&new])));
+    let identity = desk.identity(&[&old, &new]);
+    let arguments = ["-f", &policy, "-f", &identity, "--identity-secret", "backup-key"];
+    let mut command = tidemark_command(["rekey"].iter().chain(&arguments));
+    command.env("FAILPOINTS", "rekey::before_manifest=1*sleep(10000)");
+    let mut first = Process::spawn(command);
+    first.wait_to_pause_at("rekey::before_manifest", || {
+        files(&desk.objects()).iter().any(|(name, _)| name.starts_with("lease/"))
+    });
+    first.signal(Signal::Stop);
+    let before = files(&desk.objects());
+    let waits = text(&tidemark(&["prune", "-f", &policy]));
+    assert!(waits.contains("or a rekey runs"), "{waits}");
+    assert!(before.iter().all(|object| object.0.starts_with("lease/") || files(&desk.objects()).contains(object)));
+    let second = json(&done(&[&["rekey", "-o", "json"], &arguments[..]].concat()));
+    assert_eq!(second["rekeyed"]["fulls"], 2, "{second:#}");
+    first.signal(Signal::Continue);
+    assert!(
+        !first.wait(Duration::from_secs(90)).success() && first.output().contains("another rekey runs"),
+        "{}",
+        first.output()
+    );
+    assert_eq!(unnamed(&desk), BTreeSet::new());
+    verified(&arguments, 0);
+    let target = ServerOptions::mariadb().start();
+    let restored = desk.restore(&target, &arguments);
+    assert!(restored.status.success(), "{}", text(&restored));
+    assert_eq!(checksums(&target), checksums(&desk.source));
+}
+
 #[test]
 fn a_rekey_that_is_killed_at_every_step_loses_nothing_and_the_next_ones_end_it() {
     let desk = Desk::new(Flavor::Mysql, None);
@@ -168,13 +288,7 @@ fn a_rekey_that_is_killed_at_every_step_loses_nothing_and_the_next_ones_end_it()
         let mut command = tidemark_command(["rekey"].iter().chain(&arguments));
         command.env("FAILPOINTS", format!("{step}=pause"));
         let mut child = Process::spawn(command);
-        let mut cpu = Duration::MAX;
-        wait_for(&format!("the rekey to stand still at {step}"), Duration::from_secs(60), || {
-            assert!(child.try_wait().is_none(), "{step} was not met\n{}", child.output());
-            std::thread::sleep(Duration::from_millis(300));
-            let before = std::mem::replace(&mut cpu, child.cpu());
-            (!cpu.is_zero() && before == cpu).then_some(())
-        });
+        child.wait_to_pause_at(step, || true);
         child.kill9();
         verified(&arguments, 0);
     }

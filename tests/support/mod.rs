@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use faults::{Faults, Requests};
 pub use process::{Process, Signal};
-pub use s3::S3Server;
+pub use s3::{S3Server, checksum_header};
 pub use server::{ROOT_PASSWORD, Server, ServerOptions};
 pub use tidemark::{plugin, tidemark_command};
 pub use tls::{Authority, Certificate};
