@@ -1,7 +1,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ObjectRef;
+use super::{ObjectRef, SecretKeyRef};
 
 /// Where an archive lives: exactly one of the stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -44,6 +44,9 @@ pub struct S3Spec {
     /// process's own identity is used: environment, web identity token or instance metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<ObjectRef>,
+    /// Secret with the certificate authority (PEM) that signed the endpoint's certificate, besides the machine's own authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeyRef>,
     /// Address the bucket as `https://bucket.host/` instead of `https://host/bucket/`.
     #[serde(default)]
     pub virtual_host_style: bool,

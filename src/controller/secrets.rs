@@ -23,19 +23,28 @@ pub fn of_source(source: &SourceSpec) -> Vec<String> {
 /// Those that reading and writing an archive needs.
 pub fn of_storage(storage: &StorageSpec) -> Vec<String> {
     let StorageSpec { s3, gcs, azblob, fs: _ } = storage;
-    let s3 = s3.iter().filter_map(|s3| {
-        let S3Spec { bucket: _, prefix: _, region: _, endpoint: _, credentials_secret_ref, virtual_host_style: _ } = s3;
-        credentials_secret_ref.as_ref()
+    let s3 = s3.iter().flat_map(|s3| {
+        let S3Spec {
+            bucket: _,
+            prefix: _,
+            region: _,
+            endpoint: _,
+            credentials_secret_ref,
+            ca_secret_ref,
+            virtual_host_style: _,
+        } = s3;
+        let ca = ca_secret_ref.iter().map(|reference| &reference.name);
+        credentials_secret_ref.iter().map(|reference| &reference.name).chain(ca)
     });
     let gcs = gcs.iter().filter_map(|gcs| {
         let GcsSpec { bucket: _, prefix: _, endpoint: _, credentials_secret_ref } = gcs;
-        credentials_secret_ref.as_ref()
+        Some(&credentials_secret_ref.as_ref()?.name)
     });
     let azblob = azblob.iter().filter_map(|azblob| {
         let AzblobSpec { container: _, prefix: _, account: _, endpoint: _, credentials_secret_ref } = azblob;
-        credentials_secret_ref.as_ref()
+        Some(&credentials_secret_ref.as_ref()?.name)
     });
-    s3.chain(gcs).chain(azblob).map(|reference| reference.name.clone()).collect()
+    s3.chain(gcs).chain(azblob).cloned().collect()
 }
 
 /// The one that reading an encrypted archive needs: the pods of a restore mount it, and that of a deep verify which names one.
@@ -57,6 +66,7 @@ mod tests {
         assert_eq!(of_source(&source), ["login", "ca"]);
         for (store, names) in [
             ("{s3: {bucket: abc, credentialsSecretRef: {name: keys}}}", vec!["keys"]),
+            ("{s3: {bucket: abc, credentialsSecretRef: {name: keys}, caSecretRef: {name: ca}}}", vec!["keys", "ca"]),
             ("{gcs: {bucket: abc, credentialsSecretRef: {name: keys}}}", vec!["keys"]),
             ("{azblob: {container: abc, account: a, credentialsSecretRef: {name: keys}}}", vec!["keys"]),
             ("{s3: {bucket: abc}}", vec![]),

@@ -273,10 +273,10 @@ fn a_store_that_cannot_be_written_is_named_with_the_way_out() {
     let desk = Desk::new();
     let server = ServerOptions::mysql().start();
     account(&server, "u", &format!("{FULL_GRANTS} u@'%';"));
-    let s3 = S3Server::start();
-    let store = |bucket: &str, key: &str| {
+    let mut s3 = S3Server::start();
+    let store = |s3: &S3Server, bucket: &str, key: &str, more: &str| {
         let bucket = format!(
-            "storage: {{s3: {{bucket: {bucket}, endpoint: '{}', region: {}, credentialsSecretRef: {{name: s3}}}}}}",
+            "storage: {{s3: {{bucket: {bucket}, endpoint: '{}', region: {}, credentialsSecretRef: {{name: s3}}{more}}}}}",
             s3.endpoint(),
             s3.region()
         );
@@ -288,8 +288,24 @@ fn a_store_that_cannot_be_written_is_named_with_the_way_out() {
         let text = std::fs::read_to_string(policy).unwrap() + &secret;
         desk.file("s3.yaml", &text)
     };
-    refused(&["backup", "-f", &store("no-such-bucket", s3.secret_key())], UNREACHABLE, &["bucket", "does not exist"]);
-    refused(&["backup", "-f", &store(s3.bucket(), "wrong-key")], UNREACHABLE, &["credentials"]);
+    let backup = |store: &str, words: &[&str]| refused(&["backup", "-f", store], UNREACHABLE, words);
+    backup(&store(&s3, "no-such-bucket", s3.secret_key(), ""), &["bucket", "does not exist"]);
+    backup(&store(&s3, s3.bucket(), "wrong-key", ""), &["credentials"]);
+    // Whom it speaks to is checked, always.
+    let (ours, other) = (Authority::new(), Authority::new());
+    s3.encrypt(ours.issue("IP:127.0.0.1"));
+    let ca = |authority: &Authority| {
+        let pem = std::fs::read_to_string(authority.ca()).unwrap().replace('\n', "\n    ");
+        desk.file(
+            "ca.yaml",
+            &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: ca}}\nstringData:\n  ca.crt: |\n    {pem}\n"),
+        )
+    };
+    let not_trusted = ["certificate", "caSecretRef"];
+    backup(&store(&s3, s3.bucket(), s3.secret_key(), ""), &not_trusted);
+    let policy = store(&s3, s3.bucket(), s3.secret_key(), ", caSecretRef: {name: ca}");
+    refused(&["backup", "-f", &policy, "-f", &ca(&other)], UNREACHABLE, &not_trusted);
+    done(&["backup", "-f", &policy, "-f", &ca(&ours), "-o", "json"]);
     let file = desk.file("occupied", "a file, not a folder");
     let policy =
         desk.policy_on("127.0.0.1", server.port(), ("u", "secret"), "", &format!("storage: {{fs: {{path: {file}}}}}"));
@@ -383,6 +399,29 @@ fn after_a_purge_run_takes_a_full_at_once_and_both_windows_stay() {
     assert_eq!(windows[1]["gtids"], server.gtids(), "{after:#}");
     let uuid = server.sql("SELECT @@server_uuid");
     assert!(windows[0]["missing"].as_str().is_some_and(|gtids| gtids.starts_with(&uuid)), "{after:#}");
+}
+
+#[test]
+fn run_verifies_by_the_schedule_of_the_policy_and_status_tells_what_it_found() {
+    let desk = Desk::new();
+    let server = ServerOptions::mysql().start();
+    server.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
+    let schedules = "schedule: {cron: '0 0 1 1 *'}\n  verify: {cron: '* * * * *', depth: Deep}";
+    let policy = desk.policy(&server, ("root", ROOT_PASSWORD), "", schedules);
+    done(&["backup", "-f", &policy, "-o", "json"]);
+    let rows = |path: &PathBuf| path.to_str().unwrap().ends_with(".tsv.zst");
+    let lost = desk.contents().into_iter().map(|(path, _)| path).find(rows).unwrap();
+    std::fs::remove_file(lost).unwrap();
+    let mut run = Process::spawn(tidemark_command(["run", "-f", &policy]));
+    let verified = wait_for("the next minute's verify", Duration::from_secs(120), || {
+        assert!(run.try_wait().is_none(), "{}", run.output());
+        let status = done(&["status", "-f", &policy, "-o", "json"]);
+        Some(status["policies"][0]["verified"][0].clone()).filter(|verified| !verified.is_null())
+    });
+    assert_eq!((&verified["depth"], &verified["findings"]), (&"Deep".into(), &1.into()), "{verified:#}");
+    assert!(run.output().contains("the archive is not what was stored"), "{}", run.output());
+    run.signal(Signal::Terminate);
+    assert!(run.wait(Duration::from_secs(20)).success(), "{}", run.output());
 }
 
 #[test]

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rand::Rng;
 
 use super::process::{Process, Signal};
 use super::server::free_port;
+use super::tls::Certificate;
 use super::{tool, wait_for};
 
 /// A running S3 server with credentials and one empty bucket. Dropping it kills it and removes its data.
@@ -28,6 +31,8 @@ struct Own {
     versions: bool,
     /// Whether it knows other users than its root.
     users: bool,
+    /// What it shows to whoever connects; none: it speaks HTTP.
+    certificate: Option<Certificate>,
 }
 
 impl S3Server {
@@ -52,7 +57,7 @@ impl S3Server {
                     bucket,
                     access_key: "tidemark-test".into(),
                     secret_key: "secret-of-the-tests".into(),
-                    own: Some(Own { dir, port, process: None, versions: true, users: false }),
+                    own: Some(Own { dir, port, process: None, versions: true, users: false, certificate: None }),
                 };
                 server.launch();
                 server
@@ -99,6 +104,13 @@ impl S3Server {
         self.restart();
     }
 
+    /// Starts it again as one that speaks HTTPS alone.
+    pub fn encrypt(&mut self, certificate: Certificate) {
+        self.endpoint = self.endpoint.replace("http://", "https://");
+        self.own().certificate = Some(certificate);
+        self.restart();
+    }
+
     /// Makes a user who may do nothing yet.
     pub fn add_user(&mut self, access_key: &str, secret_key: &str) {
         self.own().users = true;
@@ -142,6 +154,17 @@ impl S3Server {
     pub fn keep_versions(&self) {
         let enabled = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status></VersioningConfiguration>";
         let (status, body) = self.request("PUT", &format!("/{}?versioning=", self.bucket), &["--data-binary", enabled]);
+        assert_eq!(status, 200, "{body}");
+    }
+
+    /// What the bucket that locks does with every object by itself: `<Mode>COMPLIANCE</Mode><Days>2</Days>`.
+    pub fn lock_by_default(&self, rule: &str) {
+        let xml = format!(
+            "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ObjectLockEnabled>Enabled</ObjectLockEnabled>\
+             <Rule><DefaultRetention>{rule}</DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        let args = ["--header", &checksum_header(&xml), "--data-binary", &xml];
+        let (status, body) = self.request("PUT", &format!("/{}?object-lock=", self.bucket), &args);
         assert_eq!(status, 200, "{body}");
     }
 
@@ -219,6 +242,9 @@ impl S3Server {
             command.arg("--versioning-dir").arg(own.dir.path().join("versions"));
         }
         command.arg(own.dir.path().join("objects"));
+        if let Some(Certificate { ca: _, certificate, key }) = &own.certificate {
+            command.env("VGW_CERT", certificate).env("VGW_KEY", key);
+        }
         if own.users {
             std::fs::create_dir_all(own.dir.path().join("users")).unwrap();
             command.env("VGW_IAM_DIR", own.dir.path().join("users")).env("VGW_IAM_CACHE_DISABLE", "true");
@@ -231,4 +257,9 @@ impl S3Server {
         });
         own.process = Some(process);
     }
+}
+
+/// What requests about locks need: the body's checksum, for curl.
+pub fn checksum_header(body: &str) -> String {
+    format!("x-amz-checksum-crc32: {}", BASE64_STANDARD.encode(crc32fast::hash(body.as_bytes()).to_be_bytes()))
 }

@@ -1,6 +1,6 @@
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::{TlsMode as ApiTlsMode, TlsSpec};
+use crate::api::{SecretKeyRef, TlsMode as ApiTlsMode, TlsSpec};
 use crate::archive::crypt::Identities;
 use crate::cli::manifests::{Document, Documents, Problem, SecretData};
 use crate::mysql::endpoint::{Tls, TlsMode};
@@ -84,13 +84,16 @@ impl<'a, T> Resolver<'a, T> {
         Some((user?.expose_secret().to_owned(), password?))
     }
 
+    /// A certificate authority in PEM form.
+    pub fn authority(&mut self, field: &str, reference: &SecretKeyRef) -> Option<String> {
+        let key = reference.key.as_deref().unwrap_or("ca.crt");
+        Some(self.key(field, &reference.name, key)?.expose_secret().to_owned())
+    }
+
     /// How a connection is encrypted.
     pub fn tls(&mut self, field: &str, spec: &TlsSpec) -> Option<Tls> {
         let ca_pem = match &spec.ca_secret_ref {
-            Some(reference) => {
-                let key = reference.key.as_deref().unwrap_or("ca.crt");
-                Some(self.key(&format!("{field}.caSecretRef"), &reference.name, key)?.expose_secret().to_owned())
-            }
+            Some(reference) => Some(self.authority(&format!("{field}.caSecretRef"), reference)?),
             None if spec.mode == ApiTlsMode::VerifyCA => {
                 self.refuse(field, "VerifyCA needs caSecretRef: the certificate authority to trust");
                 return None;

@@ -67,6 +67,9 @@ fn resolve_s3<T>(resolver: &mut Resolver<'_, T>, field: &str, spec: &S3Spec) -> 
         config.secret_key = Some(secret?);
         config.session_token = resolver.optional_key(&field, &reference.name, "AWS_SESSION_TOKEN");
     }
+    if let Some(reference) = &spec.ca_secret_ref {
+        config.ca_pem = Some(resolver.authority(&format!("{field}.caSecretRef"), reference)?);
+    }
     fine.then_some(StoreConfig::S3(config))
 }
 
