@@ -113,6 +113,8 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
     let mine = ArchiveInfo::new(flavor, server);
     let info = match must(store).await {
         Err(ArchiveError::Missing { .. }) => {
+            // What an archive rests on is proved before there is one.
+            store.probe().await?;
             match store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &mine)?, Condition::IfAbsent).await? {
                 Put::Created => mine,
                 Put::AlreadyThere => read(store).await?.unwrap_or(mine),

@@ -46,7 +46,7 @@ pub struct StreamConfig {
     pub server_id: Option<u32>,
     /// How long bytes wait for company before they are stored: an object is written this often while there is data.
     pub flush_interval: Duration,
-    /// Raw bytes after which an object is written without waiting. Bounds memory: about six of these are held at most.
+    /// Raw bytes after which an object is written without waiting. Bounds memory: about six of these are held at most, eight with a spool.
     pub segment_bytes: u64,
     /// How segments are compressed.
     pub compression: Compression,

@@ -104,6 +104,7 @@ pub async fn execute(
             done => done?,
         }
     }
+    store.remove_stale_temps().await;
     Ok(work.pruned)
 }
 

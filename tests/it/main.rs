@@ -35,6 +35,7 @@ mod retention;
 mod semisync;
 mod serve;
 mod servers;
+mod sick_stores;
 mod slow_store;
 mod store;
 mod stream;

@@ -17,13 +17,13 @@ const GRANTS: &str = "GRANT SELECT, RELOAD, PROCESS, REPLICATION CLIENT, REPLICA
                       SHOW_ROUTINE ON *.* TO 'u'@'%'";
 
 /// What is mounted into a pod: a policy and a folder of Secrets.
-struct Pod {
+pub struct Pod {
     dir: TempDir,
 }
 
 impl Pod {
     /// A pod of a policy for `server` that keeps its archive in `storage`, and that logs in as `u` with this password.
-    fn new(server: &Server, password: &str, storage: Option<&str>) -> Pod {
+    pub fn new(server: &Server, password: &str, storage: Option<&str>) -> Pod {
         let pod = Pod { dir: tempfile::tempdir().unwrap() };
         let folder = format!("{{fs: {{path: {}, claimName: archive}}}}", pod.path("archive").display());
         let text = format!(
@@ -44,12 +44,12 @@ spec:
         pod
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Mounts a Secret, or a new version of it, as the kubelet does: keys are links through `..data`, which is swapped.
-    fn mount(&self, name: &str, keys: &[(&str, &str)]) {
+    pub fn mount(&self, name: &str, keys: &[(&str, &str)]) {
         let folder = self.path("secrets").join(name);
         let version = format!("..{:x}", rand::random::<u64>());
         std::fs::create_dir_all(folder.join(&version)).unwrap();
@@ -61,20 +61,20 @@ spec:
         std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
     }
 
-    fn arguments(&self, verb: &str, rest: &[&str]) -> Vec<String> {
+    pub fn arguments(&self, verb: &str, rest: &[&str]) -> Vec<String> {
         let (policy, secrets) = (self.path("policy.yaml"), self.path("secrets"));
         let fixed = [verb, "-f", policy.to_str().unwrap(), "--secrets", secrets.to_str().unwrap()];
         fixed.iter().chain(rest).map(|text| (*text).to_owned()).collect()
     }
 
-    fn run(&self, verb: &str, rest: &[&str]) -> Output {
+    pub fn run(&self, verb: &str, rest: &[&str]) -> Output {
         let output = tidemark_command(self.arguments(verb, rest)).output().unwrap();
         assert!(!String::from_utf8_lossy(&output.stderr).contains(ROOT_PASSWORD), "a password was logged");
         output
     }
 
     /// Runs a verb with `--outcome`; its exit code, and the outcome.
-    fn outcome(&self, verb: &str, rest: &[&str]) -> (Option<i32>, Value) {
+    pub fn outcome(&self, verb: &str, rest: &[&str]) -> (Option<i32>, Value) {
         let file = self.path("termination-log");
         std::fs::write(&file, "").unwrap();
         let mut arguments = rest.to_vec();
@@ -83,7 +83,7 @@ spec:
         (output.status.code(), read_json(&file))
     }
 
-    fn stream(&self) -> Reporting {
+    pub fn stream(&self) -> Reporting {
         let arguments = self.arguments("stream", &["--report-listen", "127.0.0.1:0", "--log-format", "json"]);
         Reporting::of(Process::spawn(tidemark_command(arguments)))
     }
@@ -96,7 +96,7 @@ fn read_json(file: &Path) -> Value {
 }
 
 /// A process that reports, and where.
-struct Reporting {
+pub struct Reporting {
     process: Process,
     address: String,
 }
@@ -123,7 +123,7 @@ impl Reporting {
         serde_json::from_str(&body).unwrap()
     }
 
-    fn wait(&self, what: &str, timeout: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait(&self, what: &str, timeout: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_for(what, timeout, || {
@@ -136,7 +136,7 @@ impl Reporting {
     }
 
     /// Waits until the stream tells this reason.
-    fn fails(&self, reason: &str, timeout: Duration) -> Value {
+    pub fn fails(&self, reason: &str, timeout: Duration) -> Value {
         let status = self.wait(reason, timeout, |status| status["stream"]["error"]["reason"] == reason);
         let (code, why) = self.get("/readyz");
         assert!(code == 503 && why.starts_with(reason), "{code} {why}");
@@ -144,7 +144,7 @@ impl Reporting {
         status
     }
 
-    fn works(&self, timeout: Duration) -> Value {
+    pub fn works(&self, timeout: Duration) -> Value {
         let works = |status: &Value| status["stream"]["caughtUp"] == true && status["stream"].get("error").is_none();
         let status = self.wait("the stream to work", timeout, works);
         assert_eq!(self.get("/readyz").0, 200);
@@ -152,7 +152,7 @@ impl Reporting {
     }
 
     /// The value of a metric with these labels beside the policy's.
-    fn metric(&self, name: &str, labels: &str) -> Option<f64> {
+    pub fn metric(&self, name: &str, labels: &str) -> Option<f64> {
         let (code, text) = self.get("/metrics");
         assert!(code == 200 && text.ends_with("# EOF\n"), "{code} {text}");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -163,7 +163,7 @@ impl Reporting {
         text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| value.parse().unwrap())
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.process.signal(Signal::Terminate);
         assert!(self.process.wait(SOON).success(), "{}", self.process.output());
         for password in ["first-password", "second-password", ROOT_PASSWORD] {
@@ -172,7 +172,8 @@ impl Reporting {
     }
 }
 
-fn server() -> Server {
+/// A source that knows the user `u`.
+pub fn server() -> Server {
     let server = ServerOptions::mysql().start();
     server.sql(&format!("CREATE USER 'u'@'%' IDENTIFIED BY 'first-password'; {GRANTS}"));
     server

@@ -171,13 +171,7 @@ fn a_prune_that_is_killed_at_every_step_leaves_what_the_window_needs_and_the_nex
             let mut command = rig.command(&[]);
             command.env("FAILPOINTS", format!("{step}=pause"));
             let mut child = Process::spawn(command);
-            let mut cpu = Duration::MAX;
-            wait_for(&format!("the prune to stand still at {step}"), Duration::from_secs(60), || {
-                assert!(child.try_wait().is_none(), "{step} was not met\n{}", child.output());
-                std::thread::sleep(Duration::from_millis(300));
-                let before = std::mem::replace(&mut cpu, child.cpu());
-                (rig.objects().len() < there && before == cpu).then_some(())
-            });
+            child.wait_to_pause_at(step, || rig.objects().len() < there);
             child.kill9();
             // Whatever is left can be read, and leads where it led.
             let plan = rig.lab.plan(&request(Target::Gtid(rig.lab.gtids(&gtid)))).unwrap();
@@ -190,11 +184,16 @@ fn a_prune_that_is_killed_at_every_step_leaves_what_the_window_needs_and_the_nex
         // What the killed ones left belongs to nothing, and goes when it is a day old.
         let left: BTreeSet<String> = rig.objects().difference(&rig.referred()).cloned().collect();
         assert!(!left.is_empty() && rig.referred().is_subset(&rig.objects()));
-        for key in &left {
-            let file = fs::File::options().write(true).open(rig.lab.root.join(key)).unwrap();
+        let temps = rig.lab.root.join(".tmp");
+        for name in ["old", "young"] {
+            fs::write(temps.join(name), "of a writer that was killed").unwrap();
+        }
+        for path in left.iter().map(|key| rig.lab.root.join(key)).chain([temps.join("old")]) {
+            let file = fs::File::options().write(true).open(path).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(2 * 86_400)).unwrap();
         }
         let swept = rig.prune(&[]);
+        assert_eq!((temps.join("old").exists(), temps.join("young").exists()), (false, true));
         assert_eq!(swept["pruned"]["objects"], left.len(), "{swept:#}");
         assert_eq!(rig.objects(), rig.referred());
         assert_eq!(rig.prune(&[])["pruned"]["objects"], 0);

@@ -1,5 +1,5 @@
 //! A proxy before an S3 server that fails as networks and stores do: requests that are lost before or after they took effect, bodies that are
-//! cut off either way, 500 and 503, waits, short outages, and listings of a moment ago.
+//! cut off either way, 500 and 503, waits, short outages, listings of a moment ago, a clock that is minutes off, and logins that expire.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -39,6 +41,8 @@ const FAULTS: [Fault; 8] = [
 /// A listing this old may still be given.
 const STALE: Duration = Duration::from_secs(3);
 const OUTAGE_MS: std::ops::Range<u64> = 300..2500;
+/// As far as a store's clock may be off: it turns away who signs by another one than that.
+const SKEW_S: std::ops::Range<i64> = -14 * 60..14 * 60;
 
 /// Requests by what stores ask for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +93,10 @@ struct Shared {
     upstream: String,
     /// Share of requests that do not fare well.
     share: f64,
+    /// How far the store's clock is ahead of everybody's in seconds.
+    skew_s: i64,
+    /// The access key of a login that has expired.
+    expired: Mutex<Option<String>>,
     /// What it takes of all that is being stored; none: as much as comes.
     bytes_per_second: Option<u64>,
     calm: AtomicBool,
@@ -119,8 +127,10 @@ impl Faults {
     fn start(endpoint: &str, share: f64, seed: u64, bytes_per_second: Option<u64>) -> Faults {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
+        let mut random = StdRng::seed_from_u64(seed);
+        let skew_s = if share > 0.0 { random.random_range(SKEW_S) } else { 0 };
         let state = State {
-            random: StdRng::seed_from_u64(seed),
+            random,
             outage_until: Instant::now(),
             busy_until: Instant::now(),
             listings: BTreeMap::new(),
@@ -129,7 +139,8 @@ impl Faults {
         };
         let upstream = endpoint.strip_prefix("http://").expect("an endpoint without TLS").to_owned();
         let calm = AtomicBool::new(false);
-        let shared = Arc::new(Shared { upstream, share, bytes_per_second, calm, state: Mutex::new(state) });
+        let (expired, state) = (Mutex::new(None), Mutex::new(state));
+        let shared = Arc::new(Shared { upstream, share, skew_s, expired, bytes_per_second, calm, state });
         let all = shared.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -150,6 +161,11 @@ impl Faults {
         self.shared.calm.store(true, Ordering::SeqCst);
     }
 
+    /// From now on this login has expired.
+    pub fn expire(&self, access_key: &str) {
+        *self.shared.expired.lock().unwrap() = Some(access_key.to_owned());
+    }
+
     /// What has come so far.
     pub fn requests(&self) -> Requests {
         self.shared.state.lock().unwrap().requests
@@ -158,7 +174,8 @@ impl Faults {
     /// What was met, in words.
     pub fn told(&self) -> String {
         let state = self.shared.state.lock().unwrap();
-        format!("{:?}, {} with faults {:?}", state.requests, state.met.values().sum::<u64>(), state.met)
+        let (met, skew_s) = (state.met.values().sum::<u64>(), self.shared.skew_s);
+        format!("{:?}, {met} with faults {:?}, a clock that is {skew_s} s ahead", state.requests, state.met)
     }
 }
 
@@ -173,6 +190,9 @@ impl Shared {
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let lists = head.starts_with("GET ") && target.contains("list-type=2");
         self.state.lock().unwrap().requests.count(&head, lists);
+        if self.expired.lock().unwrap().as_ref().is_some_and(|key| head.contains(&format!("Credential={key}/"))) {
+            return answer(&mut client, "400 Bad Request", "ExpiredToken");
+        }
         let fault = self.next(lists);
         match fault {
             Some(Fault::LostBefore | Fault::Outage) => return client.shutdown(Shutdown::Both),
@@ -200,6 +220,9 @@ impl Shared {
         upstream.write_all(&body)?;
         let mut response = Vec::new();
         upstream.read_to_end(&mut response)?;
+        if self.skew_s != 0 {
+            skew(&mut response, lists, SignedDuration::from_secs(self.skew_s));
+        }
         if lists && response.starts_with(b"HTTP/1.1 200") {
             let mut state = self.state.lock().unwrap();
             // The oldest that still counts is the one to be given.
@@ -246,6 +269,36 @@ impl Shared {
         let wait = state.busy_until.saturating_duration_since(Instant::now());
         drop(state);
         std::thread::sleep(wait);
+    }
+}
+
+/// Lets a response tell times by another clock, each in as many bytes as before.
+fn skew(response: &mut [u8], lists: bool, by: SignedDuration) {
+    let end = response.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(response.len());
+    let (head, body) = response.split_at_mut(end);
+    each(head, b"\r\nLast-Modified: ", b'\r', |text| {
+        let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()? + by;
+        rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
+    });
+    if lists {
+        each(body, b"<LastModified>", b'<', |text| {
+            let digits = text.split_once('.').map_or(0, |(_, rest)| rest.len() - 1);
+            let at: Timestamp = text.parse().ok()?;
+            Some(format!("{:.digits$}", at + by))
+        });
+    }
+}
+
+/// Puts something else behind each `before`, up to `end`.
+fn each(bytes: &mut [u8], before: &[u8], end: u8, other: impl Fn(&str) -> Option<String>) {
+    let mut from = 0;
+    while let Some(at) = bytes[from..].windows(before.len()).position(|here| here == before) {
+        let start = from + at + before.len();
+        let length = bytes[start..].iter().position(|byte| *byte == end).unwrap_or(0);
+        let text = &mut bytes[start..start + length];
+        let other = std::str::from_utf8(text).ok().and_then(&other).expect("a time");
+        text.copy_from_slice(other.as_bytes());
+        from = start;
     }
 }
 

@@ -157,12 +157,13 @@ impl StoreError {
         matches!(self, StoreError::Read { source, .. } if source.kind() == ErrorKind::NotFound && !no_bucket(source) && !bad_credentials(source))
     }
 
-    /// Whether the store turned us away: wrong credentials, no permission, no such bucket. Only somebody who changes the store or the
-    /// configuration mends that.
+    /// Whether the store turned us away: wrong or expired credentials, no permission, read-only, no such bucket. Only somebody who changes the
+    /// store or the configuration mends that.
     pub fn is_refused(&self) -> bool {
-        let turned_away =
-            |e: &opendal::Error| no_bucket(e) || bad_credentials(e) || e.kind() == ErrorKind::PermissionDenied;
-        self.cause().is_some_and(|e| io_cause(e).is_none() && turned_away(e))
+        self.cause().is_some_and(|e| match io_cause(e) {
+            Some(io) => matches!(io.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem),
+            None => no_bucket(e) || bad_credentials(e) || e.kind() == ErrorKind::PermissionDenied,
+        })
     }
 
     /// Whether a delete, or an overwrite, was refused because the store holds the object until a later time, whoever asks (a lock, a retention rule).
@@ -202,12 +203,16 @@ fn describe(e: &opendal::Error) -> String {
         "the store holds it until its lock or retention rule ends; nothing but time changes that"
     } else if no_bucket(e) {
         "the bucket (or container) does not exist; create it, or correct its name or the endpoint"
+    } else if expired(e) {
+        "the credentials have expired; put new ones into the Secret"
     } else if bad_credentials(e) {
         "the store refused the credentials; correct the access key and the secret key"
     } else if e.kind() == ErrorKind::PermissionDenied {
         "the store denied access; these credentials need to get, put, list and delete objects under the prefix"
     } else if e.kind() == ErrorKind::NotFound {
         "no such object"
+    } else if not_trusted(e) {
+        "the certificate that the endpoint shows is not one for that address that an authority known here has signed: give the authority by caSecretRef"
     } else if has("send http request") || has("timeout reached") {
         "the store did not answer; check the endpoint and the network"
     } else {
@@ -222,6 +227,24 @@ fn bad_credentials(e: &opendal::Error) -> bool {
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "XAdminUserNotFound"]
         .iter()
         .any(|code| text.contains(code))
+        || expired(e)
+}
+
+/// Of credentials that last for a while, which Amazon answers with 400.
+fn expired(e: &opendal::Error) -> bool {
+    let text = e.to_string();
+    ["ExpiredToken", "TokenRefreshRequired"].iter().any(|code| text.contains(code))
+}
+
+fn not_trusted(e: &opendal::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(e);
+    while let Some(cause) = next {
+        if cause.to_string().contains("certificate") {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// What Amazon and MinIO, Google and Azure say of an object that must not go yet.

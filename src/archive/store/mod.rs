@@ -307,7 +307,19 @@ impl Store {
         }
     }
 
-    /// Proves that objects can be written (atomically), read, listed and deleted here, or says what stands in the way.
+    /// Removes what writers that were killed a day ago or earlier left in a folder, which is no object and only takes room.
+    pub async fn remove_stale_temps(&self) {
+        if let Some(folder) = self.inner.folder.clone() {
+            match spawn_blocking(move || folder.remove_stale_temps()).await {
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, store = self.url(), "what killed writers left could not be removed")
+                }
+                removed => drop(removed),
+            }
+        }
+    }
+
+    /// Proves that objects can be written (atomically), read, listed and deleted here, or says what stands in the way. Who may not delete leaves a few bytes below `probe/`.
     pub async fn probe(&self) -> Result<(), StoreError> {
         probe::probe(self).await
     }

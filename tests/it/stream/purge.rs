@@ -79,9 +79,7 @@ fn rotate(server: &Server) {
 
 #[test]
 fn a_held_source_purges_nothing_that_is_not_archived_and_gets_back_what_it_had() {
-    // By default the events in a transaction of 11.8 do not say where they end, which the stream cannot read yet.
-    let mariadb_11 = ServerOptions::mariadb_11().arg("--binlog-legacy-event-pos=ON");
-    for options in [ServerOptions::mysql(), ServerOptions::mariadb(), mariadb_11] {
+    for options in [ServerOptions::mysql(), ServerOptions::mariadb(), ServerOptions::mariadb_11()] {
         let server = options.arg("--binlog-expire-logs-seconds=1").start();
         let flavor = server.flavor();
         let mut s3 = S3Server::start();
