@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CopyError;
-use super::object::{Mode, Wanted, copy};
+use super::object::{Mode, Wanted, copy, get, holds_part, put_new};
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::parse_index;
 use crate::archive::identity::{self, ArchiveInfo, News};
@@ -116,9 +117,14 @@ impl Copier {
             return self.take_identity_back(&ours).await;
         }
         identity::keep_locked(&self.to).await?;
-        if identity::read(&self.to).await?.is_none() {
-            let json = self.from.get(keys::ARCHIVE).await?;
-            let _ = self.to.put(keys::ARCHIVE, json, Condition::IfAbsent).await?;
+        let json = self.from.get(keys::ARCHIVE).await?;
+        let there = match identity::read(&self.to).await {
+            Err(e) if e.is_damage() && holds_part(&self.to, keys::ARCHIVE, &json).await? => None,
+            there => there?,
+        };
+        if there.is_none() {
+            self.to.probe().await?;
+            put_new(&self.to, keys::ARCHIVE, json).await?;
         }
         match identity::read(&self.to).await? {
             Some(theirs) if !theirs.is_of_same(&ours) => Err(CopyError::OtherArchive {
@@ -165,7 +171,7 @@ impl Copier {
     ) -> Result<(), CopyError> {
         let Some(id) = keys::parse_full_dir(&dir).filter(|_| !self.whole.contains(&dir)) else { return Ok(()) };
         let key = keys::manifest(&id);
-        if self.mode == Mode::Fill && self.to.stat(&key).await?.is_some() {
+        if self.mode == Mode::Fill && self.is_referred(&key).await? {
             self.whole.insert(dir);
             return Ok(());
         }
@@ -194,7 +200,7 @@ impl Copier {
             return Ok(());
         }
         let key = keys::index(&id);
-        if self.mode == Mode::Fill && self.to.stat(&key).await?.is_some() {
+        if self.mode == Mode::Fill && self.is_referred(&key).await? {
             self.forget_segments(&dir);
             self.whole.insert(dir);
             return Ok(());
@@ -313,17 +319,25 @@ impl Copier {
         match self.mode {
             Mode::TakeBack { dry_run: true } => {}
             Mode::TakeBack { dry_run: false } => _ = self.to.put(key, json, Condition::Overwrite).await?,
-            Mode::Fill => _ = self.to.put(key, json, Condition::IfAbsent).await?,
+            Mode::Fill => put_new(&self.to, key, json).await?,
         }
         Ok(true)
     }
 
-    async fn get(&self, key: &str) -> Result<Option<Bytes>, CopyError> {
-        match self.from.get(key).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e.into()),
+    /// Whether the copy has a manifest or an index. Less of it than the store has does not count.
+    async fn is_referred(&self, key: &str) -> Result<bool, CopyError> {
+        let Some(there) = get(&self.to, key).await? else { return Ok(false) };
+        match unseal::<IgnoredAny>(key, &there) {
+            Err(e) if e.is_damage() => match self.get(key).await? {
+                Some(json) => Ok(!holds_part(&self.to, key, &json).await?),
+                None => Ok(true),
+            },
+            _ => Ok(true),
         }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, CopyError> {
+        get(&self.from, key).await
     }
 
     fn forget_segments(&mut self, dir: &str) {

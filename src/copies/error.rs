@@ -52,6 +52,16 @@ pub enum CopyError {
         /// What is wrong.
         reason: String,
     },
+    /// The store that is filled kept a part of an upload that was cut off as if it were the whole.
+    #[snafu(display(
+        "the store {store} kept a part of {key}, of an upload that was cut off: it is deleted, and can be copied anew"
+    ))]
+    Torn {
+        /// The object.
+        key: String,
+        /// The store.
+        store: String,
+    },
     /// It was told to stop.
     #[snafu(display("the copy was stopped; what is copied stays, and the next one goes on"))]
     Cancelled,
@@ -65,7 +75,7 @@ impl CopyError {
             Self::Store { source } => source.is_transient(),
             Self::Segment { source } => source.is_transient(),
             Self::OtherArchive { .. } | Self::Damaged { .. } => false,
-            Self::Cancelled => true,
+            Self::Torn { .. } | Self::Cancelled => true,
         }
     }
 
@@ -75,7 +85,7 @@ impl CopyError {
             Self::Archive { source } => source.is_damage(),
             Self::Segment { source } => matches!(source, SegmentError::Damaged { .. }),
             Self::Damaged { .. } => true,
-            Self::Store { .. } | Self::OtherArchive { .. } | Self::Cancelled => false,
+            Self::Store { .. } | Self::OtherArchive { .. } | Self::Torn { .. } | Self::Cancelled => false,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::support::{Process, ROOT_PASSWORD, S3Server, Server, ServerOptions, ti
 
 const FAILED: i32 = 1;
 const DAMAGED: i32 = 4;
+const UNREACHABLE: i32 = 5;
 
 struct Rig {
     source: Server,
@@ -94,19 +95,21 @@ impl Rig {
     }
 }
 
+/// A copy in a bucket.
+fn offsite(s3: &S3Server) -> String {
+    format!(
+        "[{{name: offsite, storage: {{s3: {{bucket: {}, region: {}, endpoint: '{}', credentialsSecretRef: {{name: bucket}}}}}}}}]",
+        s3.bucket(),
+        s3.region(),
+        s3.endpoint()
+    )
+}
+
 #[test]
 fn a_store_that_is_lost_is_restored_from_its_copy_and_made_anew() {
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {
         let s3 = S3Server::start();
-        let rig = Rig::new(
-            flavor,
-            &format!(
-                "[{{name: offsite, storage: {{s3: {{bucket: {}, region: {}, endpoint: '{}', credentialsSecretRef: {{name: bucket}}}}}}}}]",
-                s3.bucket(),
-                s3.region(),
-                s3.endpoint()
-            ),
-        );
+        let rig = Rig::new(flavor, &offsite(&s3));
         let mut streamer = Process::spawn(rig.tidemark("stream", &[]));
         rig.must("backup", &[]);
         rig.write(20);
@@ -132,6 +135,36 @@ fn a_store_that_is_lost_is_restored_from_its_copy_and_made_anew() {
         rig.await_all(&["--copy", "offsite"]);
         assert_eq!(checksums(&rig.restored(&["--copy", "offsite"])), checksums(&rig.source), "{flavor}");
     }
+}
+
+#[test]
+fn a_folder_whose_copy_in_a_bucket_is_out_of_reach_goes_on_and_the_copy_catches_up_later() {
+    let mut s3 = S3Server::start();
+    let rig = Rig::new(Flavor::Mysql, &offsite(&s3));
+    s3.kill9();
+    let mut streamer = Process::spawn(rig.tidemark("stream", &[]));
+    rig.must("backup", &[]);
+    rig.write(20);
+    rig.source.sql("FLUSH BINARY LOGS");
+    rig.write(20);
+    rig.await_all(&[]);
+    assert_eq!(checksums(&rig.restored(&[])), checksums(&rig.source), "offline");
+    let away = rig.fails("status", &["--copy", "offsite"], UNREACHABLE);
+    assert!(away.contains("did not answer"), "{away}");
+    s3.restart();
+    rig.await_all(&["--copy", "offsite"]);
+    // And once more, in the middle of it.
+    s3.kill9();
+    rig.source.sql("FLUSH BINARY LOGS");
+    rig.write(20);
+    rig.await_all(&[]);
+    s3.restart();
+    rig.await_all(&["--copy", "offsite"]);
+    assert!(streamer.try_wait().is_none(), "{}", streamer.output());
+    streamer.kill9();
+    rig.must("verify", &["--deep", "--copy", "offsite"]);
+    fs::remove_dir_all(rig.first()).unwrap();
+    assert_eq!(checksums(&rig.restored(&["--copy", "offsite"])), checksums(&rig.source), "from the copy");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The crash oracle: a source under load, a streamer killed again and again, servers that die and rotate, and restores
-//! that must equal what the stock tools make of the source's own history. In one of them the store fails, too, all the while, retention takes
+//! that must equal what the stock tools make of the source's own history. In some of them the stores fail, too, all the while, retention takes
 //! away the archive's beginning, what stays is packed, and a copy is filled.
 //!
 //! `make test` runs a short one, `make soak` the long one (`TIDEMARK_SOAK_CYCLES`, `TIDEMARK_SOAK_SEED`).
@@ -50,8 +50,13 @@ fn mariadb_loses_and_doubles_nothing_through_crashes_on_s3() {
 }
 
 #[test]
-fn mysql_loses_and_doubles_nothing_through_crashes_prunes_compaction_and_copies_on_an_s3_that_fails() {
+fn mysql_loses_and_doubles_nothing_through_crashes_prunes_compaction_and_copies_between_stores_that_fail() {
     Rig::new(Flavor::Mysql, Place::faulty()).run(cycles(8), 4);
+}
+
+#[test]
+fn mariadb_loses_and_doubles_nothing_through_crashes_prunes_compaction_and_copies_between_stores_that_fail() {
+    Rig::new(Flavor::Mariadb, Place::faulty()).run(cycles(8), 4);
 }
 
 fn cycles(short: u32) -> u32 {
@@ -62,8 +67,22 @@ fn cycles(short: u32) -> u32 {
 enum Place {
     Folder(tempfile::TempDir),
     S3(Box<S3Server>),
-    /// And the folder of its copy.
-    Faulty(Box<S3Server>, Faults, tempfile::TempDir),
+    /// And its copy.
+    Faulty(Faulty, Faulty),
+}
+
+/// A bucket, and what stands before it.
+struct Faulty {
+    s3: Box<S3Server>,
+    faults: Faults,
+}
+
+impl Faulty {
+    fn start() -> Faulty {
+        let s3 = Box::new(S3Server::start());
+        let faults = Faults::before(s3.endpoint(), 0.08, rand::random());
+        Faulty { s3, faults }
+    }
 }
 
 impl Place {
@@ -76,9 +95,7 @@ impl Place {
     }
 
     fn faulty() -> Place {
-        let s3 = S3Server::start();
-        let faults = Faults::before(s3.endpoint(), 0.08, rand::random());
-        Place::Faulty(Box::new(s3), faults, tempfile::tempdir().unwrap())
+        Place::Faulty(Faulty::start(), Faulty::start())
     }
 
     fn manifest(&self) -> String {
@@ -92,10 +109,10 @@ impl Place {
         match self {
             Place::Folder(dir) => format!("{{fs: {{path: {}}}}}", dir.path().display()),
             Place::S3(server) => s3(server, server.endpoint()),
-            Place::Faulty(server, faults, copy) => format!(
-                "{}\n  retention: {{window: 10s}}\n  copies: [{{name: second, storage: {{fs: {{path: {}}}}}, retention: {{window: 20s}}}}]",
-                s3(server, &faults.endpoint()),
-                copy.path().display()
+            Place::Faulty(first, second) => format!(
+                "{}\n  retention: {{window: 10s}}\n  copies: [{{name: second, storage: {}, retention: {{window: 20s}}}}]",
+                s3(&first.s3, &first.faults.endpoint()),
+                s3(&second.s3, &second.faults.endpoint()),
             ),
         }
     }
@@ -107,7 +124,7 @@ impl Place {
     fn secrets(&self) -> String {
         match self {
             Place::Folder(_) => String::new(),
-            Place::S3(s3) | Place::Faulty(s3, ..) => format!(
+            Place::S3(s3) | Place::Faulty(Faulty { s3, .. }, _) => format!(
                 "---\n{{apiVersion: v1, kind: Secret, metadata: {{name: store}}, stringData: {{AWS_ACCESS_KEY_ID: '{}', AWS_SECRET_ACCESS_KEY: '{}'}}}}\n",
                 s3.access_key(),
                 s3.secret_key()
@@ -118,7 +135,7 @@ impl Place {
     fn objects(&self) -> PathBuf {
         match self {
             Place::Folder(dir) => dir.path().to_owned(),
-            Place::S3(s3) | Place::Faulty(s3, ..) => s3.objects(),
+            Place::S3(s3) | Place::Faulty(Faulty { s3, .. }, _) => s3.objects(),
         }
     }
 }
@@ -213,9 +230,11 @@ impl Rig {
         }
         eprintln!("{done:?}");
         let acknowledged = load.stop();
-        if let Place::Faulty(_, faults, _) = &self.place {
-            println!("{}", faults.told());
-            faults.calm();
+        if let Place::Faulty(first, second) = &self.place {
+            for Faulty { faults, .. } in [first, second] {
+                println!("{}", faults.told());
+                faults.calm();
+            }
         }
         let streamer = self.catch_up();
         self.compare_bytes();
@@ -340,19 +359,24 @@ impl Rig {
 
     /// Every archived file, through stock `zstd -d`, is byte for byte the server's own: none lost, none doubled.
     fn compare_bytes(&self) {
-        let mut archived = BTreeMap::new();
-        for folder in subfolders(&self.place.objects().join("binlog")).iter().flat_map(|server| subfolders(server)) {
-            let name = folder.file_name().unwrap().to_str().unwrap().split('@').next().unwrap().to_owned();
-            assert!(archived.insert(name.clone(), folder).is_none(), "{name} is archived as two files");
-        }
-        let files = self.source.binlogs();
-        let first = files.iter().position(|f| archived.contains_key(f.file_name().unwrap().to_str().unwrap())).unwrap();
+        let archived = || {
+            let mut archived = BTreeMap::new();
+            for folder in subfolders(&self.place.objects().join("binlog")).iter().flat_map(|server| subfolders(server))
+            {
+                let name = folder.file_name().unwrap().to_str().unwrap().split('@').next().unwrap().to_owned();
+                assert!(archived.insert(name.clone(), folder).is_none(), "{name} is archived as two files");
+            }
+            archived
+        };
+        let (files, known) = (self.source.binlogs(), archived());
+        let name = |file: &Path| file.file_name().unwrap().to_str().unwrap().to_owned();
+        let first = files.iter().position(|file| known.contains_key(&name(file))).unwrap();
         for file in &files[first..] {
-            let folder = &archived[file.file_name().unwrap().to_str().unwrap()];
-            // MariaDB's background thread may add a checkpoint event to the newest file at any time.
+            // MariaDB's background thread may add a checkpoint event to the newest file at any time; and that file may hold no transaction yet.
             let what = format!("all of {} to be archived (seed {})", file.display(), self.seed);
             let (mut own, stored) = wait_for(&what, Duration::from_secs(30), || {
-                let (own, stored) = (fs::read(file).unwrap(), decompress(folder));
+                let folder = known.get(&name(file)).cloned().or_else(|| archived().remove(&name(file)))?;
+                let (own, stored) = (fs::read(file).unwrap(), decompress(&folder));
                 (own.len() <= stored.len()).then_some((own, stored))
             });
             mend_in_use_flag(&mut own);

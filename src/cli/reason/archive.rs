@@ -54,6 +54,7 @@ pub(super) fn of_copy(error: &CopyError) -> Reason {
         CopyError::Segment { source } => of_segment(source),
         CopyError::OtherArchive { .. } => Reason::OtherArchive,
         CopyError::Damaged { .. } => Reason::ArchiveDamaged,
+        CopyError::Torn { .. } => Reason::StoreUnreachable,
         CopyError::Cancelled => Reason::Cancelled,
     }
 }
