@@ -15,6 +15,8 @@ pub(super) struct Listing {
     pub(super) chain: Vec<SegmentObject>,
     /// Where the next segment after the chain's end begins, if there is one.
     pub(super) hole_until: Option<u64>,
+    /// All segments.
+    pub(super) segments: Vec<SegmentObject>,
     /// Keys that are neither segments nor an index of this file.
     pub(super) unknown: Vec<String>,
 }
@@ -30,8 +32,13 @@ pub(super) async fn list(store: &Store, file: &FileId) -> Result<Listing, StoreE
             None => unknown.push(object.key),
         }
     }
-    let (chain, hole_until) = furthest_edition(segments);
-    Ok(Listing { chain, hole_until, unknown })
+    let (chain, hole_until) = furthest_edition(segments.clone());
+    Ok(Listing { chain, hole_until, segments, unknown })
+}
+
+/// [`Listing::chain`] of these segments.
+pub(super) fn chain_of(segments: Vec<SegmentObject>) -> Vec<SegmentObject> {
+    furthest_edition(segments).0
 }
 
 /// The longest chain within one edition, as an index names one; of chains that get equally far that of what was archived first.

@@ -324,7 +324,7 @@ fn a_prune_in_a_bucket_that_keeps_versions_hides_says_so_and_is_done_once() {
     let desk = Desk::new(Flavor::Mysql);
     desk.policy(&format!("{LOCKED}\n  retention: {{keepLast: 1}}"));
     (0..3).for_each(|_| _ = desk.must(&["backup"]));
-    let before: BTreeSet<_> = desk.s3.versions().into_iter().collect();
+    let before: BTreeSet<_> = desk.s3.versions().into_iter().filter(|version| version.2).collect();
     let plan = String::from_utf8(desk.run(&["prune", "--dry-run"]).stdout).unwrap();
     assert!(plan.contains("hides ") && plan.contains("NoncurrentVersionExpiration"), "{plan}");
 

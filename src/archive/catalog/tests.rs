@@ -174,6 +174,21 @@ async fn what_a_dead_streamer_left_half_stored_is_stored_anew_whatever_its_borde
     assert_eq!((file.size, file.closed.is_some()), (400, true));
     assert_eq!(read(&store, &file, 0, 400).await.unwrap(), raw(0, 400));
 
+    // One that was cut off long ago, where another streamer cut otherwise and went on.
+    for span in [0, 150, 200, 250, 320, 400, 450].windows(2) {
+        segment(&store, &id(3), span[0], span[1]).await;
+    }
+    let torn = keys::segment(&id(3), None, 150, 250, false);
+    let _ = store.put(&torn, half.slice(..half.len() / 2), Condition::Overwrite).await.unwrap();
+    let mut writer = IndexWriter::resume(&store, id(3)).await.unwrap();
+    assert_eq!(writer.end(), 450);
+    writer.push(segment(&store, &id(3), 450, 500).await).unwrap();
+    writer.clear_torn(&store).await;
+    assert_eq!(store.stat(&torn).await.unwrap(), None);
+    writer.finish(&store, Ending::Rotate, None, "t").await.unwrap();
+    let file = load_file(&store, &id(3)).await.unwrap().unwrap();
+    assert_eq!(read(&store, &file, 0, 500).await.unwrap(), raw(0, 500));
+
     // Stored whole under its own name meanwhile, it stays.
     for (start, end) in [(0, 150), (150, 250)] {
         segment(&store, &id(2), start, end).await;
