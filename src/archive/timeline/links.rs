@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Link;
@@ -22,10 +24,31 @@ impl Piece {
     }
 }
 
+/// Which of the links that chains share somebody has come by.
+#[derive(Debug, Default)]
+pub struct Seen(HashMap<*const Vec<Link>, Range<usize>>);
+
 impl Links {
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Link> + Clone {
         self.pieces.iter().flat_map(Piece::links)
+    }
+
+    /// Those that `seen` has not come by, and does from then on: what living chains have in common is gone through once.
+    pub fn unseen<'a>(&'a self, seen: &mut Seen) -> Vec<&'a Link> {
+        let mut unseen = Vec::new();
+        for piece in &self.pieces {
+            let (from, to) = (piece.from, piece.to);
+            let known = seen.0.entry(Arc::as_ptr(&piece.links)).or_insert(from..from);
+            let apart = to < known.start || from > known.end;
+            let (before, behind) =
+                if apart { (from..to, to..to) } else { (from..to.min(known.start), from.max(known.end)..to) };
+            unseen.extend([before, behind].into_iter().filter_map(|range| piece.links.get(range)).flatten());
+            if !apart {
+                *known = known.start.min(from)..known.end.max(to);
+            }
+        }
+        unseen
     }
 
     /// How many there are.
@@ -102,6 +125,30 @@ mod tests {
     fn link(number: u32) -> Link {
         let file = FileId { server: "s".into(), name: format!("b.{number}"), created_unix: number };
         Link { file, from: 0, to: 10, take: set(&format!("A:{number}")), last_commit: None }
+    }
+
+    #[test]
+    fn what_was_seen_is_not_seen_again() {
+        let shared = Arc::new((0..9).map(link).collect::<Vec<_>>());
+        let of = |from: usize, to: usize| {
+            let mut links = Links::default();
+            links.push(link(20));
+            links.share(&shared, from, to);
+            links
+        };
+        let (chains, mut seen) = ([of(5, 7), of(6, 9), of(3, 9), of(4, 4), of(0, 1), of(0, 9)], Seen::default());
+        let unseen: Vec<String> = chains
+            .iter()
+            .map(|chain| {
+                chain
+                    .unseen(&mut seen)
+                    .iter()
+                    .map(|link| link.file.created_unix.to_string())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect();
+        assert_eq!(unseen, ["20 5 6", "20 7 8", "20 3 4", "20", "20 0", "20 0 1 2"]);
     }
 
     #[test]

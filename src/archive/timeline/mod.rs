@@ -33,7 +33,7 @@ pub use fold::fold;
 pub(crate) use fold::fold_all;
 use forks::forks;
 use history::Histories;
-pub use links::Links;
+pub use links::{Links, Seen};
 pub use unlogged::unlogged;
 
 /// Everything that can be restored, and what cannot.

@@ -1,12 +1,12 @@
 //! Which binlog files stay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::fulls::{Decided, xa_need};
 use super::{Facts, FileVerdict, NO_RULES, Rules, proof};
 use crate::archive::binlog_index::FileId;
-use crate::archive::catalog::ArchivedFile;
-use crate::archive::timeline::{Timeline, as_executed};
+use crate::archive::catalog::{ArchivedFile, FullHead};
+use crate::archive::timeline::{Chain, Seen, Timeline, as_executed};
 use crate::model::CommitTime;
 
 const GONE: &str = "no full that stays needs it";
@@ -83,16 +83,24 @@ fn needed(facts: &Facts<'_>, fulls: &[Decided<'_>]) -> BTreeMap<FileId, String> 
     };
     let oldest = fulls.iter().filter(|full| full.with_log).map(|full| CommitTime::from(full.full.consistent_at)).min();
     let since = facts.since.or(oldest);
-    for Decided { full, .. } in fulls.iter().filter(|full| full.with_log) {
-        let links = facts.timeline.chain(&full.id).into_iter().flat_map(|chain| &chain.links);
-        links.for_each(|link| need(&link.file, &|| format!("full {} goes on with it", full.id)));
-        let is_at = |file: &&ArchivedFile| {
-            file.id.server == full.server
-                && full.position.as_ref().is_some_and(|position| position.file == file.id.name)
-                && full.position_created_unix.is_none_or(|created| created == file.id.created_unix)
-        };
-        let at = facts.files().iter().filter(is_at);
-        at.for_each(|file| need(&file.id, &|| format!("the position of full {} is in it", full.id)));
+    let with_log = || fulls.iter().filter(|full| full.with_log).map(|full| full.full);
+    // There may be as many fulls as days, and files of all of them behind each.
+    let chains: HashMap<&str, &Chain> =
+        facts.timeline.chains.iter().map(|chain| (chain.full.as_str(), chain)).collect();
+    let mut seen = Seen::default();
+    let mut positions: HashMap<(&str, &str), Vec<&FullHead>> = HashMap::new();
+    for full in with_log() {
+        let links = chains.get(full.id.as_str()).map(|chain| chain.links.unseen(&mut seen));
+        links.into_iter().flatten().for_each(|link| need(&link.file, &|| format!("full {} goes on with it", full.id)));
+        if let Some(position) = &full.position {
+            positions.entry((&full.server, &position.file)).or_default().push(full);
+        }
+    }
+    for file in facts.files() {
+        let at = positions.get(&(file.id.server.as_str(), file.id.name.as_str())).into_iter().flatten();
+        let is_at =
+            |full: &&&FullHead| full.position_created_unix.is_none_or(|created| created == file.id.created_unix);
+        at.filter(is_at).for_each(|full| need(&file.id, &|| format!("the position of full {} is in it", full.id)));
     }
     for file in facts.files().iter().filter(|file| since.is_some() && file.summary.last_commit > since) {
         need(&file.id, &|| "it holds what was committed since the beginning of the window".to_owned());
