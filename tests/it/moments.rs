@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 use crate::fidelity::{back_up, folder, restore};
 use crate::lab::executed;
 use crate::processes::{Site, ends_well};
-use crate::support::{Server, ServerOptions, wait_for};
+use crate::support::{Server, ServerOptions, Signal, wait_for};
 
 const BOTH: [Flavor; 2] = [Flavor::Mysql, Flavor::Mariadb];
 /// (An ALTER whose every row costs the processor 25 ms takes minutes on a busy machine.)
@@ -163,15 +163,17 @@ fn a_log_that_is_begun_anew_after_the_snapshot_is_not_taken_for_its_own() {
     for flavor in BOTH {
         let (site, target) = (Site::new(ServerOptions::of(flavor)), ServerOptions::of(flavor).start());
         site.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
-        let backup = site.backup("1", "backup::logical::released=1*sleep(5000)");
+        let mut backup = site.backup("1", "backup::logical::released=1*sleep(5000)");
         let (counter, last, reset) = match flavor {
             Flavor::Mysql => ("Com_unlock_tables", 1, "RESET BINARY LOGS AND GTIDS"),
             Flavor::Mariadb => ("Com_backup", 5, "RESET MASTER"),
         };
         wait_for("the lock to be released", PATIENCE, || (given(&site.source, counter) >= last).then_some(()));
+        backup.signal(Signal::Stop);
         // As many transactions as before and more: neither GTIDs nor positions say that they are others.
         let again: String = (2..9).map(|a| format!("INSERT INTO d.t VALUES ({a});")).collect();
         site.source.sql(&format!("{reset}; {again}"));
+        backup.signal(Signal::Continue);
         let backup = ends_well(backup);
         assert!(backup.stderr().contains("beginning again"), "{flavor}: {}", backup.output());
         ends_well(site.restore(&target));
