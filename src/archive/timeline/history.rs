@@ -22,6 +22,8 @@ pub(super) struct History<'a> {
     pub(super) previous: Vec<GtidSet>,
     /// Whether it began with RESET BINARY LOGS (RESET MASTER), after which names and GTIDs are used again.
     after_reset: bool,
+    /// The files' indexes by their names, for there may be as many fulls as days; worked out when the first full is looked for.
+    pub(super) by_name: OnceCell<Vec<usize>>,
     /// Worked out when the first chain comes by.
     steps: OnceCell<Steps>,
 }
@@ -38,7 +40,7 @@ pub(super) struct Histories<'a> {
 impl<'a> History<'a> {
     fn new(files: Vec<&'a ArchivedFile>) -> Self {
         let previous = files.iter().map(|file| file.summary.previous_gtids.clone()).collect();
-        Self { files, previous, after_reset: false, steps: OnceCell::new() }
+        Self { files, previous, after_reset: false, by_name: OnceCell::new(), steps: OnceCell::new() }
     }
 
     pub(super) fn server(&self) -> &'a str {
@@ -114,29 +116,6 @@ impl<'a> History<'a> {
             add(&mut all, &by_server(&file.summary.gtids, self.server()));
         }
         all
-    }
-
-    /// The index of the file a full's position is in.
-    pub(super) fn position_of(&self, full: &FullHead) -> Option<usize> {
-        let position = full.position.as_ref()?;
-        (full.server == self.server()).then_some(())?;
-        self.files.iter().rposition(|file| {
-            file.id.name == position.file
-                && match full.position_created_unix {
-                    Some(created) => file.id.created_unix == created,
-                    None => {
-                        let begun = i64::from(file.id.created_unix) <= full.consistent_at.as_second();
-                        file.summary.previous_gtids.is_subset(&full.gtids) && begun
-                    }
-                }
-        })
-    }
-
-    /// Whether the file of a full's position is of this name but another one.
-    pub(super) fn has_other_file_of(&self, full: &FullHead) -> bool {
-        let (Some(position), Some(_)) = (&full.position, full.position_created_unix) else { return false };
-        let of_name = self.files.iter().any(|file| file.id.name == position.file);
-        full.server == self.server() && of_name && self.position_of(full).is_none()
     }
 
     /// Whether this log of a full's server had got to later files than the full's when it ended, which was before the full.

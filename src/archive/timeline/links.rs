@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_not_seen_again() {
-        let shared = Arc::new((0..9).map(link).collect::<Vec<_>>());
+        let shared = Arc::new((1..10).map(link).collect::<Vec<_>>());
         let of = |from: usize, to: usize| {
             let mut links = Links::default();
             links.push(link(20));
@@ -148,7 +148,7 @@ mod tests {
                     .join(" ")
             })
             .collect();
-        assert_eq!(unseen, ["20 5 6", "20 7 8", "20 3 4", "20", "20 0", "20 0 1 2"]);
+        assert_eq!(unseen, ["20 6 7", "20 8 9", "20 4 5", "20", "20 1", "20 1 2 3"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod forks;
 mod history;
 mod links;
 mod logs;
+mod positions;
 mod steps;
 mod unlogged;
 mod writers;
