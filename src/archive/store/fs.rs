@@ -96,6 +96,11 @@ impl Folder {
         remove_empty(&self.path_of(dir.trim_end_matches('/'))?)
     }
 
+    /// A whole object. Blocks.
+    pub(super) fn read(&self, key: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path_of(key)?)
+    }
+
     /// Removes what writers killed long ago left behind. Blocks.
     pub(super) fn remove_stale_temps(&self) -> io::Result<()> {
         let entries = match fs::read_dir(self.root.join(TMP)) {

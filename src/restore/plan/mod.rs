@@ -12,7 +12,8 @@ mod show;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,8 @@ pub struct Facts {
     /// The contested forks, by their place in the timeline, of which something had committed by the time that is asked for. Whoever asks for a
     /// plan to a time looks first, into what [`unsure`] names.
     pub begun: Vec<usize>,
+    /// The files' indexes by their ids: there may be thousands, each asked for again and again.
+    by_id: OnceLock<Vec<usize>>,
 }
 
 impl Facts {
@@ -90,13 +93,16 @@ impl Facts {
     pub fn of(catalog: Catalog) -> Self {
         let Catalog { info, fulls, files, .. } = catalog;
         let timeline = Timeline::new(info.flavor, &fulls, &files);
-        Self { flavor: info.flavor, fulls, files, timeline, prepared: BTreeMap::new(), begun: Vec::new() }
+        let (prepared, begun, by_id) = (BTreeMap::new(), Vec::new(), OnceLock::new());
+        Self { flavor: info.flavor, fulls, files, timeline, prepared, begun, by_id }
     }
 
     /// With `files` instead of those that were told as one.
     pub fn unfolded(mut self, folded: &[FileId], files: Vec<ArchivedFile>) -> Self {
+        let folded: HashSet<&FileId> = folded.iter().collect();
         self.files.retain(|file| !folded.contains(&file.id));
         self.files.extend(files);
+        self.by_id = OnceLock::new();
         self.timeline = Timeline::new(self.flavor, &self.fulls, &self.files);
         self
     }
@@ -131,7 +137,14 @@ impl Facts {
 
     /// One file.
     pub fn file(&self, id: &FileId) -> Option<&ArchivedFile> {
-        self.files.iter().find(|f| f.id == *id)
+        let id_of = |i: &usize| self.files.get(*i).map(|file| &file.id);
+        let by_id = self.by_id.get_or_init(|| {
+            let mut by_id: Vec<usize> = (0..self.files.len()).collect();
+            by_id.sort_by_key(id_of);
+            by_id
+        });
+        let at = by_id.binary_search_by(|i| id_of(i).cmp(&Some(id))).ok()?;
+        self.files.get(*by_id.get(at)?)
     }
 
     /// What can be restored, in words: times and GTIDs.

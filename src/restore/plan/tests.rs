@@ -2,6 +2,7 @@
 //! what was asked for, or there is none.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -162,7 +163,8 @@ impl World {
             })
             .collect();
         let timeline = Timeline::new(Flavor::Mysql, &fulls, &files);
-        Facts { flavor: Flavor::Mysql, fulls, files, timeline, prepared: BTreeMap::new(), begun: Vec::new() }
+        let (prepared, begun, by_id) = (BTreeMap::new(), Vec::new(), OnceLock::new());
+        Facts { flavor: Flavor::Mysql, fulls, files, timeline, prepared, begun, by_id }
     }
 
     /// The place where a transaction ends.
@@ -200,7 +202,7 @@ impl World {
         let files = fold_all(facts.files.clone(), &facts.fulls);
         if files.len() < facts.files.len() {
             let timeline = Timeline::new(facts.flavor, &facts.fulls, &files);
-            let folded = Facts { files, timeline, ..facts.clone() };
+            let folded = Facts { files, timeline, by_id: OnceLock::new(), ..facts.clone() };
             let unfold = |folded: Facts, ids: &[FileId]| {
                 let spans = ids.iter().map(|id| folded.file(id).unwrap().ids());
                 let single = spans.flat_map(|ids| ids.iter().collect::<Vec<_>>());
