@@ -92,11 +92,9 @@ impl<'a> History<'a> {
     /// As it was before the crash that took what the full has, if there was one.
     pub(super) fn before_the_crash(&self, full: &FullHead) -> Option<Self> {
         let i = self.position_of(full).filter(|_| !self.taken_by_a_crash(full).is_empty())?;
-        let mut before = self.clone();
-        before.files.truncate(i + 1);
-        before.previous.truncate(i + 1);
-        before.steps = OnceCell::new();
-        Some(before)
+        let (files, previous) = (self.files.get(..=i)?.to_vec(), self.previous.get(..=i)?.to_vec());
+        // Nothing that was worked out of all of it holds for its beginning.
+        Some(Self { files, previous, after_reset: self.after_reset, by_name: OnceCell::new(), steps: OnceCell::new() })
     }
 
     /// Everything executed at its end.
