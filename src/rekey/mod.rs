@@ -13,8 +13,6 @@ mod error;
 mod file;
 mod full;
 mod sweep;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
