@@ -77,11 +77,8 @@ pub enum News {
 
 /// What the archive says it is; none where there is no archive yet.
 pub async fn read(store: &Store) -> Result<Option<ArchiveInfo>, ArchiveError> {
-    match store.get(keys::ARCHIVE).await {
-        Ok(json) => unseal(keys::ARCHIVE, &json).map(Some),
-        Err(e) if e.is_not_found() => Ok(None),
-        Err(e) => Err(e.into()),
-    }
+    let json = store.find(keys::ARCHIVE).await?;
+    json.map(|json| unseal(keys::ARCHIVE, &json)).transpose()
 }
 
 /// What the archive says it is.

@@ -61,12 +61,9 @@ impl Leases {
             .partition(|object| counts(object.modified, now));
         let held = stream::iter(held)
             .map(|object| async move {
-                match store.get(&object.key).await {
-                    Ok(json) => unseal::<Lease>(&object.key, &json).map(Some),
-                    // It ended meanwhile.
-                    Err(e) if e.is_not_found() => Ok(None),
-                    Err(e) => Err(e.into()),
-                }
+                // None: it ended meanwhile.
+                let json = store.find(&object.key).await?;
+                json.map(|json| unseal::<Lease>(&object.key, &json)).transpose()
             })
             .buffered(CONCURRENCY)
             .try_filter_map(|lease| async move { Ok(lease) })

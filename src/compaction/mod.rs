@@ -92,10 +92,8 @@ async fn is_packed(store: &Store, file: &ArchivedFile) -> Result<bool, Compactio
 
 /// `packed.json` of an edition; none where there is none.
 async fn read(store: &Store, edition: &Edition) -> Result<Option<Packed>, CompactionError> {
-    match store.get(&edition.packed_key()).await {
-        Err(e) if e.is_not_found() => Ok(None),
-        json => Ok(Some(Packed::parse(edition, &json?)?)),
-    }
+    let json = store.find(&edition.packed_key()).await?;
+    Ok(json.map(|json| Packed::parse(edition, &json)).transpose()?)
 }
 
 /// Objects of their own that segments with a place in a pack still have.

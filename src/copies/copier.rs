@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CopyError;
-use super::object::{Mode, Wanted, copy, get, holds_part, put_new};
+use super::object::{Mode, Wanted, copy, holds_part, put_new};
 use crate::archive::binlog_index::FileId;
 use crate::archive::catalog::parse_index;
 use crate::archive::identity::{self, ArchiveInfo, News};
@@ -176,7 +176,7 @@ impl Copier {
             return Ok(());
         }
         // Without one it is under way, or going.
-        let Some(json) = self.get(&key).await? else { return Ok(()) };
+        let Some(json) = self.from.find(&key).await? else { return Ok(()) };
         let manifest: FullManifest = unseal(&key, &json)?;
         if !manifest.recipients.is_empty() {
             self.announce_encryption().await?;
@@ -205,7 +205,7 @@ impl Copier {
             self.whole.insert(dir);
             return Ok(());
         }
-        let Some(json) = self.get(&key).await? else { return self.open_file(&dir, copied, progress).await };
+        let Some(json) = self.from.find(&key).await? else { return self.open_file(&dir, copied, progress).await };
         let index = parse_index(&id, &json)?;
         if !index.recipients.is_empty() {
             self.announce_encryption().await?;
@@ -302,7 +302,9 @@ impl Copier {
             match done.try_next().await {
                 Ok(Some((wanted, made))) => count(copied, progress, &wanted, made),
                 Ok(None) => return Ok(true),
-                Err(e) if e.is_not_found() && self.get(referrer).await?.as_ref() != Some(said) => return Ok(false),
+                Err(e) if e.is_not_found() && self.from.find(referrer).await?.as_ref() != Some(said) => {
+                    return Ok(false);
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -326,18 +328,14 @@ impl Copier {
 
     /// Whether the copy has a manifest or an index. Less of it than the store has does not count.
     async fn is_referred(&self, key: &str) -> Result<bool, CopyError> {
-        let Some(there) = get(&self.to, key).await? else { return Ok(false) };
+        let Some(there) = self.to.find(key).await? else { return Ok(false) };
         match unseal::<IgnoredAny>(key, &there) {
-            Err(e) if e.is_damage() => match self.get(key).await? {
+            Err(e) if e.is_damage() => match self.from.find(key).await? {
                 Some(json) => Ok(!holds_part(&self.to, key, &json).await?),
                 None => Ok(true),
             },
             _ => Ok(true),
         }
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<Bytes>, CopyError> {
-        get(&self.from, key).await
     }
 
     fn forget_segments(&mut self, dir: &str) {

@@ -105,16 +105,8 @@ pub(super) async fn put_new(to: &Store, key: &str, json: Bytes) -> Result<(), Co
 
 /// Whether a store has no more of a small object than its first bytes.
 pub(super) async fn holds_part(store: &Store, key: &str, json: &Bytes) -> Result<bool, CopyError> {
-    let there = get(store, key).await?;
+    let there = store.find(key).await?;
     Ok(there.is_some_and(|there| there.len() < json.len() && json.starts_with(&there)))
-}
-
-/// A small object; none where it is not there.
-pub(super) async fn get(store: &Store, key: &str) -> Result<Option<Bytes>, CopyError> {
-    match store.get(key).await {
-        Err(e) if e.is_not_found() => Ok(None),
-        there => Ok(Some(there?)),
-    }
 }
 
 /// Whether the store that is filled has no more of an object than its first bytes.

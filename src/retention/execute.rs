@@ -189,11 +189,7 @@ impl Work<'_> {
 
     /// Deletes what makes a full or a closed file exist, and brings it back if a restore began that may have found it. False: the store holds it.
     async fn take_away(&self, key: &str) -> Result<bool, RetentionError> {
-        let taken: Option<Bytes> = match self.store.get(key).await {
-            Ok(bytes) => Some(bytes),
-            Err(e) if e.is_not_found() => None,
-            Err(e) => return Err(e.into()),
-        };
+        let taken = self.store.find(key).await?;
         self.no_restore_began().await?;
         match self.store.delete(key).await {
             Err(e) if e.is_held() => return Ok(false),

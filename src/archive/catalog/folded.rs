@@ -53,10 +53,7 @@ pub(super) struct Known {
 impl Known {
     /// Without it everything is read anew: so it does not matter why it cannot be read.
     pub(super) async fn load(store: &Store) -> Result<Self, ArchiveError> {
-        let json = match store.get(keys::FOLDED).await {
-            Err(e) if e.is_not_found() => return Ok(Self::default()),
-            json => json?,
-        };
+        let Some(json) = store.find(keys::FOLDED).await? else { return Ok(Self::default()) };
         let spans = match unseal(keys::FOLDED, &json) {
             Ok(Folded { format: FORMAT, spans }) => spans,
             Ok(_) => Vec::new(),

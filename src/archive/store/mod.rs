@@ -142,6 +142,14 @@ impl Store {
         self.read(key, None).await
     }
 
+    /// A whole object; none if there is no such object.
+    pub async fn find(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        match self.get(key).await {
+            Err(e) if e.is_not_found() => Ok(None),
+            there => there.map(Some),
+        }
+    }
+
     /// Bytes `range` of an object; fewer than asked for is an error.
     pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         let wanted = range.end.saturating_sub(range.start);
