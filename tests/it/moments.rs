@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tidemark::model::{Flavor, GtidSet};
+use tidemark::backup::logical::{self, LogicalConfig};
+use tidemark::model::{Flavor, GtidSet, Progress};
 use tokio::runtime::Builder;
 use tokio::task::block_in_place;
+use tokio_util::sync::CancellationToken;
 
-use crate::fidelity::{back_up, folder, restore};
+use crate::fidelity::{back_up, endpoint, folder, restore};
 use crate::lab::executed;
 use crate::processes::{Site, ends_well};
 use crate::support::{Server, ServerOptions, Signal, wait_for};
@@ -86,6 +88,40 @@ fn a_full_that_loses_its_hold_on_ddl_is_begun_again_at_once() {
     }
 }
 
+#[test]
+fn ddl_on_a_table_that_is_copied_does_not_wait_for_the_rest_of_the_full() {
+    let _alone = FAILPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
+    for flavor in BOTH {
+        let (source, target) = (Arc::new(ServerOptions::of(flavor).start()), ServerOptions::of(flavor).start());
+        source.sql(
+            "CREATE DATABASE d; CREATE TABLE d.first (id INT PRIMARY KEY, v LONGBLOB); CREATE TABLE d.second (id INT PRIMARY KEY);
+             INSERT INTO d.first VALUES (1, REPEAT('v', 1 << 20)); INSERT INTO d.second VALUES (1); ANALYZE TABLE d.first, d.second",
+        );
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("copies").enable_all().build().unwrap();
+        let (server, ranges) = (source.clone(), Arc::new(AtomicU64::new(0)));
+        let begun = ranges.clone();
+        fail::cfg_callback("backup::logical::after_range", move || {
+            if thread::current().name() == Some("copies") && begun.fetch_add(1, Ordering::SeqCst) == 1 {
+                block_in_place(|| {
+                    server.sql("SET SESSION lock_wait_timeout = 30; ALTER TABLE d.first ADD COLUMN w INT; UPDATE d.first SET w = 1");
+                });
+            }
+        })
+        .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = folder(dir.path());
+        let config = LogicalConfig { connections: 1, ..LogicalConfig::default() };
+        let at = endpoint(&source);
+        let full = logical::run(&config, &at, &store, Progress::default(), CancellationToken::new());
+        let manifest = runtime.block_on(full).unwrap();
+        fail::remove("backup::logical::after_range");
+        assert_eq!(ranges.load(Ordering::SeqCst), 2, "{flavor}: the full was begun again");
+        assert_eq!(source.sql("SELECT w FROM d.first"), "1", "{flavor}");
+        runtime.block_on(restore(&store, &manifest, &target));
+        assert_eq!(target.sql("SELECT id, LENGTH(v) FROM d.first"), "1\t1048576", "{flavor}");
+    }
+}
+
 /// MariaDB lets an ALTER that has begun go on: it takes its table for itself at its end, and would keep it until the full's.
 #[test]
 fn an_alter_that_ends_during_a_full_keeps_nobody_from_its_table() {
@@ -126,18 +162,25 @@ fn an_alter_that_ends_during_a_full_keeps_nobody_from_its_table() {
         }
     })
     .unwrap();
-    // A range is not over until the ALTER has ended: a full that does not let it would never be.
-    let (server, waited) = (source.clone(), Arc::new(AtomicBool::new(false)));
-    let let_through = waited.clone();
+    // A range is not over until the ALTER waits for the full, and one that is read after that not until a write to its table is through: a
+    // full that does not let them go on would never be. (One of the first read is that table's, and keeps it from the ALTER.)
+    let write = Arc::new(Mutex::new(None));
+    let (server, writer) = (source.clone(), write.clone());
     let wait = move || {
-        wait_for("the end of the copy", PATIENCE, || (!states(&server).contains("copy to tmp table")).then_some(()));
-        if !states(&server).contains("Waiting for backup lock") || let_through.swap(true, Ordering::SeqCst) {
+        if writer.lock().unwrap().is_none() {
+            wait_for("the end of the copy", PATIENCE, || {
+                (!states(&server).contains("copy to tmp table")).then_some(())
+            });
+            let mut writer = writer.lock().unwrap();
+            if writer.is_none() && states(&server).contains("Waiting for backup lock") {
+                let before = attempts(&server);
+                let update = server.client().args(["-e", "UPDATE d.altered SET v = 'w'"]).spawn().unwrap();
+                *writer = Some((update, before));
+            }
             return;
         }
-        let before = attempts(&server);
-        let mut writer = server.client().args(["-e", "UPDATE d.altered SET v = 'w'"]).spawn().unwrap();
-        assert!(wait_for("the write", PATIENCE, || writer.try_wait().unwrap()).success());
-        wait_for("a new attempt", PATIENCE, || (attempts(&server) > before).then_some(()));
+        let mut ended = || writer.lock().unwrap().as_mut().and_then(|(update, _)| update.try_wait().unwrap());
+        assert!(wait_for("the write", PATIENCE, &mut ended).success());
     };
     fail::cfg_callback("backup::logical::after_range", move || {
         if thread::current().name() == Some("lets") {
@@ -150,7 +193,8 @@ fn an_alter_that_ends_during_a_full_keeps_nobody_from_its_table() {
     let manifest = runtime.block_on(back_up(&source, &store));
     fail::remove("backup::logical::aligned");
     fail::remove("backup::logical::after_range");
-    assert!(waited.load(Ordering::SeqCst), "no ALTER waited for the full");
+    let (_, before) = write.lock().unwrap().take().expect("an ALTER that waited for the full");
+    assert!(attempts(&source) > before, "the full that let the ALTER go on was not begun again");
     assert!(alter.lock().unwrap().take().unwrap().wait().unwrap().success());
     runtime.block_on(restore(&store, &manifest, &target));
     let rows = "SELECT COUNT(*), COUNT(DISTINCT slow), MIN(v), MAX(v) FROM d.altered";

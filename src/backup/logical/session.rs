@@ -63,6 +63,18 @@ impl Session {
         self.exec(&format!("SET SESSION lock_wait_timeout = {}", seconds.max(1))).await.map(drop)
     }
 
+    /// MariaDB: lets ROLLBACK TO SAVEPOINT give back the tables that were read since. It keeps them for the transaction while the session may write
+    /// to the binary log. False where the account may not say so (BINLOG ADMIN). MySQL gives them back anyway.
+    pub(super) async fn give_tables_back(&mut self) -> Result<bool, LogicalError> {
+        if self.flavor == Flavor::Mysql {
+            return Ok(true);
+        }
+        match self.exec("SET SESSION sql_log_bin = 0").await {
+            Err(LogicalError::Sql { source, .. }) if source.server_error().is_some_and(|e| e.code == 1227) => Ok(false),
+            done => done.map(|_| true),
+        }
+    }
+
     pub(super) async fn exec(&mut self, sql: &str) -> Result<Done, LogicalError> {
         self.connection.exec(sql).await.context(SqlSnafu { doing: "a statement on the source" })
     }

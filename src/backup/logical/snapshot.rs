@@ -79,7 +79,13 @@ pub(super) async fn align(
 ) -> Result<Held, LogicalError> {
     let mut workers = Vec::new();
     for _ in 0..config.connections.max(1) {
-        workers.push(Session::open(endpoint, config.lock_wait).await?);
+        let mut worker = Session::open(endpoint, config.lock_wait).await?;
+        if !worker.give_tables_back().await? && workers.is_empty() {
+            tracing::warn!(
+                "the account lacks BINLOG ADMIN: DDL on a table that was copied waits for the end of the full, and others behind it"
+            );
+        }
+        workers.push(worker);
     }
     let mut holder = Session::open(endpoint, config.lock_wait).await?;
     let flavor = holder.flavor;

@@ -45,7 +45,7 @@ pub fn privileges(version: ServerVersion, verb: Verb) -> &'static [&'static str]
             "XA_RECOVER_ADMIN",
         ],
         (Flavor::Mariadb, Verb::LogicalBackup) => {
-            &["SELECT", "RELOAD", "PROCESS", "BINLOG MONITOR", "SHOW VIEW", "EVENT", "TRIGGER"]
+            &["SELECT", "RELOAD", "PROCESS", "BINLOG MONITOR", "SHOW VIEW", "EVENT", "TRIGGER", "BINLOG ADMIN"]
         }
         (_, Verb::ClonePhysical) => &["BACKUP_ADMIN", "REPLICATION CLIENT"],
         (_, Verb::Restore) => &["ALL PRIVILEGES"],
