@@ -28,7 +28,7 @@ use std::time::Instant;
 use tidemark::model::Flavor;
 
 use cluster::{helm, image, kubectl_tidemark, operator, succeed};
-use database::{Site, Store};
+use database::{SCHEDULE, Site, Store};
 use disaster::{Lost, lose_a_table};
 use load::has_exactly;
 use story::{chapter, fact, say, verdict};
@@ -49,7 +49,7 @@ fn main() {
     };
     fact("server", &format!("MySQL {}", site.source().sql("SELECT VERSION()")));
     say("$ kubectl apply -f policy.yaml          # two Secrets and a BackupPolicy");
-    let Lost { newest, before } = lose_a_table(&site, |took, rows| {
+    let Lost { newest, before } = lose_a_table(&site, SCHEDULE, |took, rows| {
         fact("protected", &format!("{:.1} s after kubectl apply, with {rows} orders in", took.as_secs_f64()));
         tidemark(&["status", "shop"]);
         chapter("Somebody drops the table");

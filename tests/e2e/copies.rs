@@ -3,7 +3,7 @@
 use tidemark::model::Flavor;
 
 use crate::cluster::{image, operator, succeed};
-use crate::database::{Site, Store, time};
+use crate::database::{SCHEDULE, Site, Store, time};
 use crate::disaster::{Lost, lose_a_table};
 use crate::load::has_exactly;
 
@@ -16,7 +16,7 @@ fn a_bucket_that_is_emptied_is_restored_from_its_copy_in_a_claim() {
         "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: near}, spec: {accessModes: [ReadWriteOnce], \
          resources: {requests: {storage: 1Gi}}}}",
     );
-    let Lost { newest, before } = lose_a_table(&site, |_, _| {});
+    let Lost { newest, before } = lose_a_table(&site, SCHEDULE, |_, _| {});
     // A copy that is added late is filled from the beginning.
     let copy = "fs: {path: /near, claimName: near}";
     site.protect_with(&format!(

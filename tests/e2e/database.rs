@@ -15,7 +15,7 @@ const PASSWORD: &str = "secret-of-the-tests";
 const LOGIN: &str = "pw-of-tidemark";
 
 /// When fulls are taken, where a test does not say otherwise.
-const SCHEDULE: &str = "schedule: { cron: '30 2 * * *', timeZone: Europe/Berlin }";
+pub const SCHEDULE: &str = "schedule: { cron: '30 2 * * *', timeZone: Europe/Berlin }";
 const S3: &str = include_str!("../cluster/manifests/s3.yaml");
 
 /// Where the archive is.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tidemark::model::Flavor;
 
 use crate::cluster::operator;
-use crate::database::{Site, Store, time};
+use crate::database::{SCHEDULE, Site, Store, time};
 use crate::load::{Ledger, Load, has_exactly};
 use crate::secrets;
 
@@ -24,7 +24,7 @@ fn a_table_of_mariadb_that_was_dropped_comes_back_from_a_claim_in_a_fresh_pod() 
 fn a_dropped_table_comes_back(name: &str, flavor: Flavor, store: Store) {
     let _operator = operator();
     let site = Site::new(name, flavor, store);
-    let Lost { newest, before } = lose_a_table(&site, |took, rows| {
+    let Lost { newest, before } = lose_a_table(&site, SCHEDULE, |took, rows| {
         println!("{flavor}: protected {:.1} s after kubectl apply, {rows} rows in", took.as_secs_f64());
     });
     let asked = Instant::now();
@@ -36,7 +36,7 @@ fn a_dropped_table_comes_back(name: &str, flavor: Flavor, store: Store) {
     );
     has_exactly(&site.restored("rescue"), newest);
     assert!(time(&request["status"]["restoredTo"]).is_some_and(|to| to <= before), "{:#}", request["status"]);
-    secrets::none_shows(&site, "rescue");
+    secrets::none_shows(&site, "rescue", &[]);
     // The source was only read.
     assert_eq!(site.source().sql("SELECT * FROM shop.orders"), "1");
 }
@@ -49,14 +49,14 @@ pub struct Lost {
     pub before: Timestamp,
 }
 
-/// Protects a database under load, drops its table once the window grows, and waits until the drop itself is archived. `protected` is
-/// told how long it took until the policy was Ready, and how many rows there were by then.
-pub fn lose_a_table(site: &Site, protected: impl FnOnce(Duration, u64)) -> Lost {
+/// Protects a database under load by a policy that says `rest` beside its source and store, drops its table once the window grows, and waits
+/// until the drop itself is archived. `protected` is told how long it took until the policy was Ready, and how many rows there were by then.
+pub fn lose_a_table(site: &Site, rest: &str, protected: impl FnOnce(Duration, u64)) -> Lost {
     let ledger = Ledger::default();
     let lost = thread::scope(|scope| {
         let load = Load::start(scope, site, &ledger);
         let applied = Instant::now();
-        site.protect();
+        site.protect_with(rest);
         site.namespace.await_condition("backuppolicy/shop", "Ready", "True");
         let (took, rows) = (applied.elapsed(), load.acknowledged());
         // The window grows under load.

@@ -13,6 +13,7 @@ mod cluster;
 mod copies;
 mod database;
 mod disaster;
+mod encryption;
 mod failover;
 mod load;
 mod plugin;

@@ -3,10 +3,11 @@
 use crate::cluster::{OPERATOR_NAMESPACE, kubectl, run, succeed};
 use crate::database::{Site, Store};
 
-/// Fails if a password or a key of the site, or of the server that `request` made, is in any object of the namespace but its Secrets, in a
+/// Fails if a password or a key of the site, of the server that `request` made, or one of `more` is in any object of the namespace but its Secrets, in a
 /// log, or in what the archive says in clear.
-pub fn none_shows(site: &Site, request: &str) {
-    let secrets = site.secrets(request);
+pub fn none_shows(site: &Site, request: &str, more: &[&str]) {
+    let mut secrets = site.secrets(request).to_vec();
+    secrets.extend(more.iter().map(|secret| (*secret).to_owned()));
     let namespace = &site.namespace;
     let kinds = "all,configmaps,endpoints,persistentvolumeclaims,events,tidemark";
     let mut places =

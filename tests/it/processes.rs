@@ -1,7 +1,7 @@
 //! The binary itself: DDL in the middle of its copy, huge rows in bounded memory, kill -9 while it loads.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use tidemark::model::Flavor;
@@ -133,18 +133,24 @@ fn a_restore_killed_at_any_moment_of_its_load_goes_on_to_the_same_end() {
         CREATE TABLE bank.docs (j JSON); INSERT INTO bank.docs SELECT JSON_OBJECT('n', id * 1.50) FROM bank.filler LIMIT 2000; \
         ALTER TABLE bank.filler ADD KEY (v); CREATE VIEW bank.v AS SELECT 1 AS one; CREATE USER someone@'%'");
     ends_well(site.backup("2", ""));
-    let target = ServerOptions::mysql().start();
-    let mut killed = 0;
-    for _ in 0..if std::env::var_os("TIDEMARK_LONG").is_some() { 60 } else { 6 } {
+    let [undisturbed, target] = [(); 2].map(|()| ServerOptions::mysql().start());
+    let began = Instant::now();
+    ends_well(site.restore(&undisturbed));
+    let whole = began.elapsed();
+    for n in 0..if std::env::var_os("TIDEMARK_LONG").is_some() { 60 } else { 6 } {
         let mut restore = site.restore(&target);
-        std::thread::sleep(Duration::from_millis(rand::rng().random_range(50..1200)));
+        if n == 0 {
+            let begun = || (!target.sql("SHOW DATABASES LIKE 'bank'").is_empty()).then_some(());
+            wait_for("the load", PATIENCE, begun);
+        } else {
+            std::thread::sleep(whole.mul_f64(rand::rng().random()));
+        }
         if restore.try_wait().is_some() {
+            assert!(n > 0, "{}", restore.output());
             break;
         }
         restore.kill9();
-        killed += 1;
     }
-    assert!(killed > 0);
     // The last kill may have met a restore that was through and had forgotten its state already, or whose last statement the server
     // goes on with.
     let others = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'root' AND id <> CONNECTION_ID()";
