@@ -229,6 +229,8 @@ impl Rig {
             }
         }
         eprintln!("{done:?}");
+        let least = 20 * u64::from(cycles);
+        wait_for("the load", Duration::from_secs(120), || (load.committed() > 2 * least).then_some(()));
         let acknowledged = load.stop();
         if let Place::Faulty(first, second) = &self.place {
             for Faulty { faults, .. } in [first, second] {
@@ -243,7 +245,7 @@ impl Rig {
         }
         drop(streamer);
         let history = History::read(&self.source);
-        assert!(history.transactions.len() > 20 * cycles as usize, "the load stood still (seed {})", self.seed);
+        assert!(history.transactions.len() as u64 > least, "the load stood still (seed {})", self.seed);
         let first = self.oldest_full();
         self.compare_times(&history, first);
         let mut targets = vec![Target::Latest];

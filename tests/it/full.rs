@@ -262,11 +262,20 @@ async fn what_a_load_that_died_left_at_work_on_the_server_is_ended_before_the_ne
                 base::load(&store, &manifest, &at, &config, Progress::default(), stop).await.map(drop)
             })
         };
-        let dies = load();
-        let left = wait_for("the load to wait", Duration::from_secs(60), || waiting(&target, drop_table).pop());
-        dies.abort();
-        assert!(dies.await.unwrap_err().is_cancelled());
-        assert_eq!(waiting(&target, drop_table), [left.as_str()], "{flavor}: the server does not know that it died");
+        let left = loop {
+            let dies = load();
+            let left = wait_for("the load to wait", Duration::from_secs(60), || waiting(&target, drop_table).pop());
+            dies.abort();
+            assert!(dies.await.unwrap_err().is_cancelled());
+            match waiting(&target, drop_table).as_slice() {
+                // MariaDB looks once a second whether who waits is still there: it knows already.
+                [] => {}
+                waiting => {
+                    assert_eq!(waiting, [left.as_str()], "{flavor}");
+                    break left;
+                }
+            }
+        };
 
         let next = load();
         wait_for("the next load to wait", Duration::from_secs(60), || {

@@ -1,7 +1,9 @@
 //! A source, its archive, and restores from it: what the tests of `serve` and `restore` stand on.
 
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use tidemark::archive::store::{Store, StoreConfig};
@@ -16,14 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{ROOT_PASSWORD, Server, ServerOptions, wait_for};
 
-/// Failpoints are the whole process's: a test that sets some keeps the others' restores out meanwhile.
-static FAILPOINTS: RwLock<()> = RwLock::new(());
+/// Failpoints are the whole process's: only one test sets some at a time, and only its own threads heed them.
+static FAILPOINTS: Mutex<()> = Mutex::new(());
 
 pub struct Lab {
     pub source: Server,
     pub store: Store,
     pub root: PathBuf,
     pub runtime: Runtime,
+    /// What the runtime's threads are called.
+    threads: String,
     _dir: tempfile::TempDir,
 }
 
@@ -53,9 +57,12 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("archive");
         let store = Store::open(&StoreConfig::Fs { root: root.clone() }).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        static LABS: AtomicU32 = AtomicU32::new(0);
+        let threads = format!("lab {}", LABS.fetch_add(1, Ordering::Relaxed));
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).thread_name(&threads).enable_all().build().unwrap();
         let source = options.start();
-        let lab = Lab { source, store, root, runtime, _dir: dir };
+        let lab = Lab { source, store, root, runtime, threads, _dir: dir };
         lab.runtime.block_on(tidemark::archive::identity::ensure(&lab.store, lab.source.flavor(), "lab")).unwrap();
         lab
     }
@@ -104,7 +111,9 @@ impl Lab {
             s.durable.as_ref().is_some_and(|d| d.file > file || d.file == file && d.offset >= offset)
         };
         let gtids = |s: &StreamReading| !all.is_empty() && s.durable_gtids.as_ref().is_some_and(|g| covers(g, &all));
-        let there = status.wait_for(|s| position(s) || gtids(s));
+        // (A file that has nothing yet makes none of them more: whether the one before is closed, it alone tells.)
+        let in_file = |s: &StreamReading| s.archived_to.as_ref().is_some_and(|to| to.file >= file);
+        let there = status.wait_for(|s| position(s) || gtids(s) && in_file(s));
         let waited =
             self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), there).await.is_ok() });
         assert!(waited, "not durable up to {file}:{offset}: {:?}", streaming.status.read());
@@ -120,8 +129,8 @@ impl Lab {
     }
 
     pub fn run(&self, plan: &Plan, target: &Server) -> Result<RestoreReport, RestoreError> {
-        let _shared = FAILPOINTS.read().unwrap_or_else(PoisonError::into_inner);
-        self.run_now(plan, target)
+        let (options, progress, cancel) = (RestoreOptions::default(), Progress::default(), CancellationToken::new());
+        self.runtime.block_on(restore::run(plan, &self.store, &endpoint(target), &options, &progress, &cancel))
     }
 
     /// Runs with something happening at a failpoint.
@@ -132,17 +141,18 @@ impl Lab {
         failpoint: &str,
         happens: impl Fn() + Send + Sync + 'static,
     ) -> Result<RestoreReport, RestoreError> {
-        let _alone = FAILPOINTS.write().unwrap_or_else(PoisonError::into_inner);
-        fail::cfg_callback(failpoint, happens).unwrap();
-        let outcome = self.run_now(plan, target);
+        let _alone = FAILPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set(failpoint, happens);
+        let outcome = self.run(plan, target);
         fail::remove(failpoint);
         outcome
     }
 
     /// Runs until `failpoint`, where it dies in mid-air: connections are cut, nothing is tidied up.
     pub fn run_dying_at(&self, plan: &Plan, target: &Server, failpoint: &str) {
-        let _alone = FAILPOINTS.write().unwrap_or_else(PoisonError::into_inner);
-        fail::cfg(failpoint, "panic").unwrap();
+        let _alone = FAILPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = failpoint.to_owned();
+        self.set(failpoint, move || panic!("dies at {name}"));
         let (plan, store, endpoint) = (plan.clone(), self.store.clone(), endpoint(target));
         let died = self.runtime.block_on(self.runtime.spawn(async move {
             let (options, progress, cancel) =
@@ -153,9 +163,16 @@ impl Lab {
         assert!(died.as_ref().is_err_and(|e| e.is_panic()), "{failpoint} was not met: {died:?}");
     }
 
-    fn run_now(&self, plan: &Plan, target: &Server) -> Result<RestoreReport, RestoreError> {
-        let (options, progress, cancel) = (RestoreOptions::default(), Progress::default(), CancellationToken::new());
-        self.runtime.block_on(restore::run(plan, &self.store, &endpoint(target), &options, &progress, &cancel))
+    /// Lets something happen at a failpoint, in this thread and this lab's own.
+    fn set(&self, failpoint: &str, happens: impl Fn() + Send + Sync + 'static) {
+        let (caller, threads) = (thread::current().id(), self.threads.clone());
+        fail::cfg_callback(failpoint, move || {
+            let current = thread::current();
+            if current.id() == caller || current.name() == Some(&threads) {
+                happens();
+            }
+        })
+        .unwrap();
     }
 
     /// Restores into a fresh server and returns it.

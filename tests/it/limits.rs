@@ -73,15 +73,21 @@ async fn a_full_of_a_replica_yields_while_that_lags() {
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {
         let (primary, replica) = (ServerOptions::of(flavor).start(), ServerOptions::of(flavor).start());
         replicate(&replica, &primary);
-        let (stop, change, start) = match flavor {
-            Flavor::Mysql => ("STOP REPLICA", "CHANGE REPLICATION SOURCE TO SOURCE_DELAY", "START REPLICA"),
-            Flavor::Mariadb => ("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY", "START SLAVE"),
+        let (stop, change, start, show) = match flavor {
+            Flavor::Mysql => {
+                ("STOP REPLICA", "CHANGE REPLICATION SOURCE TO SOURCE_DELAY", "START REPLICA", "SHOW REPLICA STATUS")
+            }
+            Flavor::Mariadb => ("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY", "START SLAVE", "SHOW SLAVE STATUS"),
         };
         primary.sql(ROWS);
         let rows = "SELECT COUNT(*) FROM d.t";
         wait_for("the rows", PATIENCE, || (replica.try_sql(rows) == primary.try_sql(rows)).then_some(()));
         replica.sql(&format!("{stop}; {change} = 3600; {start}"));
         primary.sql("INSERT INTO d.t (v) VALUES ('late')");
+        wait_for("the lag", PATIENCE, || {
+            // Seconds_Behind_Source is the 33rd.
+            replica.rows(show)[0][32].parse::<u64>().ok().filter(|seconds| *seconds > 1)
+        });
         let limits =
             Limits { replication_lag: Some(Duration::from_secs(1)), bytes_per_second: SLOW, ..Limits::default() };
         let full = Full::begin(&replica, limits);

@@ -51,7 +51,7 @@ fn a_full_that_loses_its_hold_on_ddl_is_begun_again_at_once() {
         let before = GtidSet::parse(flavor, &source.gtids()).unwrap();
         let mut ddl = source.client().args(["d", "-e", "CALL rounds()"]).spawn().unwrap();
         let round = |server: &Server| server.sql("SELECT n FROM d.v").parse::<u64>().unwrap();
-        wait_for("DDL", PATIENCE, || (round(&source) > 10).then_some(()));
+        wait_for("DDL", PATIENCE, || (round(&source) > 30).then_some(()));
         // The first attempt that copies anything is one that makes DDL wait. Failpoints are the whole process's: this is for one runtime.
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("loses").enable_all().build().unwrap();
         let (server, lost) = (source.clone(), Arc::new(AtomicBool::new(false)));
@@ -128,7 +128,7 @@ fn an_alter_that_ends_during_a_full_keeps_nobody_from_its_table() {
     let _alone = FAILPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
     let source = Arc::new(ServerOptions::mariadb().start());
     source.sql(
-        "CREATE DATABASE d; USE d; CREATE TABLE altered (id INT PRIMARY KEY, v CHAR(200)); INSERT INTO altered SELECT seq, REPEAT('v', 200) FROM seq_1_to_200;",
+        "CREATE DATABASE d; USE d; CREATE TABLE altered (id INT PRIMARY KEY, v CHAR(200)); INSERT INTO altered SELECT seq, REPEAT('v', 200) FROM seq_1_to_400;",
     );
     for n in 0..20 {
         source.sql(&format!("CREATE TABLE d.t{n} (id INT PRIMARY KEY); INSERT INTO d.t{n} VALUES (1)"));
@@ -199,7 +199,7 @@ fn an_alter_that_ends_during_a_full_keeps_nobody_from_its_table() {
     runtime.block_on(restore(&store, &manifest, &target));
     let rows = "SELECT COUNT(*), COUNT(DISTINCT slow), MIN(v), MAX(v) FROM d.altered";
     assert_eq!(target.rows(rows), source.rows(rows));
-    assert_eq!(target.rows(rows)[0][1..], ["200", "w", "w"]);
+    assert_eq!(target.rows(rows)[0][1..], ["400", "w", "w"]);
 }
 
 #[test]

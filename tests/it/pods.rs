@@ -196,7 +196,7 @@ fn a_streaming_pod_reports_its_lag_a_window_that_grows_and_its_figures_and_outli
     assert_eq!(window["base"], backup["full"]["id"]);
     assert_eq!(read["stream"]["source"], format!("127.0.0.1:{}", server.port()));
     server.sql("INSERT INTO d.t VALUES ()");
-    let grown = stream.wait("the window to grow with the stream", Duration::from_secs(5), |status| {
+    let grown = stream.wait("the window to grow with the stream", SOON, |status| {
         status["archive"]["windows"][0]["to"].as_str() > window["to"].as_str()
     });
     assert_eq!(grown["archive"]["windows"][0]["to"], grown["stream"]["lastDurableCommit"]);
@@ -242,30 +242,30 @@ fn a_wrong_password_is_told_within_seconds_and_a_rotated_one_is_taken_up_without
     let pod = Pod::new(&server, "wrong", None);
     std::fs::remove_dir_all(pod.path("secrets/login")).unwrap();
     let stream = pod.stream();
-    let invalid = stream.fails("InvalidManifest", Duration::from_secs(5));
+    let invalid = stream.fails("InvalidManifest", SOON);
     assert!(invalid["stream"]["error"]["message"].as_str().unwrap().contains("no Secret \"login\""), "{invalid:#}");
     pod.mount("login", &[("username", "u"), ("password", "wrong")]);
-    let denied = stream.fails("SourceDenied", Duration::from_secs(10));
+    let denied = stream.fails("SourceDenied", SOON);
     assert!(denied.get("archive").is_none(), "nobody has read an archive: {denied:#}");
     assert_eq!(denied["stream"]["error"]["transient"], false);
     pod.mount("login", &[("username", "u"), ("password", "first-password")]);
-    stream.works(Duration::from_secs(10));
+    stream.works(SOON);
 
     // While it runs: the old password serves until the connection is lost.
     server.sql("ALTER USER 'u'@'%' IDENTIFIED BY 'second-password'");
     let dump =
         server.sql("SELECT id FROM performance_schema.processlist WHERE user = 'u' AND command LIKE 'Binlog Dump%'");
     server.sql(&format!("KILL {dump}"));
-    stream.fails("SourceDenied", Duration::from_secs(10));
+    stream.fails("SourceDenied", SOON);
     server.sql("INSERT INTO d.t VALUES ()");
     pod.mount("login", &[("username", "u"), ("password", "second-password")]);
-    stream.works(Duration::from_secs(10));
+    stream.works(SOON);
 
     server.sql("REVOKE REPLICATION SLAVE ON *.* FROM 'u'@'%'");
     let dump =
         server.sql("SELECT id FROM performance_schema.processlist WHERE user = 'u' AND command LIKE 'Binlog Dump%'");
     server.sql(&format!("KILL {dump}"));
-    let poor = stream.fails("MissingGrant", Duration::from_secs(10));
+    let poor = stream.fails("MissingGrant", SOON);
     assert!(poor["stream"]["error"]["message"].as_str().unwrap().contains("GRANT REPLICATION SLAVE"), "{poor:#}");
     stream.stop();
 }
@@ -336,7 +336,7 @@ fn a_backup_and_a_restore_say_how_they_ended_and_what_they_do_meanwhile() {
     let mut rest = vec!["--latest", "--into", &target, "--into-secret", "target", "--into-tls", "Required"];
     rest.extend(["--outcome", outcome, "--report-listen", "127.0.0.1:0", "--log-format", "json"]);
     let mut command = tidemark_command(pod.arguments("restore", &rest));
-    command.env("FAILPOINTS", "restore::base::loaded=sleep(3000)");
+    command.env("FAILPOINTS", "restore::base::loaded=sleep(8000)");
     let mut restoring = Reporting::of(Process::spawn(command));
     let under_way = restoring.wait("the base to be loaded", SOON, |status| status["progress"]["step"] == "programs");
     assert_eq!((&under_way["verb"], &under_way["plan"]["base"]), (&Value::from("restore"), &full["id"]));

@@ -7,7 +7,7 @@ use rand::Rng;
 use tidemark::model::Flavor;
 
 use crate::full::BANK;
-use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, tidemark_command, wait_for};
+use crate::support::{Process, ROOT_PASSWORD, Server, ServerOptions, Signal, tidemark_command, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -84,10 +84,12 @@ fn ddl_in_the_middle_of_the_copy_begins_it_again() {
     // Sizes as they are, so that the order is known.
     site.source.sql("ANALYZE TABLE bank.filler, bank.accounts");
     // The only worker has read the largest table and sleeps; a smaller one changes before its turn.
-    let backup = site.backup("1", "backup::logical::after_range=1*sleep(4000)");
+    let mut backup = site.backup("1", "backup::logical::after_range=1*sleep(4000)");
     wait_for("the first range", PATIENCE, || has_file(&site.archive(), "rows/bank/filler/").then_some(()));
+    backup.signal(Signal::Stop);
     site.source
         .sql("ALTER TABLE bank.accounts ADD COLUMN n INT DEFAULT 7; INSERT INTO bank.accounts VALUES (9, 1000, 8)");
+    backup.signal(Signal::Continue);
     let backup = ends_well(backup);
     assert!(backup.stderr().contains("beginning again"), "{flavor}: {}", backup.output());
     ends_well(site.restore(&target));

@@ -50,9 +50,7 @@ fn a_store_that_takes_a_megabyte_a_second_is_caught_up_with_in_bounded_memory_wh
     let started = Instant::now();
     let thousand = "INSERT INTO d.t (b) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
         SELECT RANDOM_BYTES(1000) FROM n;";
-    for _ in 0..24 {
-        source.sql(thousand);
-    }
+    source.sql(&thousand.repeat(24));
     let (written, all) = (started.elapsed(), source.gtids());
     let mut most = 0.0_f64;
     let caught_up = wait_for("the archive to hold everything", LONG, || {

@@ -433,12 +433,14 @@ fn what_is_written_pruned_and_streamed_twice_is_no_finding_before_during_or_afte
         command.env("FAILPOINTS", "verify::deep::after_object=sleep(150)");
         let mut child = Process::spawn(command);
         child.wait_for_line("reading every object", LONG);
+        child.signal(Signal::Stop);
         let before = all.keys("full/", "").len();
         let output = pruned.command("prune", &[]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(all.keys("full/", "").len() < before, "nothing was pruned: {told}");
         assert!(child.try_wait().is_none(), "it was pruned beside a verify\n{}", child.output());
+        child.signal(Signal::Continue);
         load(lab, 30);
         lab.archive();
         lab.full();
@@ -461,7 +463,7 @@ fn a_deep_verify_that_is_killed_goes_on_where_it_was_and_keeps_to_its_rate() {
     lab.full();
     // What does not compress: the log is as long as it takes.
     let random = "INSERT INTO d.t (a) VALUES (CONCAT(HEX(RANDOM_BYTES(90))));";
-    for _ in 0..8 {
+    for _ in 0..16 {
         lab.source.sql(&random.repeat(200));
         lab.source.sql("FLUSH BINARY LOGS");
     }
@@ -470,7 +472,7 @@ fn a_deep_verify_that_is_killed_goes_on_where_it_was_and_keeps_to_its_rate() {
     let all = archive.verify(&["--deep"], 0);
     let figure = |report: &Value, name: &str| report[name].as_u64().unwrap();
     let (objects, bytes) = (figure(&all, "readObjects"), figure(&all, "readBytes"));
-    assert!(bytes > 10 * RATE, "{all:#}");
+    assert!(bytes > 20 * RATE, "{all:#}");
     let state = || -> Option<Value> {
         let text = fs::read(archive.path(keys::VERIFY_STATE)).ok()?;
         Some(serde_json::from_slice::<Value>(&text).ok()?["deep"].clone()).filter(|deep| !deep.is_null())

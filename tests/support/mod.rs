@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 pub use faults::{Faults, Requests};
 pub use process::{Process, Signal};
 pub use s3::{S3Server, checksum_header};
-pub use server::{ROOT_PASSWORD, Server, ServerOptions};
+pub use server::{ROOT_PASSWORD, Server, ServerOptions, free_port};
 pub use tidemark::{plugin, tidemark_command};
 pub use tls::{Authority, Certificate};
 pub use tools::{find_tool, tool};

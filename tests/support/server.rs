@@ -1,9 +1,11 @@
 //! A real MySQL or MariaDB server on a free loopback port.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -277,6 +279,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        assert!(process.try_wait().is_none(), "somebody else's server greets on port {}", self.port);
         self.process = Some(process);
     }
 
@@ -322,11 +325,14 @@ fn greets(addr: SocketAddr) -> bool {
     stream.read_exact(&mut greeting).is_ok() && greeting[4] == 10
 }
 
-/// A port that is free now and that the kernel gives to no outgoing connection, so that it stays ours over a restart.
+/// A port that is free now, that the kernel gives to no outgoing connection and this process to nobody else, so that it stays ours before a
+/// start and over a restart.
 pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let port = rand::rng().random_range(15_000..30_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let is_new = GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+        if is_new && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }

@@ -11,7 +11,7 @@ use tidemark::archive::segment::{SegmentReader, SegmentWriter, read_meta};
 use tidemark::archive::store::Condition;
 
 use super::*;
-use crate::support::tidemark_command;
+use crate::support::{free_port, tidemark_command};
 
 /// What a [`Proxy`] does to what passes it.
 #[derive(Default)]
@@ -218,7 +218,7 @@ fn a_kill_on_a_new_connection_or_before_an_acknowledgement_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let store = fs(folder.path());
         let server = ServerOptions::of(flavor).semisync_source(Duration::from_secs(3600)).start();
-        let rows = "INSERT INTO d.t (b) VALUES (REPEAT('x', 3000));".repeat(60);
+        let rows = "INSERT INTO d.t (b) VALUES (REPEAT('x', 3000));".repeat(300);
         let create = "CREATE DATABASE d; CREATE TABLE d.t (a BIGINT PRIMARY KEY AUTO_INCREMENT, b LONGBLOB);";
         let mut client = server.client();
         client.arg(format!("--execute={create} {rows}"));
@@ -249,7 +249,7 @@ fn a_kill_on_a_new_connection_or_before_an_acknowledgement_loses_nothing() {
         assert!(client.wait(LONG).success(), "{flavor}: {}", client.output());
         streaming.caught_up(&server);
         streaming.stop();
-        assert_eq!(server.sql("SELECT COUNT(*) FROM d.t"), "60");
+        assert_eq!(server.sql("SELECT COUNT(*) FROM d.t"), "300");
         assert_identical(&store, &server);
     }
 }
@@ -418,7 +418,7 @@ fn encrypted_binlogs_of_mariadb_are_refused_by_name() {
 fn a_source_that_was_never_there_ends_the_stream_within_a_bounded_time() {
     let dir = tempfile::tempdir().unwrap();
     let policy = dir.path().join("policy.yaml");
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = free_port();
     let manifest = format!(
         "apiVersion: tidemark.dev/v1alpha1\nkind: BackupPolicy\nmetadata: {{name: p}}\nspec:\n  \
          source: {{host: 127.0.0.1, port: {nobody}, credentialsSecretRef: {{name: source}}, tls: {{mode: Disabled}}}}\n  \
