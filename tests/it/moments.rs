@@ -101,7 +101,13 @@ fn ddl_on_a_table_that_is_copied_does_not_wait_for_the_rest_of_the_full() {
         let (server, ranges) = (source.clone(), Arc::new(AtomicU64::new(0)));
         let begun = ranges.clone();
         fail::cfg_callback("backup::logical::after_range", move || {
-            if thread::current().name() == Some("copies") && begun.fetch_add(1, Ordering::SeqCst) == 1 {
+            if thread::current().name() != Some("copies") {
+                return;
+            }
+            if begun.fetch_add(1, Ordering::SeqCst) == 0 {
+                // Longer than a table that was read is kept for the next one.
+                block_in_place(|| thread::sleep(Duration::from_millis(1100)));
+            } else {
                 block_in_place(|| {
                     server.sql("SET SESSION lock_wait_timeout = 30; ALTER TABLE d.first ADD COLUMN w INT; UPDATE d.first SET w = 1");
                 });
@@ -119,6 +125,54 @@ fn ddl_on_a_table_that_is_copied_does_not_wait_for_the_rest_of_the_full() {
         assert_eq!(source.sql("SELECT w FROM d.first"), "1", "{flavor}");
         runtime.block_on(restore(&store, &manifest, &target));
         assert_eq!(target.sql("SELECT id, LENGTH(v) FROM d.first"), "1\t1048576", "{flavor}");
+    }
+}
+
+/// Their definitions are the same, and so are their names before and behind the full.
+#[test]
+fn two_tables_that_change_their_names_and_change_them_back_during_a_full_are_not_taken_for_each_other() {
+    let _alone = FAILPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
+    for flavor in BOTH {
+        let (source, target) = (Arc::new(ServerOptions::of(flavor).start()), ServerOptions::of(flavor).start());
+        source.sql(
+            "CREATE DATABASE d; CREATE TABLE d.first (id INT PRIMARY KEY, v LONGBLOB); INSERT INTO d.first VALUES (1, REPEAT('v', 1 << 20));
+             CREATE TABLE d.live (id INT PRIMARY KEY); CREATE TABLE d.next (id INT PRIMARY KEY); CREATE TABLE d.z_last (id INT PRIMARY KEY);
+             INSERT INTO d.live VALUES (1); INSERT INTO d.next VALUES (2); INSERT INTO d.z_last VALUES (3); ANALYZE TABLE d.first",
+        );
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("names").enable_all().build().unwrap();
+        let (server, ranges) = (source.clone(), AtomicU64::new(0));
+        let swap = move || {
+            let range = ranges.fetch_add(1, Ordering::SeqCst) + 1;
+            // Before the two are read, and once more behind that: if it can, for they may be kept until somebody has looked.
+            if range == 1 || range == 4 {
+                let rename = "RENAME TABLE d.live TO d.x, d.next TO d.live, d.x TO d.next";
+                let swapped = server.try_sql(&format!("SET SESSION lock_wait_timeout = 2; {rename}"));
+                assert!(swapped.is_ok() || range == 4, "{swapped:?}");
+                // Longer than a table that was read is kept for the next one.
+                thread::sleep(Duration::from_millis(1100));
+            }
+        };
+        fail::cfg_callback("backup::logical::after_range", move || {
+            if thread::current().name() == Some("names") {
+                block_in_place(&swap);
+            }
+        })
+        .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = folder(dir.path());
+        let config = LogicalConfig { connections: 1, ..LogicalConfig::default() };
+        let at = endpoint(&source);
+        let full = logical::run(&config, &at, &store, Progress::default(), CancellationToken::new());
+        let manifest = runtime.block_on(full).unwrap();
+        fail::remove("backup::logical::after_range");
+        runtime.block_on(restore(&store, &manifest, &target));
+        let rows = "SELECT l.id, n.id FROM d.live l, d.next n";
+        assert_eq!(target.rows(rows), source.rows(rows), "{flavor}");
+        assert_eq!(
+            manifest.gtids.to_string(),
+            GtidSet::parse(flavor, &source.gtids()).unwrap().to_string(),
+            "{flavor}"
+        );
     }
 }
 

@@ -76,20 +76,14 @@ pub(super) struct Copier {
 }
 
 impl Copier {
-    /// Copies one range; returns the whole table once its last range is done.
+    /// Copies one range; returns the whole table once its last range is done. The table's metadata lock stays.
     pub(super) async fn copy(
         &self,
         session: &mut Session,
         job: &TableJob,
         range: usize,
     ) -> Result<Option<Table>, LogicalError> {
-        session.exec("SAVEPOINT tidemark").await?;
-        let outcome = self.copy_range(session, job, range).await;
-        if outcome.is_ok() {
-            // Lets DDL on this table go on; the snapshot stays.
-            session.exec("ROLLBACK TO SAVEPOINT tidemark").await?;
-        }
-        let (table, chunk, load_typed) = outcome?;
+        let (table, chunk, load_typed) = self.copy_range(session, job, range).await?;
         let mut done = job.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.table.get_or_insert(table);
         done.chunks.extend(chunk.map(|chunk| (range, chunk)));

@@ -52,18 +52,6 @@ impl Look {
         Ok(())
     }
 
-    /// Fails if a table now has the id another one had: it was renamed, whether before or after it was read, nobody knows.
-    pub(super) async fn check_names(&self, session: &mut Session) -> Result<(), LogicalError> {
-        let later = definitions::table_ids(session).await?;
-        let mut by_id: BTreeMap<u64, &String> = self.ids.iter().map(|(name, id)| (*id, name)).collect();
-        for (name, id) in &later {
-            if self.ids.contains_key(name) && by_id.remove(id).is_some_and(|old| old != name) {
-                return Err(LogicalError::Changed { what: format!("the name of {name}") });
-            }
-        }
-        Ok(())
-    }
-
     /// Fails unless the tables that were copied under the lock are the same in `later`.
     pub(super) fn check_locked(&self, later: &Self) -> Result<(), LogicalError> {
         fn locked(look: &Look) -> Vec<(&TableName, Option<&String>)> {
@@ -78,4 +66,16 @@ impl Look {
         }
         Err(LogicalError::Changed { what: "a table of a non-transactional engine".to_owned() })
     }
+}
+
+/// Fails if a table now has the id another one had: it was renamed, whether before or after it was read, nobody knows.
+pub(super) async fn check_names(ids: &BTreeMap<String, u64>, session: &mut Session) -> Result<(), LogicalError> {
+    let later = definitions::table_ids(session).await?;
+    let mut by_id: BTreeMap<u64, &String> = ids.iter().map(|(name, id)| (*id, name)).collect();
+    for (name, id) in &later {
+        if ids.contains_key(name) && by_id.remove(id).is_some_and(|old| old != name) {
+            return Err(LogicalError::Changed { what: format!("the name of {name}") });
+        }
+    }
+    Ok(())
 }

@@ -18,6 +18,7 @@ mod keyset;
 mod look;
 mod members;
 mod output;
+mod queue;
 mod ranges;
 mod run;
 mod session;

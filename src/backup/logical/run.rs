@@ -1,18 +1,17 @@
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use snafu::ResultExt;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::config::LogicalConfig;
 use super::copy::{Copier, TableJob};
 use super::definitions::Definitions;
 use super::donor::Throttle;
-use super::error::{DescribeSnafu, LogicalError, WorkerSnafu};
-use super::look::Look;
+use super::error::{DescribeSnafu, LogicalError};
+use super::look::{Look, check_names};
 use super::output::{Objects, Output};
+use super::queue::copy_all;
 use super::session::Session;
 use super::shield::Wanted;
 use super::snapshot::{Snapshot, align};
@@ -112,10 +111,12 @@ async fn once(
     let mut held = align(source, config, &names, !locked.is_empty(), shield.is_some()).await?;
     let mut tables = Vec::new();
     progress.begin("tables", known.values().map(|head| head.data_bytes).sum());
-    for job in &locked {
-        if let Some(worker) = held.snapshot.workers.first_mut() {
+    if let Some(worker) = held.snapshot.workers.first_mut() {
+        worker.exec("SAVEPOINT tidemark").await?;
+        for job in &locked {
             tables.extend(copier.copy(worker, job, 0).await?);
         }
+        worker.exec("ROLLBACK TO SAVEPOINT tidemark").await?;
     }
     if control.flavor == Flavor::Mysql && held.is_global() {
         shield = shielded.raise(source, config).await?;
@@ -142,8 +143,8 @@ async fn once(
         }
         let mut free = jobs(&look, locked.len(), |kind| kind != TableKind::NonTransactional);
         cut(config, &mut workers, &mut free).await?;
-        tables.extend(copy_all(workers, free, &copier).await?);
-        look.check_names(&mut control).await
+        tables.extend(copy_all(workers, free, &look.ids, &copier).await?);
+        check_names(&look.ids, &mut control).await
     };
     match shield {
         Some(shield) => shield.over(rest).await?,
@@ -278,34 +279,6 @@ fn jobs(look: &Look, first: usize, is_wanted: impl Fn(TableKind) -> bool) -> Vec
         .collect();
     jobs.sort_by_key(|job| std::cmp::Reverse(job.head.data_bytes));
     jobs
-}
-
-/// Every range of every table, by as many workers as there are snapshots, the largest tables first.
-async fn copy_all(workers: Vec<Session>, jobs: Vec<TableJob>, copier: &Copier) -> Result<Vec<Table>, LogicalError> {
-    let mut queue = VecDeque::new();
-    for job in jobs.into_iter().map(Arc::new) {
-        queue.extend((0..job.ranges.len()).map(|range| (job.clone(), range)));
-    }
-    let queue = Arc::new(Mutex::new(queue));
-    let mut tasks = JoinSet::new();
-    for mut worker in workers {
-        let (queue, copier) = (queue.clone(), copier.clone());
-        tasks.spawn(async move {
-            let mut done = Vec::new();
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                let Some((job, range)) = next else { break };
-                done.extend(copier.copy(&mut worker, &job, range).await?);
-            }
-            worker.connection.close().await;
-            Ok::<_, LogicalError>(done)
-        });
-    }
-    let mut tables = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        tables.extend(done.context(WorkerSnafu)??);
-    }
-    Ok(tables)
 }
 
 fn warnings(definitions: &Definitions, ignored_accounts: &[String]) -> Vec<String> {
