@@ -79,7 +79,7 @@ Examples:
   tidemark status -f policy.yaml
   tidemark status -f policy.yaml -o json | jq '.policies[0].windows'
 
-Reads the archive alone: it works while the source is gone.")]
+Reads the archive, and asks the source how far that is behind: without it, it says all the rest.")]
     Status(StatusArgs),
     /// Delete from the archive what the policy's retention lets go, or one full.
     #[command(after_help = "\

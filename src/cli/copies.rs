@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Copy;
+use super::reason::{self, Reason};
 use super::supervise::{StreamWatch, Supply};
 use super::verbs::prune;
 use super::{engine, exit};
@@ -39,8 +40,17 @@ pub async fn keep(supply: Arc<Supply>, shutdown: CancellationToken, watch: Strea
 
 async fn one(name: String, supply: Arc<Supply>, shutdown: CancellationToken, watch: StreamWatch) {
     let mut pause = PAUSE;
+    let mut awaits_archive = true;
     while !shutdown.is_cancelled() {
         let Err(error) = attempt(&name, &supply, &shutdown, &watch).await else { return };
+        // The stream makes a new one, at about this moment.
+        if std::mem::take(&mut awaits_archive) && reason::of(&error).reason == Reason::ArchiveMissing {
+            tracing::info!(copy = name, "there is no archive to copy yet; again in {} s", pause.as_secs());
+            if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
+                return;
+            }
+            continue;
+        }
         watch.copy_failed(&name, &error);
         tracing::error!(copy = name, error = exit::text(&error), "the copy failed; again in {} s", pause.as_secs());
         if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
