@@ -112,6 +112,8 @@ async fn once(
     let mut tables = Vec::new();
     progress.begin("tables", known.values().map(|head| head.data_bytes).sum());
     if let Some(worker) = held.snapshot.workers.first_mut() {
+        // Those of the snapshot's own moment, at which no DDL is under way.
+        check_names(&look.ids, worker).await?;
         worker.exec("SAVEPOINT tidemark").await?;
         for job in &locked {
             tables.extend(copier.copy(worker, job, 0).await?);
