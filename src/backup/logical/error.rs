@@ -46,7 +46,7 @@ pub enum LogicalError {
 
     #[snafu(display(
         "could not take the lock that aligns the snapshots within {seconds} s, {attempts} times: a long query or transaction is in \
-         its way (see SHOW PROCESSLIST and XA RECOVER); end it, or give lockWait more time"
+         its way (see SHOW PROCESSLIST and XA RECOVER); end it, wait until it has ended, or take fulls from a replica"
     ))]
     LockWait { seconds: u64, attempts: u32 },
 
