@@ -122,6 +122,7 @@ async fn comes_back(options: fn() -> ServerOptions, store: Store, schema: &str) 
         for kept in [
             "SELECT User, Host, User_attributes, password_expired FROM mysql.user WHERE User LIKE 'rot%' OR User LIKE 'exp%' ORDER BY 1",
             "SELECT * FROM information_schema.ST_SPATIAL_REFERENCE_SYSTEMS WHERE SRS_ID BETWEEN 4120000 AND 4120001 ORDER BY SRS_ID",
+            "SELECT NAME, ZIP_PAGE_SIZE, AUTOEXTEND_SIZE, ENCRYPTION FROM information_schema.INNODB_TABLESPACES WHERE SPACE_TYPE = 'General' AND NAME <> 'mysql' ORDER BY 1",
             "SELECT SCHEMA_NAME, TABLE_NAME, COLUMN_NAME, JSON_REMOVE(HISTOGRAM, '$.\"last-updated\"') FROM information_schema.COLUMN_STATISTICS ORDER BY 2, 3",
         ] {
             same_lines(kept, &source.sql(kept), &target.sql(kept));

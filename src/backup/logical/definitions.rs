@@ -80,16 +80,7 @@ async fn server(session: &mut Session) -> Result<ServerRecord, LogicalError> {
         before_schemas = extras::spatial_systems(session).await?;
         partial_revokes = session.value("SELECT @@partial_revokes").await? == "1";
         mandatory_roles = Some(session.value("SELECT @@GLOBAL.mandatory_roles").await?);
-        let sql = "SELECT TABLESPACE_NAME, FILE_NAME FROM information_schema.FILES WHERE FILE_TYPE = 'TABLESPACE' \
-                   AND TABLESPACE_NAME NOT LIKE '%/%' AND TABLESPACE_NAME NOT IN ('mysql','innodb_system','innodb_temporary') \
-                   ORDER BY TABLESPACE_NAME";
-        for row in session.query(sql).await? {
-            let (name, file) = (text(&row, 0), text(&row, 1));
-            let file = file.rsplit('/').next().unwrap_or_default().replace('\'', "''");
-            before_schemas.push(
-                format!("CREATE TABLESPACE {} ADD DATAFILE '{file}' ENGINE=InnoDB", quote::identifier(&name)).into(),
-            );
-        }
+        before_schemas.extend(extras::tablespaces(session).await?);
     }
     let functions = session.query("SELECT name, dl FROM mysql.func ORDER BY name").await?;
     Ok(ServerRecord {
