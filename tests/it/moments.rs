@@ -1,13 +1,13 @@
 //! Fulls whose source is changed at the worst moment: nothing is claimed that was not so.
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tidemark::backup::logical::{self, LogicalConfig};
+use tidemark::backup::logical::{self, LogicalConfig, LogicalError};
 use tidemark::model::{Flavor, GtidSet, Progress};
 use tokio::runtime::Builder;
 use tokio::task::block_in_place;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fidelity::{back_up, endpoint, folder, restore};
 use crate::lab::executed;
+use crate::privileges::account;
 use crate::processes::{Site, ends_well};
 use crate::support::{Server, ServerOptions, Signal, wait_for};
 
@@ -310,4 +311,73 @@ fn an_xa_transaction_that_comes_and_goes_around_an_unlocked_snapshot_is_in_the_f
     ends_well(site.restore(&target));
     assert_eq!(target.sql("SELECT COUNT(*) FROM d.t"), "1");
     assert_eq!(executed(&target), site.source.gtids());
+}
+
+/// A statement that reads `d.t` for a long time, and its connection.
+fn long_query(source: &Server, seconds: u32) -> (Child, u64) {
+    source.sql(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1), (2), (3);
+         CREATE TABLE d.u (id INT AUTO_INCREMENT PRIMARY KEY)",
+    );
+    let sql = format!("SELECT id, SLEEP({seconds}) FROM d.t");
+    let query = source.client().args(["-e", &sql]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let at_work = || source.rows(LONG).first().filter(|row| row[1] != "0" && row[1] != "1").map(|row| row[0].parse());
+    let id = wait_for("the query", PATIENCE, at_work).unwrap();
+    (query, id)
+}
+
+const LONG: &str = "SELECT ID, TIME FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT id, SLEEP%'";
+
+/// Fails where somebody waits for longer than a second.
+fn others_go_on(source: &Server) {
+    source.sql("SET SESSION lock_wait_timeout = 1; SELECT COUNT(*) FROM d.t; INSERT INTO d.u VALUES ()");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_while_a_full_of_mysql_waits_for_a_long_query() {
+    let (source, target) = (ServerOptions::mysql().start(), ServerOptions::mysql().start());
+    let (mut query, _) = long_query(&source, 5);
+    // In the way of no lock.
+    let mut sleeper = source.client().args(["-e", "DO SLEEP(600)"]).spawn().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (store, at, progress) = (folder(dir.path()), endpoint(&source), Progress::default());
+    let (into, seen) = (store.clone(), progress.clone());
+    let full = tokio::spawn(async move {
+        logical::run(&LogicalConfig::default(), &at, &into, seen, CancellationToken::new()).await.unwrap()
+    });
+    block_in_place(|| {
+        let mut waited = false;
+        while !source.rows(LONG).is_empty() {
+            others_go_on(&source);
+            waited |= progress.read().phase == "waiting for the source";
+        }
+        assert!(waited && query.wait().unwrap().success());
+    });
+    let manifest = tokio::time::timeout(PATIENCE, full).await.expect("it goes on").unwrap();
+    assert_ne!(progress.read().phase, "waiting for the source");
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    restore(&store, &manifest, &target).await;
+    assert_eq!(target.sql("SELECT COUNT(*) FROM d.u"), source.sql("SELECT COUNT(*) FROM d.u"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_of_mysql_beside_a_query_without_end_names_it_and_leaves_nothing_pending() {
+    let source = ServerOptions::mysql().start();
+    let (mut query, id) = long_query(&source, 200);
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogicalConfig { statement_wait: Duration::from_secs(1), ..LogicalConfig::default() };
+    let store = folder(dir.path());
+    let full = async |at| logical::run(&config, &at, &store, Progress::default(), CancellationToken::new()).await;
+    let refused = full(endpoint(&source)).await.unwrap_err();
+    assert!(matches!(&refused, LogicalError::AtWork { connection, .. } if *connection == id), "{refused}");
+    assert!(refused.to_string().contains(&format!("KILL {id}")) && refused.is_transient(), "{refused}");
+    others_go_on(&source);
+    // Who may not have the global lock takes one that waits for no reader.
+    let grants =
+        "SELECT, PROCESS, REPLICATION CLIENT, SHOW VIEW, EVENT, TRIGGER, SHOW_ROUTINE, XA_RECOVER_ADMIN, LOCK TABLES";
+    full(account(&source, "locking", &[format!("GRANT {grants} ON *.* TO locking")])).await.unwrap();
+    others_go_on(&source);
+    source.sql(&format!("KILL {id}"));
+    query.wait().unwrap();
 }

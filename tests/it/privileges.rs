@@ -12,7 +12,7 @@ use crate::full::moment_as;
 use crate::support::{Server, ServerOptions};
 
 /// An account that holds what these statements grant.
-fn account(server: &Server, name: &str, grants: &[String]) -> Endpoint {
+pub fn account(server: &Server, name: &str, grants: &[String]) -> Endpoint {
     server.sql(&format!("CREATE USER '{name}'@'%' IDENTIFIED BY 'pw of the test'; {};", grants.join("; ")));
     Endpoint { user: name.into(), password: "pw of the test".into(), ..endpoint(server) }
 }

@@ -19,6 +19,9 @@ pub struct LogicalConfig {
     pub range_bytes: u64,
     /// Longest wait for the lock that aligns the snapshots; others wait behind it meanwhile.
     pub lock_wait: Duration,
+    /// MySQL: how long the statements that the global lock would wait for are waited for before it is asked for. Nobody waits behind that, so it is
+    /// long: a report may end. It is bounded, so that one that never ends is told of while the next full is not yet due.
+    pub statement_wait: Duration,
     /// Attempts to get that lock, or a snapshot without DDL during the copy, before giving up.
     pub attempts: u32,
     /// Largest size of all tables of non-transactional engines together (they are copied while the lock is held).
@@ -38,6 +41,7 @@ impl Default for LogicalConfig {
             object_bytes: 64 << 20,
             range_bytes: 256 << 20,
             lock_wait: Duration::from_secs(5),
+            statement_wait: Duration::from_secs(600),
             attempts: 5,
             max_locked_bytes: 256 << 20,
             limits: Limits::default(),

@@ -13,7 +13,7 @@ use crate::mysql::endpoint::Endpoint;
 use crate::mysql::sql::{Error, Session};
 
 /// What a full that yields says it does.
-const WAITING: &str = "waiting for the source";
+pub(super) const WAITING: &str = "waiting for the source";
 /// How often the source is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// A reader that waits longer reads a little all the same: the server ends a connection that takes nothing for two hours.

@@ -51,6 +51,12 @@ pub enum LogicalError {
     LockWait { seconds: u64, attempts: u32 },
 
     #[snafu(display(
+        "connection {connection} of user {user} has a statement at work for {seconds} s that the global read lock would wait for, and others behind \
+         it; waited {waited} s without asking for that lock: run KILL {connection}, wait until it has ended, or take fulls from a replica"
+    ))]
+    AtWork { connection: u64, user: String, seconds: u64, waited: u64 },
+
+    #[snafu(display(
         "could not align the snapshots: the account may neither take the global lock ({source}) nor lock every table; run GRANT RELOAD ON \
          *.* TO the account, or GRANT LOCK TABLES ON *.* where the service forbids that one"
     ))]
@@ -109,7 +115,11 @@ impl LogicalError {
             Self::Connect { source } | Self::Sql { source, .. } => source.is_transient(),
             Self::Store { source } => source.is_transient(),
             Self::Archive { source } => source.is_transient(),
-            Self::LockWait { .. } | Self::Ddl { .. } | Self::Changed { .. } | Self::ShieldLost { .. } => true,
+            Self::LockWait { .. }
+            | Self::AtWork { .. }
+            | Self::Ddl { .. }
+            | Self::Changed { .. }
+            | Self::ShieldLost { .. } => true,
             _ => false,
         }
     }

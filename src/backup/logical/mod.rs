@@ -19,6 +19,7 @@ mod look;
 mod members;
 mod output;
 mod queue;
+mod quiet;
 mod ranges;
 mod run;
 mod session;

@@ -108,7 +108,7 @@ async fn once(
         .filter(|(_, head)| head.kind.has_rows() && head.kind != TableKind::System)
         .map(|(name, _)| name.clone())
         .collect();
-    let mut held = align(source, config, &names, !locked.is_empty(), shield.is_some()).await?;
+    let mut held = align(source, config, &names, !locked.is_empty(), shield.is_some(), progress).await?;
     let mut tables = Vec::new();
     progress.begin("tables", known.values().map(|head| head.data_bytes).sum());
     if let Some(worker) = held.snapshot.workers.first_mut() {

@@ -1,14 +1,15 @@
 //! Aligns several connections on one moment of the source and says which.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::config::LogicalConfig;
 use super::error::LogicalError;
+use super::quiet;
 use super::session::{Session, bytes, number, text};
 use crate::model::gtid::MariadbGtidSet;
-use crate::model::{BinlogPosition, Flavor, GtidSet};
+use crate::model::{BinlogPosition, Flavor, GtidSet, Progress};
 use crate::mysql::endpoint::Endpoint;
 use crate::mysql::quote;
 
@@ -76,6 +77,7 @@ pub(super) async fn align(
     tables: &[(String, String)],
     keep_lock: bool,
     staged: bool,
+    progress: &Progress,
 ) -> Result<Held, LogicalError> {
     let mut workers = Vec::new();
     for _ in 0..config.connections.max(1) {
@@ -97,6 +99,8 @@ pub(super) async fn align(
         Flavor::Mariadb => Lock::None,
     };
     let mut denied = None;
+    // For all attempts together.
+    let quiet_until = Instant::now() + config.statement_wait;
     let mut attempt = 0;
     while attempt <= config.attempts.max(1) * if lock == Lock::Tables { TABLES_PATIENCE } else { 1 } {
         if attempt > 0 {
@@ -104,6 +108,9 @@ pub(super) async fn align(
             tokio::time::sleep(Duration::from_millis(500 << pause)).await;
         }
         attempt += 1;
+        if lock == Lock::Global && flavor == Flavor::Mysql {
+            quiet::wait(&mut holder, config, progress, quiet_until).await?;
+        }
         match take(&mut holder, lock, tables).await {
             Ok(()) => {}
             Err(LogicalError::Sql { source, doing }) => match source.server_error().map(|e| e.code) {
