@@ -113,7 +113,13 @@ pub async fn ensure(store: &Store, flavor: Flavor, server: &str) -> Result<Archi
             // What an archive rests on is proved before there is one.
             store.probe().await?;
             match store.put(keys::ARCHIVE, seal(keys::ARCHIVE, &mine)?, Condition::IfAbsent).await? {
-                Put::Created => mine,
+                Put::Created => {
+                    tracing::info!(
+                        store = store.url(),
+                        "a new archive is begun: there was none in this store (if there should be one: is the right place mounted and named?)"
+                    );
+                    mine
+                }
                 Put::AlreadyThere => read(store).await?.unwrap_or(mine),
             }
         }

@@ -12,10 +12,10 @@ pub fn store(config: &StoreConfig) -> anyhow::Result<Store> {
     Ok(Store::open(config)?)
 }
 
-/// A client that only reads: a mistyped folder is not made.
+/// A client that only reads: a mistyped folder is not made. One that was there before is away, which says nothing of the archive in it.
 pub fn store_to_read(config: &StoreConfig) -> anyhow::Result<Store> {
     match config {
-        StoreConfig::Fs { root } if !root.exists() => {
+        StoreConfig::Fs { root } if !root.exists() && !Store::was_opened(config) => {
             Err(ArchiveError::Missing { store: root.display().to_string() }.into())
         }
         config => store(config),

@@ -163,6 +163,11 @@ impl Reporting {
         text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| value.parse().unwrap())
     }
 
+    /// How often it has logged that.
+    pub fn said(&self, text: &str) -> usize {
+        self.process.output().matches(text).count()
+    }
+
     pub fn stop(mut self) {
         self.process.signal(Signal::Terminate);
         assert!(self.process.wait(SOON).success(), "{}", self.process.output());

@@ -5,9 +5,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tidemark::archive::store::{Store, StoreConfig};
 
 use crate::lab::checksums;
 use crate::pods::{Pod, Reporting, server};
+use crate::stream::assert_identical;
 use crate::support::{Faults, ROOT_PASSWORD, S3Server, Server, ServerOptions, tidemark_command, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -80,6 +82,54 @@ fn a_folder_that_is_full_and_then_read_only_is_told_and_gone_on_with_once_it_is_
     stream.stop();
     is_restored(&pod, &source);
     mount(&["umount"]).unwrap();
+}
+
+#[test]
+fn a_folder_that_goes_away_and_comes_back_is_told_and_gone_on_with_and_what_is_in_its_place_meanwhile_stays_empty() {
+    let source = server();
+    let pod = Pod::new(&source, "first-password", None);
+    let (archive, away) = (pod.path("archive"), pod.path("away"));
+    let (code, full) = pod.outcome("backup", &[]);
+    assert_eq!(code, Some(0), "{full:#}");
+    let stream = pod.stream();
+    let told = falls_ill(
+        &stream,
+        &source,
+        "BucketMissing",
+        || std::fs::rename(&archive, &away).unwrap(),
+        || {
+            source.sql("FLUSH BINARY LOGS; INSERT INTO d.t VALUES ()");
+            // Whoever opens the store anew makes none either.
+            let policy = std::fs::read_to_string(pod.path("policy.yaml")).unwrap();
+            std::fs::write(pod.path("policy.yaml"), policy + "# changed").unwrap();
+            let begun = || (stream.said("streaming the binary log") == 2).then_some(());
+            wait_for("the stream to begin again", SOON, begun);
+            stream.fails("BucketMissing", SOON);
+            assert!(!archive.exists());
+            std::fs::rename(&away, &archive).unwrap();
+        },
+    );
+    assert!(told["stream"]["error"]["message"].as_str().unwrap().contains("mounted"), "{told:#}");
+    let replace = || {
+        std::fs::rename(&archive, &away).unwrap();
+        std::fs::create_dir(&archive).unwrap();
+    };
+    let told = falls_ill(&stream, &source, "BucketMissing", replace, || {
+        source.sql("FLUSH BINARY LOGS; INSERT INTO d.t VALUES ()");
+        std::thread::sleep(Duration::from_secs(1)); // for whoever would write there
+        std::fs::remove_dir(&archive).expect("nothing is in it");
+        std::fs::rename(&away, &archive).unwrap();
+    });
+    assert!(told["stream"]["error"]["message"].as_str().unwrap().contains("another folder"), "{told:#}");
+    source.sql("INSERT INTO d.t VALUES (); FLUSH BINARY LOGS; INSERT INTO d.t VALUES ()");
+    stream.wait("the last file to be archived whole", SOON, |_| stream.said("binlog file archived whole") >= 3);
+    stream.works(SOON);
+    stream.stop();
+    let files = assert_identical(&Store::open(&StoreConfig::Fs { root: archive }).unwrap(), &source);
+    assert_eq!(files.iter().filter(|file| file.closed.is_some()).count(), files.len() - 1, "{files:?}");
+    let (code, verified) = pod.outcome("verify", &["--deep"]);
+    assert_eq!(code, Some(0), "{verified:#}");
+    is_restored(&pod, &source);
 }
 
 #[test]

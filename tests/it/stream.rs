@@ -694,7 +694,7 @@ fn has_all(store: &Store, server: &Server) -> bool {
 
 /// Every archived file of the server that it still has is the server's, byte for byte, by stock zstd; and the archive has all
 /// from its oldest on. Returns the archived files, oldest first.
-fn assert_identical(store: &Store, server: &Server) -> Vec<ArchivedFile> {
+pub fn assert_identical(store: &Store, server: &Server) -> Vec<ArchivedFile> {
     let name = server_name(server);
     let mut files: Vec<_> = catalog(store).files.into_iter().filter(|file| file.id.server == name).collect();
     files.sort_by_key(|file| (file.id.created_unix, file.id.name.clone()));

@@ -3,6 +3,8 @@ use std::io;
 use opendal::ErrorKind;
 use snafu::Snafu;
 
+use super::root::is_gone;
+
 /// What can go wrong between us and a store.
 #[derive(Debug, Snafu)]
 #[snafu(visibility(pub(super)))]
@@ -113,6 +115,7 @@ impl StoreError {
         let absent = if matches!(self, StoreError::Read { .. }) { Trouble::NoObject } else { Trouble::NoBucket };
         if let Some(io) = io_cause(e) {
             return match io.kind() {
+                _ if is_gone(io) => Trouble::NoBucket,
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::Full,
                 io::ErrorKind::PermissionDenied => Trouble::Denied,
                 io::ErrorKind::ReadOnlyFilesystem => Trouble::ReadOnly,
@@ -134,15 +137,18 @@ impl StoreError {
     /// Whether the same call may succeed later without anybody changing the configuration.
     pub fn is_transient(&self) -> bool {
         self.cause().is_some_and(|e| match io_cause(e) {
-            Some(io) => matches!(
-                io.kind(),
-                io::ErrorKind::StorageFull
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::TimedOut
-                    | io::ErrorKind::Interrupted
-                    | io::ErrorKind::ResourceBusy
-                    | io::ErrorKind::StaleNetworkFileHandle
-            ),
+            Some(io) => {
+                is_gone(io)
+                    || matches!(
+                        io.kind(),
+                        io::ErrorKind::StorageFull
+                            | io::ErrorKind::QuotaExceeded
+                            | io::ErrorKind::TimedOut
+                            | io::ErrorKind::Interrupted
+                            | io::ErrorKind::ResourceBusy
+                            | io::ErrorKind::StaleNetworkFileHandle
+                    )
+            }
             // The retry layer marks whatever it gives up as persistent, so only the kind tells.
             None => match e.kind() {
                 ErrorKind::RateLimited | ErrorKind::Conflict => true,

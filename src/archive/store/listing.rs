@@ -30,7 +30,7 @@ impl Store {
         if let Some(at) = self.as_of {
             return Ok(self.shown(prefix, true, at).await?.1);
         }
-        let entries = self.inner.operator.list_with(prefix).recursive(true).await;
+        let entries = self.inner.guarded(self.inner.operator.list_with(prefix).recursive(true)).await;
         let mut objects: Vec<_> = entries
             .context(ListSnafu { key: prefix, store: self.url() })?
             .into_iter()
@@ -94,7 +94,8 @@ impl Store {
         if let Some(at) = self.as_of {
             return self.shown(prefix, false, at).await;
         }
-        let entries = self.inner.operator.list(prefix).await.context(ListSnafu { key: prefix, store: self.url() })?;
+        let entries = self.inner.guarded(self.inner.operator.list(prefix)).await;
+        let entries = entries.context(ListSnafu { key: prefix, store: self.url() })?;
         self.inner.count(pages(entries.len()));
         let (objects, dirs): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.metadata().mode() == EntryMode::FILE);

@@ -10,6 +10,9 @@ mod open;
 mod packs;
 mod probe;
 mod protection;
+mod root;
+#[cfg(test)]
+mod tests;
 mod versions;
 mod writer;
 
@@ -111,9 +114,15 @@ pub struct Object {
 }
 
 impl Store {
-    /// Sets up a client; makes no connection, but makes the folder of an `fs` store.
+    /// Sets up a client; makes no connection, but makes the folder of an `fs` store, unless this process had it open before: then it is away, and
+    /// whatever is asked of it fails until it is back ([`Trouble::NoBucket`]).
     pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         open::open(config)
+    }
+
+    /// Whether it is a folder that this process has opened before.
+    pub fn was_opened(config: &StoreConfig) -> bool {
+        open::was_opened(config)
     }
 
     /// For a reader: the same store, with what opens its encrypted objects. Bytes come from here as they are stored; whoever gives them a meaning
@@ -189,7 +198,7 @@ impl Store {
         if let Some(range) = range {
             options.range = range.into();
         }
-        let read = self.inner.operator.read_options(key, options).await;
+        let read = self.inner.guarded(self.inner.operator.read_options(key, options)).await;
         Ok(read.context(ReadSnafu { key, store: self.url() })?.to_bytes())
     }
 
@@ -213,12 +222,17 @@ impl Store {
         self.inner.count(1);
         let reader = self.inner.operator.reader_with(&key);
         let reader = match self.version_of(&key).await? {
-            Some(version) => reader.version(&version).await,
-            None => reader.await,
+            Some(version) => reader.version(&version),
+            None => reader,
         };
-        let reader = reader.context(ReadSnafu { key: &key, store: &store })?;
-        let stream = reader.into_stream(range).await.context(ReadSnafu { key: &key, store: &store })?;
-        let pieces = stream.map_ok(|buffer| buffer.to_bytes());
+        let stream = self.inner.guarded(async { reader.await?.into_stream(range).await }).await;
+        let inner = self.inner.clone();
+        let gone_or = move |e| {
+            let inner = inner.clone();
+            async move { inner.check().await.and(Err(e)) }
+        };
+        let pieces = stream.context(ReadSnafu { key: &key, store: &store })?.map_ok(|buffer| buffer.to_bytes());
+        let pieces = pieces.or_else(gone_or);
         Ok(pieces.map(move |piece| piece.context(ReadSnafu { key: &key, store: &store })).boxed())
     }
 
@@ -290,7 +304,8 @@ impl Store {
         if let Some(at) = self.as_of {
             return Ok(self.version_at(key, at).await?.map(|version| version.bytes));
         }
-        match self.inner.operator.stat(key).await.context(ReadSnafu { key, store: self.url() }) {
+        let stat = self.inner.guarded(self.inner.operator.stat(key)).await;
+        match stat.context(ReadSnafu { key, store: self.url() }) {
             Ok(meta) => Ok(Some(meta.content_length())),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),

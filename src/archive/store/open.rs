@@ -1,5 +1,7 @@
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -27,11 +29,8 @@ pub(super) fn open(config: &StoreConfig) -> Result<Store, StoreError> {
     let url = url(config);
     let (operator, folder, guard) = match config {
         StoreConfig::Fs { root } => {
-            std::fs::create_dir_all(root).map_err(from_io).context(OpenSnafu { store: &url })?;
-            let root = root.canonicalize().map_err(from_io).context(OpenSnafu { store: &url })?;
-            let operator =
-                Operator::new(Fs::default().root(&root.to_string_lossy())).context(OpenSnafu { store: &url })?;
-            (operator, Some(Folder::new(root)), None)
+            let (operator, folder) = folder(root).context(OpenSnafu { store: &url })?;
+            (operator, Some(folder), None)
         }
         StoreConfig::S3(config) => {
             let transport = transport(&url, config.ca_pem.as_deref())?;
@@ -43,6 +42,35 @@ pub(super) fn open(config: &StoreConfig) -> Result<Store, StoreError> {
     };
     let inner = Inner { url, operator: patient(operator), folder, guard, requests: AtomicU64::new(0) };
     Ok(Store { inner: Arc::new(inner), identities: Identities::default(), as_of: None, packs: Arc::default() })
+}
+
+/// The folders that this process has opened, by the name it was given for each.
+static FOLDERS: Mutex<BTreeMap<PathBuf, (Operator, Folder)>> = Mutex::new(BTreeMap::new());
+
+fn folders() -> MutexGuard<'static, BTreeMap<PathBuf, (Operator, Folder)>> {
+    FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a folder that is not there, but once: where one was that this process had open, it is away, and no other takes its place.
+fn folder(root: &Path) -> Result<(Operator, Folder), opendal::Error> {
+    let mut folders = folders();
+    if let Some((operator, folder)) = folders.get(root)
+        // Unless the name has come to mean another place.
+        && root.canonicalize().map_or(true, |now| now == folder.root())
+    {
+        return Ok((operator.clone(), folder.clone()));
+    }
+    std::fs::create_dir_all(root).map_err(from_io)?;
+    let place = root.canonicalize().map_err(from_io)?;
+    let folder = Folder::new(place.clone()).map_err(from_io)?;
+    let operator = Operator::new(Fs::default().root(&place.to_string_lossy()))?;
+    folders.insert(root.to_owned(), (operator.clone(), folder.clone()));
+    Ok((operator, folder))
+}
+
+/// Whether it is a folder that this process has opened.
+pub(super) fn was_opened(config: &StoreConfig) -> bool {
+    matches!(config, StoreConfig::Fs { root } if folders().contains_key(root))
 }
 
 /// Bounded in time, and tried again.
