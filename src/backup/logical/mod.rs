@@ -1,6 +1,6 @@
 //! A full backup over SQL: one consistent snapshot on several connections, read in parallel into chunks.
 //!
-//! Definitions and accounts are read before and after the snapshots are taken and must agree; a table's definition is
+//! Definitions and accounts are read before and after the snapshots are taken and must agree; a table's definition and its name are
 //! compared again under its metadata lock when its rows are read. What changed in between starts the full over; after some attempts DDL
 //! is made to wait for the next.
 
