@@ -43,20 +43,23 @@ async fn one(name: String, supply: Arc<Supply>, shutdown: CancellationToken, wat
     let mut awaits_archive = true;
     while !shutdown.is_cancelled() {
         let Err(error) = attempt(&name, &supply, &shutdown, &watch).await else { return };
+        let before = pause;
         // The stream makes a new one, at about this moment.
         if std::mem::take(&mut awaits_archive) && reason::of(&error).reason == Reason::ArchiveMissing {
-            tracing::info!(copy = name, "there is no archive to copy yet; again in {} s", pause.as_secs());
-            if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
-                return;
-            }
-            continue;
+            tracing::info!(copy = name, "there is no archive to copy yet; again in {} s", before.as_secs());
+        } else {
+            watch.copy_failed(&name, &error);
+            tracing::error!(
+                copy = name,
+                error = exit::text(&error),
+                "the copy failed; again in {} s",
+                before.as_secs()
+            );
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        watch.copy_failed(&name, &error);
-        tracing::error!(copy = name, error = exit::text(&error), "the copy failed; again in {} s", pause.as_secs());
-        if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
+        if shutdown.run_until_cancelled(sleep(before)).await.is_none() {
             return;
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
