@@ -129,6 +129,14 @@ impl Namespace {
         succeed(self.kubectl(&["apply", "-f", "-"]), Some(manifests));
     }
 
+    /// A volume claim of 1 GiB.
+    pub fn claim(&self, name: &str) {
+        self.apply(&format!(
+            "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: {name}}}, spec: {{accessModes: [ReadWriteOnce], \
+             resources: {{requests: {{storage: 1Gi}}}}}}}}"
+        ));
+    }
+
     /// Why the API server does not take a manifest; none if it does.
     pub fn refusal(&self, manifest: &str) -> Option<String> {
         let output = run(self.kubectl(&["apply", "--dry-run=server", "-f", "-"]), Some(manifest));

@@ -12,10 +12,7 @@ use crate::load::has_exactly;
 fn a_bucket_that_is_emptied_is_restored_from_its_copy_in_a_claim() {
     let _operator = operator();
     let site = Site::new("copies", Flavor::Mysql, Store::S3);
-    site.namespace.apply(
-        "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: near}, spec: {accessModes: [ReadWriteOnce], \
-         resources: {requests: {storage: 1Gi}}}}",
-    );
+    site.namespace.claim("near");
     let Lost { newest, before } = lose_a_table(&site, SCHEDULE, |_, _| {});
     // A copy that is added late is filled from the beginning.
     let copy = "fs: {path: /near, claimName: near}";

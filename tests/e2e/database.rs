@@ -45,10 +45,7 @@ impl Site {
         if store == Store::S3 {
             namespace.apply(S3);
         } else {
-            namespace.apply(
-                "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: archive}, \
-                 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}",
-            );
+            namespace.claim("archive");
         }
         let site = Self { namespace, flavor, store, failed_over: AtomicBool::new(false) };
         let workload = format!("statefulset/{}", site.name());

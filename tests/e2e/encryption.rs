@@ -18,10 +18,7 @@ fn a_table_comes_back_from_an_encrypted_archive_and_from_its_copy_for_who_holds_
     let namespace = &site.namespace;
     let identity = Identity::generate();
     let (recipient, identity) = (identity.to_public(), identity.to_string().expose_secret().to_owned());
-    namespace.apply(
-        "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: near}, spec: {accessModes: [ReadWriteOnce], \
-         resources: {requests: {storage: 1Gi}}}}",
-    );
+    namespace.claim("near");
     let near = "fs: {path: /near, claimName: near}";
     let policy = format!(
         "{SCHEDULE}\n  encryption: {{recipients: [{recipient}]}}\n  limits: {{bytesPerSecond: 50Mi, threadsRunning: 50}}\n  \

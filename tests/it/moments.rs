@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tidemark::archive::manifest::FullManifest;
+use tidemark::archive::store::Store;
 use tidemark::backup::logical::{self, LogicalConfig, LogicalError};
 use tidemark::model::{Flavor, GtidSet, Progress};
 use tokio::runtime::Builder;
@@ -89,6 +91,12 @@ fn a_full_that_loses_its_hold_on_ddl_is_begun_again_at_once() {
     }
 }
 
+/// A full whose tables are read one behind the other, the largest first.
+async fn one_by_one(source: &Server, store: &Store) -> FullManifest {
+    let config = LogicalConfig { connections: 1, ..LogicalConfig::default() };
+    logical::run(&config, &endpoint(source), store, Progress::default(), CancellationToken::new()).await.unwrap()
+}
+
 #[test]
 fn ddl_on_a_table_that_is_copied_does_not_wait_for_the_rest_of_the_full() {
     let _alone = FAILPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,10 +125,7 @@ fn ddl_on_a_table_that_is_copied_does_not_wait_for_the_rest_of_the_full() {
         .unwrap();
         let dir = tempfile::tempdir().unwrap();
         let store = folder(dir.path());
-        let config = LogicalConfig { connections: 1, ..LogicalConfig::default() };
-        let at = endpoint(&source);
-        let full = logical::run(&config, &at, &store, Progress::default(), CancellationToken::new());
-        let manifest = runtime.block_on(full).unwrap();
+        let manifest = runtime.block_on(one_by_one(&source, &store));
         fail::remove("backup::logical::after_range");
         assert_eq!(ranges.load(Ordering::SeqCst), 2, "{flavor}: the full was begun again");
         assert_eq!(source.sql("SELECT w FROM d.first"), "1", "{flavor}");
@@ -161,10 +166,7 @@ fn two_tables_that_change_their_names_and_change_them_back_during_a_full_are_not
         .unwrap();
         let dir = tempfile::tempdir().unwrap();
         let store = folder(dir.path());
-        let config = LogicalConfig { connections: 1, ..LogicalConfig::default() };
-        let at = endpoint(&source);
-        let full = logical::run(&config, &at, &store, Progress::default(), CancellationToken::new());
-        let manifest = runtime.block_on(full).unwrap();
+        let manifest = runtime.block_on(one_by_one(&source, &store));
         fail::remove("backup::logical::after_range");
         runtime.block_on(restore(&store, &manifest, &target));
         let rows = "SELECT l.id, n.id FROM d.live l, d.next n";
