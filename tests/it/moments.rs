@@ -315,20 +315,20 @@ fn an_xa_transaction_that_comes_and_goes_around_an_unlocked_snapshot_is_in_the_f
     assert_eq!(executed(&target), site.source.gtids());
 }
 
-/// A statement that reads `d.t` for a long time, and its connection.
+/// A statement that reads `d.t` for a long time, and its connection. (Such a character makes information_schema.PROCESSLIST fail.)
 fn long_query(source: &Server, seconds: u32) -> (Child, u64) {
     source.sql(
         "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1), (2), (3);
          CREATE TABLE d.u (id INT AUTO_INCREMENT PRIMARY KEY)",
     );
-    let sql = format!("SELECT id, SLEEP({seconds}) FROM d.t");
+    let sql = format!("SELECT id, SLEEP({seconds}), '🌊' FROM d.t");
     let query = source.client().args(["-e", &sql]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let at_work = || source.rows(LONG).first().filter(|row| row[1] != "0" && row[1] != "1").map(|row| row[0].parse());
     let id = wait_for("the query", PATIENCE, at_work).unwrap();
     (query, id)
 }
 
-const LONG: &str = "SELECT ID, TIME FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT id, SLEEP%'";
+const LONG: &str = "SELECT ID, TIME FROM performance_schema.processlist WHERE INFO LIKE 'SELECT id, SLEEP%'";
 
 /// Fails where somebody waits for longer than a second.
 fn others_go_on(source: &Server) {

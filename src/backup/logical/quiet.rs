@@ -3,34 +3,49 @@
 //! FLUSH TABLES WITH READ LOCK holds all writes up while it waits. One that has given up leaves its flush pending: whoever opens a table that
 //! such a statement reads waits until that statement has ended, however long that is.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::config::LogicalConfig;
 use super::donor::WAITING;
 use super::error::LogicalError;
-use super::session::{Session, number, text};
+use super::session::{Row, Session, number, text};
 use crate::model::Progress;
 
 /// How often the source is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The statement that is longest at work, of those for 2 s and more: shorter ones end while the lock is waited for. In its way is what has tables
-/// open, or holds the right to write (GLOBAL; DDL that itself waits for a table does, too). A server that does not show these locks tells
-/// states only.
-const AT_WORK: &str = "SELECT p.ID, p.USER, p.TIME FROM \
-    (SELECT *, STATE LIKE 'Waiting for %lock' OR STATE LIKE 'Waiting for %flush' AS WAITS FROM information_schema.PROCESSLIST) p \
-    WHERE p.COMMAND IN ('Query','Execute') AND p.TIME >= 2 AND p.ID <> CONNECTION_ID() \
-    AND p.USER NOT IN ('system user','event_scheduler','mysql.session') AND IF( \
-    EXISTS (SELECT 1 FROM performance_schema.setup_instruments WHERE NAME = 'wait/lock/metadata/sql/mdl' AND ENABLED = 'YES'), \
-    EXISTS (SELECT 1 FROM performance_schema.metadata_locks l JOIN performance_schema.threads t ON t.THREAD_ID = l.OWNER_THREAD_ID \
-    WHERE t.PROCESSLIST_ID = p.ID AND l.LOCK_STATUS = 'GRANTED' \
-    AND (l.OBJECT_TYPE = 'GLOBAL' OR (l.OBJECT_TYPE = 'TABLE' AND NOT COALESCE(p.WAITS, 0)))), \
-    NOT COALESCE(p.WAITS OR p.STATE = 'User lock', 0)) ORDER BY p.TIME DESC LIMIT 1";
+/// Which of those connections hold what is in the lock's way, and whether that is the right to write (GLOBAL; DDL that itself waits for a table
+/// has it, too) or a table.
+const HELD: &str = "SELECT t.PROCESSLIST_ID, MAX(l.OBJECT_TYPE = 'GLOBAL') \
+    FROM performance_schema.metadata_locks l JOIN performance_schema.threads t ON t.THREAD_ID = l.OWNER_THREAD_ID \
+    WHERE l.LOCK_STATUS = 'GRANTED' AND l.OBJECT_TYPE IN ('GLOBAL', 'TABLE') AND t.PROCESSLIST_ID IN ";
 
+/// Whether the server shows them.
+const SHOWN: &str = "SELECT COUNT(*) FROM performance_schema.setup_instruments WHERE NAME = 'wait/lock/metadata/sql/mdl' AND ENABLED = 'YES'";
+
+/// A statement for 2 s and more at work: shorter ones end while the lock is waited for.
+#[derive(Debug)]
 struct Statement {
     connection: u64,
     user: String,
     seconds: u64,
+    state: String,
+}
+
+impl Statement {
+    fn of(row: &Row) -> Option<Self> {
+        let (connection, user, command) = (number(row, 0), text(row, 1), text(row, 4));
+        let (seconds, state) = (number(row, 5), text(row, 6));
+        let is_users = !["system user", "event_scheduler", "mysql.session"].contains(&user.as_str());
+        let is_long = seconds >= 2 && ["Query", "Execute"].contains(&command.as_str());
+        (is_users && is_long).then_some(Self { connection, user, seconds, state })
+    }
+
+    /// Whether it waits for a lock itself, and so for nobody who waits for it.
+    fn waits(&self) -> bool {
+        self.state.starts_with("Waiting for ") && (self.state.ends_with("lock") || self.state.ends_with("flush"))
+    }
 }
 
 /// Returns when none is at work, or the account may not have the lock anyway. Fails where one still is at that time.
@@ -40,7 +55,7 @@ pub(super) async fn wait(
     progress: &Progress,
     until: Instant,
 ) -> Result<(), LogicalError> {
-    let Some(Statement { connection, user, seconds }) = at_work(holder).await? else { return Ok(()) };
+    let Some(Statement { connection, user, seconds, .. }) = at_work(holder).await? else { return Ok(()) };
     if is_refused(holder).await? {
         return Ok(());
     }
@@ -59,7 +74,7 @@ pub(super) async fn wait(
 }
 
 async fn until_quiet(holder: &mut Session, config: &LogicalConfig, until: Instant) -> Result<(), LogicalError> {
-    while let Some(Statement { connection, user, seconds }) = at_work(holder).await? {
+    while let Some(Statement { connection, user, seconds, .. }) = at_work(holder).await? {
         if Instant::now() >= until {
             let waited = config.statement_wait.as_secs();
             return Err(LogicalError::AtWork { connection, user, seconds, waited });
@@ -69,9 +84,23 @@ async fn until_quiet(holder: &mut Session, config: &LogicalConfig, until: Instan
     Ok(())
 }
 
+/// The one that is longest at work. In the lock's way is who has tables open, or the right to write. A server that does not show these locks
+/// tells states only.
 async fn at_work(session: &mut Session) -> Result<Option<Statement>, LogicalError> {
-    let rows = session.query(AT_WORK).await?;
-    Ok(rows.first().map(|row| Statement { connection: number(row, 0), user: text(row, 1), seconds: number(row, 2) }))
+    // Not information_schema.PROCESSLIST, which fails while any statement has a character of four bytes.
+    let mut long: Vec<_> = session.query("SHOW PROCESSLIST").await?.iter().filter_map(Statement::of).collect();
+    if long.is_empty() {
+        return Ok(None);
+    }
+    if session.value(SHOWN).await? == "0" {
+        long.retain(|statement| !statement.waits() && statement.state != "User lock");
+    } else {
+        let ids: Vec<_> = long.iter().map(|statement| statement.connection.to_string()).collect();
+        let held = session.query(&format!("{HELD}({}) GROUP BY 1", ids.join(","))).await?;
+        let held: HashMap<_, _> = held.iter().map(|row| (number(row, 0), number(row, 1) == 1)).collect();
+        long.retain(|statement| held.get(&statement.connection).is_some_and(|writes| *writes || !statement.waits()));
+    }
+    Ok(long.into_iter().max_by_key(|statement| statement.seconds))
 }
 
 /// Whether the account may not have the lock, so that others are taken, which wait for no reader. Services refuse it to who has every grant for
