@@ -79,7 +79,7 @@ impl Rig {
 
     /// Waits until an archive holds all that the source has.
     fn await_all(&self, arguments: &[&str]) {
-        wait_for("the archive to hold everything", Duration::from_secs(90), || {
+        wait_for("the archive to hold everything", Duration::from_secs(240), || {
             let output = self.tidemark("status", arguments).args(["-o", "json"]).output().unwrap();
             let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
             (status["policies"][0]["source"]["notArchived"] == "").then_some(())

@@ -22,6 +22,8 @@ use crate::support::{Faults, Process, ROOT_PASSWORD, S3Server, Server, ServerOpt
 /// Exit code of a verb whose store or server cannot be reached.
 const UNREACHABLE: i32 = 5;
 
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Where the streamer is stopped dead, to be killed there: around every step of an upload.
 const FAILPOINTS: &[&str] = &[
     "archive::store::put",
@@ -230,7 +232,7 @@ impl Rig {
         }
         eprintln!("{done:?}");
         let least = 20 * u64::from(cycles);
-        wait_for("the load", Duration::from_secs(120), || (load.committed() > 2 * least).then_some(()));
+        wait_for("the load", PATIENCE, || (load.committed() > 2 * least).then_some(()));
         let acknowledged = load.stop();
         if let Place::Faulty(first, second) = &self.place {
             for Faulty { faults, .. } in [first, second] {
@@ -350,7 +352,7 @@ impl Rig {
     /// Streams until the archive holds everything the source has.
     fn catch_up(&self) -> Process {
         let mut streamer = self.stream(None);
-        wait_for("the archive to hold everything", Duration::from_secs(120), || {
+        wait_for("the archive to hold everything", PATIENCE, || {
             assert!(streamer.try_wait().is_none(), "the streamer gave up\n{}", streamer.output());
             std::thread::sleep(Duration::from_millis(200));
             let status: serde_json::Value = serde_json::from_str(&self.must("status", &["-o", "json"])).unwrap();
@@ -377,9 +379,10 @@ impl Rig {
             // MariaDB's background thread may add a checkpoint event to the newest file at any time; that file may hold no transaction yet; and a
             // part of a segment, which the store kept of an upload that a kill cut off, stays until the stream has mended it.
             let what = format!("all of {} to be archived (seed {})", file.display(), self.seed);
-            let (mut own, stored) = wait_for(&what, Duration::from_secs(30), || {
+            let (mut own, stored) = wait_for(&what, PATIENCE, || {
                 let folder = known.get(&name(file)).cloned().or_else(|| archived().remove(&name(file)))?;
-                let (own, stored) = (fs::read(file).unwrap(), decompress(&folder)?);
+                let stored = decompress(&folder)?;
+                let own = fs::read(file).unwrap();
                 (own.len() <= stored.len()).then_some((own, stored))
             });
             mend_in_use_flag(&mut own);

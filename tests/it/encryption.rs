@@ -104,7 +104,8 @@ impl Desk {
 
     fn streamer(&self, policy: &str) -> Process {
         let mut streamer = Process::spawn(tidemark_command(["stream", "-f", policy]));
-        streamer.wait_for_line("streaming", LONG);
+        // Where a store goes away before, the spool is not bound to its archive, and takes nothing.
+        streamer.wait_for_line("connected to the source", LONG);
         streamer
     }
 

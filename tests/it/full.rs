@@ -18,6 +18,8 @@ use crate::fidelity::{back_up, back_up_as, endpoint, folder, restore, small};
 use crate::lab::{Lab, request};
 use crate::support::{Server, ServerOptions, wait_for};
 
+const LONG: Duration = Duration::from_secs(300);
+
 pub const BANK: &str = "CREATE DATABASE bank; USE bank;
   CREATE TABLE accounts (id INT PRIMARY KEY, balance INT NOT NULL);
   CREATE TABLE ledger (id BIGINT AUTO_INCREMENT PRIMARY KEY, f INT, t INT, amount INT);
@@ -65,13 +67,13 @@ pub async fn moment_as(source: &Server, account: Endpoint) {
     let mut writers: Vec<_> = (0..3)
         .map(|_| source.client().args(["-e", "CALL bank.transfers()"]).stdout(Stdio::null()).spawn().unwrap())
         .collect();
-    wait_for("transfers", Duration::from_secs(30), || {
-        (source.sql("SELECT COUNT(*) > 50 FROM bank.ledger") == "1").then_some(())
-    });
+    wait_for("transfers", LONG, || (source.sql("SELECT COUNT(*) > 50 FROM bank.ledger") == "1").then_some(()));
     let dir = tempfile::tempdir().unwrap();
     let store = folder(dir.path());
     let manifest = back_up_as(&account, &store).await;
-    let count_at_end: u64 = source.sql("SELECT COUNT(*) FROM bank.ledger").parse().unwrap();
+    let count = || source.sql("SELECT COUNT(*) FROM bank.ledger").parse::<u64>().unwrap();
+    let at_end = count();
+    let count_at_end = wait_for("more transfers", LONG, || Some(count()).filter(|count| *count > at_end));
     source.sql("INSERT INTO bank.stop VALUES (1)");
     writers.iter_mut().for_each(|writer| assert!(writer.wait().unwrap().success()));
     restore(&store, &manifest, &target).await;
@@ -148,13 +150,13 @@ async fn endless_ddl(flavor: Flavor) {
     let mut ddl = source.client().args(["churn", "-e", "CALL churn()"]).stdout(Stdio::null()).spawn().unwrap();
     let comment = "SELECT TABLE_COMMENT FROM information_schema.TABLES WHERE TABLE_NAME = 'round'";
     let round = |server: &Server| server.sql(comment).parse::<u64>().unwrap();
-    wait_for("DDL", Duration::from_secs(30), || (round(&source) > 10).then_some(()));
+    wait_for("DDL", LONG, || (round(&source) > 10).then_some(()));
     let dir = tempfile::tempdir().unwrap();
     let store = folder(dir.path());
     let manifest = back_up(&source, &store).await;
     let at_end = round(&source);
     // It waits no longer.
-    wait_for("more DDL", Duration::from_secs(30), || (round(&source) > at_end + 5).then_some(()));
+    wait_for("more DDL", LONG, || (round(&source) > at_end + 5).then_some(()));
     source.sql("INSERT INTO churn.stop VALUES (1)");
     assert!(ddl.wait().unwrap().success());
     restore(&store, &manifest, &target).await;
@@ -253,7 +255,7 @@ async fn what_a_load_that_died_left_at_work_on_the_server_is_ended_before_the_ne
             .spawn()
             .unwrap();
         let of_reader = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT \\'reads%'";
-        let reading = wait_for("the reader", Duration::from_secs(30), || target.rows(of_reader).pop());
+        let reading = wait_for("the reader", LONG, || target.rows(of_reader).pop());
         let drop_table = "DROP TABLE IF EXISTS `bank`.`plain`";
         let load = || {
             let (store, manifest, at, config) = (store.clone(), manifest.clone(), at.clone(), config.clone());

@@ -289,7 +289,8 @@ async fn packs_that_were_made_before_a_bucket_kept_versions_are_brought_back() {
         desk.source.sql("INSERT INTO d.t (text) VALUES (CONCAT(UUID(), REPEAT('x', 900)))");
         desk.archived(&[]);
     }
-    desk.source.sql("FLUSH BINARY LOGS");
+    // Nothing of a file is stored before the one before it is closed.
+    desk.source.sql("FLUSH BINARY LOGS; INSERT INTO d.t (text) VALUES ('in the next file')");
     desk.archived(&[]);
     streamer.signal(Signal::Terminate);
     assert!(streamer.wait(LONG).success(), "{}", streamer.output());

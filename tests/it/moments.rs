@@ -55,7 +55,19 @@ fn a_full_that_loses_its_hold_on_ddl_is_begun_again_at_once() {
         let mut ddl = source.client().args(["d", "-e", "CALL rounds()"]).spawn().unwrap();
         let round = |server: &Server| server.sql("SELECT n FROM d.v").parse::<u64>().unwrap();
         wait_for("DDL", PATIENCE, || (round(&source) > 30).then_some(()));
-        // The first attempt that copies anything is one that makes DDL wait. Failpoints are the whole process's: this is for one runtime.
+        // The first attempt that copies anything is one that makes DDL wait: those before it are ended by DDL. Failpoints are the whole process's:
+        // this is for one runtime.
+        let (server, main) = (source.clone(), thread::current().id());
+        fail::cfg_callback("backup::logical::aligned", move || {
+            if thread::current().id() == main {
+                let before = round(&server);
+                let waits =
+                    "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'Waiting for backup lock'";
+                let is_met = || round(&server) > before + 1 || server.sql(waits) != "0";
+                wait_for("DDL after the snapshot, or that waits", PATIENCE, || is_met().then_some(()));
+            }
+        })
+        .unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("loses").enable_all().build().unwrap();
         let (server, lost) = (source.clone(), Arc::new(AtomicBool::new(false)));
         let is_lost = lost.clone();
@@ -80,6 +92,7 @@ fn a_full_that_loses_its_hold_on_ddl_is_begun_again_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let store = folder(dir.path());
         let manifest = runtime.block_on(back_up(&source, &store));
+        fail::remove("backup::logical::aligned");
         fail::remove("backup::logical::after_range");
         assert!(is_lost.load(Ordering::SeqCst), "{flavor}: no attempt kept DDL waiting");
         source.sql("INSERT INTO d.stop VALUES (1)");
@@ -264,7 +277,7 @@ fn a_log_that_is_begun_anew_after_the_snapshot_is_not_taken_for_its_own() {
     for flavor in BOTH {
         let (site, target) = (Site::new(ServerOptions::of(flavor)), ServerOptions::of(flavor).start());
         site.source.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
-        let mut backup = site.backup("1", "backup::logical::released=1*sleep(5000)");
+        let mut backup = site.backup("1", "backup::logical::released=1*sleep(15000)");
         let (counter, last, reset) = match flavor {
             Flavor::Mysql => ("Com_unlock_tables", 1, "RESET BINARY LOGS AND GTIDS"),
             Flavor::Mariadb => ("Com_backup", 5, "RESET MASTER"),
@@ -293,7 +306,7 @@ fn an_xa_transaction_that_comes_and_goes_around_an_unlocked_snapshot_is_in_the_f
          GRANT SELECT, PROCESS, BINLOG MONITOR, SHOW VIEW, EVENT, TRIGGER ON *.* TO weak",
     );
     site.log_in_as("weak", "pw");
-    let backup = site.backup("2", "backup::logical::xa_recovered=1*sleep(5000);backup::logical::begun=1*sleep(5000)");
+    let backup = site.backup("2", "backup::logical::xa_recovered=1*sleep(15000);backup::logical::begun=1*sleep(15000)");
     wait_for("XA RECOVER", PATIENCE, || (given(&site.source, "Com_xa_recover") > 0).then_some(()));
     site.source.sql("XA START 'x'; INSERT INTO d.t VALUES (1); XA END 'x'; XA PREPARE 'x'");
     // Its end has begun before the snapshots are taken, and comes after them.
@@ -303,7 +316,8 @@ fn an_xa_transaction_that_comes_and_goes_around_an_unlocked_snapshot_is_in_the_f
         let sql = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE db = 'd' AND {what}");
         (site.source.sql(&sql) != "0").then_some(())
     };
-    wait_for("the lock", PATIENCE, || process("command = 'Sleep'").filter(|()| given(&site.source, "Com_flush") > 0));
+    let is_asked_for = || (given(&site.source, "Com_flush") > 0).then_some(());
+    wait_for("the lock", PATIENCE, || is_asked_for().and_then(|()| process("command = 'Sleep'")));
     let mut commit = site.source.client().args(["d", "-e", "XA COMMIT 'x'"]).spawn().unwrap();
     wait_for("XA COMMIT", PATIENCE, || process("info LIKE 'XA COMMIT%' AND state LIKE 'Waiting%'"));
     wait_for("the snapshots", PATIENCE, || (given(&site.source, "Com_begin") >= 2).then_some(()));
@@ -330,9 +344,9 @@ fn long_query(source: &Server, seconds: u32) -> (Child, u64) {
 
 const LONG: &str = "SELECT ID, TIME FROM performance_schema.processlist WHERE INFO LIKE 'SELECT id, SLEEP%'";
 
-/// Fails where somebody waits for longer than a second.
+/// Fails where somebody waits for longer than the global read lock is held.
 fn others_go_on(source: &Server) {
-    source.sql("SET SESSION lock_wait_timeout = 1; SELECT COUNT(*) FROM d.t; INSERT INTO d.u VALUES ()");
+    source.sql("SET SESSION lock_wait_timeout = 5; SELECT COUNT(*) FROM d.t; INSERT INTO d.u VALUES ()");
 }
 
 #[tokio::test(flavor = "multi_thread")]

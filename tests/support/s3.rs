@@ -212,7 +212,7 @@ impl S3Server {
     pub fn restart(&mut self) {
         if let Some(mut process) = self.own().process.take() {
             process.signal(Signal::Terminate);
-            process.wait(Duration::from_secs(20));
+            process.wait(Duration::from_secs(60));
         }
         self.launch();
     }
@@ -251,7 +251,7 @@ impl S3Server {
         }
         let mut process = Process::spawn_in(command, own.dir.path());
         let port = own.port;
-        wait_for("the S3 server", Duration::from_secs(20), || {
+        wait_for("the S3 server", Duration::from_secs(60), || {
             assert!(process.try_wait().is_none(), "the S3 server ended\n{}", process.output());
             TcpStream::connect(("127.0.0.1", port)).ok()
         });

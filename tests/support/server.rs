@@ -18,7 +18,7 @@ use super::tool;
 
 /// The password of `root`, who may connect from anywhere.
 pub const ROOT_PASSWORD: &str = "root-of-the-tests";
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(180);
 
 /// How a server is to be started: GTIDs on, binary log on (ROW, FULL, synced at each commit), small memory.
 #[derive(Clone, Debug)]
