@@ -185,6 +185,7 @@ impl Stream {
         tracing::info!(position = %start, "streaming");
         self.status.update(|s| {
             s.connected = true;
+            s.caught_up = false;
             s.read = Some(start.clone());
             // A store's error stays until the store takes something.
             s.last_error = s.last_error.take().filter(|_| s.store_failing);

@@ -112,8 +112,9 @@ pub(super) async fn run(
                     writer.push(*stored).context(ArchiveSnafu { doing: "advance the checkpoint" })?;
                     // What an earlier session spooled counts for nothing in this one.
                     let of_this_session = u64::from(seal.upto > 0);
-                    durable.send_modify(|d| (d.upto, d.segments) = (d.upto.max(seal.upto), d.segments + of_this_session));
+                    // Before nothing waits any more, so that who sees that sees this.
                     publish(&context, &seal, bytes);
+                    durable.send_modify(|d| (d.upto, d.segments) = (d.upto.max(seal.upto), d.segments + of_this_session));
                     writer.clear_torn(&context.store).await;
                 }
                 Landed::CutOff => {}

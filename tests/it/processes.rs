@@ -84,7 +84,7 @@ fn ddl_in_the_middle_of_the_copy_begins_it_again() {
     // Sizes as they are, so that the order is known.
     site.source.sql("ANALYZE TABLE bank.filler, bank.accounts");
     // The only worker has read the largest table and sleeps; a smaller one changes before its turn.
-    let mut backup = site.backup("1", "backup::logical::after_range=1*sleep(4000)");
+    let mut backup = site.backup("1", "backup::logical::after_range=1*sleep(15000)");
     wait_for("the first range", PATIENCE, || has_file(&site.archive(), "rows/bank/filler/").then_some(()));
     backup.signal(Signal::Stop);
     site.source

@@ -130,7 +130,7 @@ fn a_store_that_is_gone_during_the_replay_ends_the_restore_which_goes_on_once_it
     let rig = Rig::over(lab, &storage);
     let target = ServerOptions::of(flavor).start();
     let mut command = rig.restore(&target, &["--latest"]);
-    command.env("FAILPOINTS", "restore::replay::before_start=1*sleep(15000)");
+    command.env("FAILPOINTS", "restore::replay::before_start=1*sleep(30000)");
     let mut child = Process::spawn(command);
     // The last that is done before: whatever the archive had to say of the log was read by then.
     let replicates = || (!target.sql("SHOW REPLICA STATUS").is_empty()).then_some(());

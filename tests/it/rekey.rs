@@ -250,7 +250,7 @@ fn two_rekeys_at_a_time_leave_one_whole_archive_and_a_prune_waits_for_them() {
     let identity = desk.identity(&[&old, &new]);
     let arguments = ["-f", &policy, "-f", &identity, "--identity-secret", "backup-key"];
     let mut command = tidemark_command(["rekey"].iter().chain(&arguments));
-    command.env("FAILPOINTS", "rekey::before_manifest=1*sleep(10000)");
+    command.env("FAILPOINTS", "rekey::before_manifest=1*sleep(30000)");
     let of_fulls = || files(&desk.objects()).iter().filter(|(name, _)| name.starts_with("full/")).count();
     // Two fulls of as many objects: the first is there twice, but for its manifest.
     let half = of_fulls() / 2;

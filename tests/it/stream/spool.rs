@@ -207,18 +207,21 @@ fn a_torn_spool_is_dropped_from_there_on_and_another_archives_is_refused() {
         |s: &StreamReading| s.spool.as_ref().and_then(|spool| spool.end.as_ref()).is_some_and(|at| at.file == end);
     streaming.wait("everything to be in the spool", all);
 
-    let second = Streaming::start(spooling(work.path(), 64 << 20), &server, &store);
-    let ended = second.runtime.block_on(async { tokio::time::timeout(LONG, second.task).await });
-    let error = ended.unwrap().unwrap().unwrap_err().to_string();
-    assert!(error.contains("another stream uses this folder"), "{error}");
+    let refused = |store: &Store| {
+        let stream = Streaming::start(spooling(work.path(), 64 << 20), &server, store);
+        let ended = stream.runtime.block_on(async { tokio::time::timeout(LONG, stream.task).await });
+        ended.unwrap().unwrap().unwrap_err()
+    };
+    let is_in_use = |error: &Error| error.to_string().contains("another stream uses this folder");
+    let error = refused(&store);
+    assert!(is_in_use(&error), "{error}");
     streaming.stop();
 
     let before = spooled(work.path());
     let elsewhere = tempfile::tempdir().unwrap();
     let other = fs(elsewhere.path());
-    let streaming = Streaming::start(spooling(work.path(), 64 << 20), &server, &other);
-    let ended = streaming.runtime.block_on(async { tokio::time::timeout(LONG, streaming.task).await });
-    let error = ended.unwrap().unwrap().unwrap_err();
+    // A process that another test is just starting holds the lock until it is that program.
+    let error = wait_for("the lock", LONG, || Some(refused(&other)).filter(|error| !is_in_use(error)));
     assert!(matches!(&error, Error::OtherSpool { objects, .. } if *objects == before.len()), "{error}");
     assert_eq!((catalog(&other).files, spooled(work.path())), (Vec::new(), before.clone()));
 
