@@ -4,7 +4,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::binlog_index::{EDITIONS_FORMAT, Ending, FileId, FileIndex, FileSummary, IndexedRange, SegmentMeta};
-use super::ranges::{self, Listing};
+use super::ranges;
 use super::sealed::{seal, unseal};
 use super::segment::{SegmentObject, StoredSegment, read_meta, verify};
 use super::store::{Condition, Put, Store};
@@ -44,7 +44,7 @@ impl IndexWriter {
     /// Takes up what the store holds of a file: its longest contiguous prefix, by one listing and a few metas. A damaged segment at its end
     /// does not count: an upload that was cut off may have left it, and the source has its bytes. Nor does one elsewhere that others overlap.
     pub async fn resume(store: &Store, file: FileId) -> Result<Self, ArchiveError> {
-        let (mut chain, mut torn) = undoubted(store, ranges::list(store, &file).await?).await?;
+        let (mut chain, mut torn) = ranges::list(store, &file).await?.undoubted(store).await?;
         let mut last = None;
         let mut sound = 0;
         while sound < IN_FLIGHT {
@@ -181,33 +181,6 @@ impl IndexWriter {
 enum Read {
     Before(IndexedRange),
     Now(Box<StoredSegment>),
-}
-
-/// The chain without the damaged segments that others overlap, and those. Where two streamers cut differently, one may have been cut off and the
-/// other gone on for however long; alone the damaged one would keep the file from being closed.
-async fn undoubted(store: &Store, listing: Listing) -> Result<(Vec<SegmentObject>, Vec<SegmentObject>), ArchiveError> {
-    let Listing { mut chain, mut segments, .. } = listing;
-    let (mut sound, mut torn) = (Vec::new(), Vec::new());
-    let overlap = |a: &SegmentObject, b: &SegmentObject| a != b && a.start < b.end && b.start < a.end;
-    while segments.len() > chain.len() {
-        let others: Vec<_> = segments.iter().filter(|segment| !chain.contains(segment)).collect();
-        let doubted = chain.iter().find(|picked| {
-            let is_known = sound.contains(*picked);
-            !is_known && others.iter().any(|other| overlap(picked, other))
-        });
-        let Some(doubted) = doubted.cloned() else { break };
-        match read_meta(store, &doubted).await.map_err(ArchiveError::from) {
-            Ok(_) => sound.push(doubted),
-            Err(e) if e.is_damage() => {
-                tracing::warn!(error = %e, "other segments hold what this one was to hold");
-                segments.retain(|segment| *segment != doubted);
-                chain = ranges::chain_of(segments.clone());
-                torn.push(doubted);
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok((chain, torn))
 }
 
 /// What an index says of a segment that is stored; `recipients` are the index's sets of them so far.

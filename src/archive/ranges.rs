@@ -1,12 +1,17 @@
 //! Which of a file's stored segments make up the longest prefix without a hole. Two streamers may have cut the same file at
 //! different places, so that ranges overlap; each went on where a prefix ended, so one of the ways through always reaches the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::binlog_index::FileId;
-use super::keys;
-use super::segment::SegmentObject;
+use super::segment::{SegmentObject, read_meta};
 use super::store::{Store, StoreError};
+use super::{ArchiveError, keys};
+
+/// Metas read at a time.
+const CONCURRENCY: usize = 4;
 
 /// What a listing of a file's folder says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,9 +41,61 @@ pub(super) async fn list(store: &Store, file: &FileId) -> Result<Listing, StoreE
     Ok(Listing { chain, hole_until, segments, unknown })
 }
 
-/// [`Listing::chain`] of these segments.
-pub(super) fn chain_of(segments: Vec<SegmentObject>) -> Vec<SegmentObject> {
-    furthest_edition(segments).0
+impl Listing {
+    /// Leaves a segment out of it.
+    pub(super) fn without(&mut self, left_out: &SegmentObject) {
+        self.segments.retain(|segment| segment != left_out);
+        (self.chain, self.hole_until) = furthest_edition(self.segments.clone());
+    }
+
+    /// The chain without the damaged segments that others overlap, and those. Where two streamers cut differently, one may have been cut off and
+    /// the other gone on for however long. Reads the metas of those of the chain that others overlap.
+    pub(super) async fn undoubted(
+        mut self,
+        store: &Store,
+    ) -> Result<(Vec<SegmentObject>, Vec<SegmentObject>), ArchiveError> {
+        let (mut sound, mut torn) = (HashSet::new(), Vec::new());
+        loop {
+            let doubted: Vec<_> =
+                self.overlapped().into_iter().filter(|object| !sound.contains(&object.key())).collect();
+            let read: Vec<_> = stream::iter(doubted)
+                .map(|object| async move {
+                    let damage = match read_meta(store, &object).await.map_err(ArchiveError::from) {
+                        Err(e) if e.is_damage() => Some(e),
+                        read => read.map(|_| None)?,
+                    };
+                    Ok::<_, ArchiveError>((object, damage))
+                })
+                .buffered(CONCURRENCY)
+                .try_collect()
+                .await?;
+            let known = torn.len();
+            for (object, damage) in read {
+                match damage {
+                    None => _ = sound.insert(object.key()),
+                    Some(error) => {
+                        tracing::warn!(%error, "other segments hold what this one was to hold");
+                        self.without(&object);
+                        torn.push(object);
+                    }
+                }
+            }
+            if torn.len() == known {
+                return Ok((self.chain, torn));
+            }
+        }
+    }
+
+    /// Those of the chain that others overlap.
+    fn overlapped(&self) -> Vec<SegmentObject> {
+        if self.segments.len() == self.chain.len() {
+            return Vec::new();
+        }
+        let others: Vec<_> = self.segments.iter().filter(|segment| !self.chain.contains(segment)).collect();
+        let meets_another =
+            |picked: &&SegmentObject| others.iter().any(|other| picked.start < other.end && other.start < picked.end);
+        self.chain.iter().filter(meets_another).cloned().collect()
+    }
 }
 
 /// The longest chain within one edition, as an index names one; of chains that get equally far that of what was archived first.

@@ -88,6 +88,10 @@ pub(super) async fn run(
             Some(find(&context, file, start, &archive, encrypted).await?)
         }
     };
+    if let Some(writer) = &mut index {
+        // What its bytes were stored beside by an earlier session.
+        writer.clear_torn(&context.store).await;
+    }
     let mut flying: FuturesOrdered<BoxFuture<'static, Result<Landed, Error>>> = FuturesOrdered::new();
     let mut more = true;
     // Nothing of the next file is stored before this one is whole and indexed: after a crash only the newest file is open.

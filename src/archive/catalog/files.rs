@@ -115,16 +115,20 @@ pub async fn load_file(store: &Store, id: &FileId) -> Result<Option<ArchivedFile
     Ok(find(store, id.clone()).await?.file)
 }
 
-/// The objects that hold a file without an index, in order, without holes or overlaps; their metas are not read.
+/// The objects that hold a file without an index, in order, without holes or overlaps; of their metas only those are read that others overlap.
 pub async fn load_chain(store: &Store, file: &ArchivedFile) -> Result<Vec<SegmentObject>, ArchiveError> {
-    let mut chain = ranges::list(store, &file.id).await?.chain;
-    // What came since is not part of what the caller has seen.
-    chain.retain(|object| object.end <= file.size);
-    let found = chain.last().map_or(0, |object| object.end);
-    if found != file.size {
-        return Err(ArchiveError::Hole { file: file.id.name.clone(), from: found, to: file.size });
-    }
-    Ok(chain)
+    let listing = ranges::list(store, &file.id).await?;
+    let picked = listing.chain.clone();
+    let (sound, _) = listing.undoubted(store).await?;
+    let all_of_it = |mut chain: Vec<SegmentObject>| {
+        // What came since is not part of what the caller has seen.
+        chain.retain(|object| object.end <= file.size);
+        let found = chain.last().map_or(0, |object| object.end);
+        if found == file.size { Ok(chain) } else { Err(found) }
+    };
+    // A damaged one that no others replace stays: who reads it names it.
+    let chain = all_of_it(sound).or_else(|_| all_of_it(picked));
+    chain.map_err(|found| ArchiveError::Hole { file: file.id.name.clone(), from: found, to: file.size })
 }
 
 /// The objects that hold a file, in order, without holes or overlaps. For a file without an index this reads one meta a segment.
@@ -170,13 +174,13 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
         Err(e) => return Err(e),
     }
     let mut listing = ranges::list(store, &id).await?;
-    found.unknown = listing.unknown;
-    while let Some(object) = listing.chain.pop() {
+    found.unknown = std::mem::take(&mut listing.unknown);
+    while let Some(object) = listing.chain.last().cloned() {
         match read_meta(store, &object).await.map_err(ArchiveError::from) {
             Ok(meta) => {
-                let objects = listing.chain.len() as u64 + 1;
-                let object_bytes = total(listing.chain.iter().chain([&object]).map(|o| o.bytes));
-                let encrypted = listing.chain.iter().chain([&object]).filter(|o| o.encrypted).count() as u64;
+                let objects = listing.chain.len() as u64;
+                let object_bytes = total(listing.chain.iter().map(|o| o.bytes));
+                let encrypted = listing.chain.iter().filter(|o| o.encrypted).count() as u64;
                 let recipients = meta.encryption.into_iter().map(|encryption| encryption.recipients).collect();
                 found.file = Some(ArchivedFile {
                     id,
@@ -195,8 +199,12 @@ pub(super) async fn find(store: &Store, id: FileId) -> Result<Found, ArchiveErro
                 return Ok(found);
             }
             Err(e) if e.is_damage() => {
-                found.problems.push(e.to_string());
-                listing.hole_until = Some(object.end);
+                listing.without(&object);
+                // Others may hold what it was to hold.
+                if listing.chain.last().is_none_or(|last| last.end < object.end) {
+                    found.problems.push(e.to_string());
+                    listing.hole_until = Some(object.end);
+                }
             }
             Err(e) => return Err(e),
         }

@@ -180,6 +180,9 @@ async fn what_a_dead_streamer_left_half_stored_is_stored_anew_whatever_its_borde
     }
     let torn = keys::segment(&id(3), None, 150, 250, false);
     let _ = store.put(&torn, half.slice(..half.len() / 2), Condition::Overwrite).await.unwrap();
+    // (Who reads meanwhile reads the others.)
+    let file = load_file(&store, &id(3)).await.unwrap().unwrap();
+    assert_eq!((file.size, read(&store, &file, 0, 450).await.unwrap()), (450, raw(0, 450)));
     let mut writer = IndexWriter::resume(&store, id(3)).await.unwrap();
     assert_eq!(writer.end(), 450);
     writer.push(segment(&store, &id(3), 450, 500).await).unwrap();
@@ -188,6 +191,21 @@ async fn what_a_dead_streamer_left_half_stored_is_stored_anew_whatever_its_borde
     writer.finish(&store, Ending::Rotate, None, "t").await.unwrap();
     let file = load_file(&store, &id(3)).await.unwrap().unwrap();
     assert_eq!(read(&store, &file, 0, 500).await.unwrap(), raw(0, 500));
+
+    // One that is the last, beside others that hold its bytes.
+    for span in [0, 150, 200, 250].windows(2) {
+        segment(&store, &id(4), span[0], span[1]).await;
+    }
+    let torn = keys::segment(&id(4), None, 150, 250, false);
+    let _ = store.put(&torn, half.slice(..half.len() / 2), Condition::Overwrite).await.unwrap();
+    let catalog = Catalog::load(&store).await.unwrap();
+    let file = catalog.files.iter().find(|file| file.id == id(4)).unwrap();
+    assert_eq!((file.size, file.hole_until, &catalog.problems), (250, None, &Vec::<String>::new()));
+    assert_eq!(read(&store, file, 0, 250).await.unwrap(), raw(0, 250));
+    let mut writer = IndexWriter::resume(&store, id(4)).await.unwrap();
+    assert_eq!(writer.end(), 250);
+    writer.clear_torn(&store).await;
+    assert_eq!(store.stat(&torn).await.unwrap(), None, "its bytes are stored, and nothing else is to come");
 
     // Stored whole under its own name meanwhile, it stays.
     for (start, end) in [(0, 150), (150, 250)] {
